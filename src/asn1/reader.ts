@@ -1,0 +1,127 @@
+/**
+ * A strict cursor over DER: definite lengths in their shortest form, nothing left over.
+ *
+ * One reader serves a whole object. {@link Reader.enter} narrows it to an element's content and {@link Reader.leave}
+ * widens it again, so that reading allocates nothing but the values themselves.
+ *
+ * Source: ITU-T X.690 (02/2021), sections 8.1 and 10.1.
+ *
+ * @module
+ */
+import { TrustError } from '#base/errors.ts'
+
+/** Nothing that a stranger sends here is larger; bulk objects (CRLs) are read by functions with a limit of their own. */
+const OBJECT_MAX_OCTETS = 1 << 20
+
+export interface ReadLimits {
+  /** Refuse anything longer before looking at it. */
+  readonly maxOctets?: number
+}
+
+export class Reader {
+  readonly bytes: Uint8Array
+  at = 0
+  end: number
+
+  /** @throws TrustError `tooLarge` */
+  constructor(bytes: Uint8Array, { maxOctets = OBJECT_MAX_OCTETS }: ReadLimits = {}) {
+    if (bytes.length > maxOctets) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: maxOctets } })
+    this.bytes = bytes
+    this.end = bytes.length
+  }
+
+  get more(): boolean {
+    return this.at < this.end
+  }
+
+  /**
+   * The next element's tag without moving, or -1 at the end. Tag numbers to 30 give the identifier octet; larger
+   * ones give `octet * 2^21 + number`, so that no two tags share a value.
+   */
+  peekTag(): number {
+    if (this.at >= this.end) return -1
+    const octet = this.bytes[this.at] as number
+    return (octet & 0x1f) === 0x1f ? this.#readHighTag().tag : octet
+  }
+
+  /** Reads a header with this very tag. @returns where the content ends; `at` is where it begins */
+  readHeader(tag: number, name: string): number {
+    const { bytes, at } = this
+    if (at >= this.end) throw malformed(`${name} is missing`)
+    if (bytes[at] !== tag) {
+      if (tag < 0x100 || this.peekTag() !== tag) {
+        throw malformed(`expected ${name} (tag ${hex(tag)}), found tag ${hex(this.peekTag())}`)
+      }
+    }
+    return this.#readLength((bytes[at] as number) === tag ? at + 1 : this.#readHighTag().next)
+  }
+
+  /** Reads any header. @returns its tag and where the content ends */
+  readAnyHeader(): { readonly tag: number; readonly end: number } {
+    if (this.at >= this.end) throw malformed('an element is missing')
+    const octet = this.bytes[this.at] as number
+    if ((octet & 0x1f) !== 0x1f) return { tag: octet, end: this.#readLength(this.at + 1) }
+    const { tag, next } = this.#readHighTag()
+    return { tag, end: this.#readLength(next) }
+  }
+
+  /** Narrows the reader to an element's content. @returns what {@link leave} needs */
+  enter(tag: number, name: string): number {
+    const outer = this.end
+    this.end = this.readHeader(tag, name)
+    return outer
+  }
+
+  /** @throws TrustError `malformed` when content is left unread */
+  leave(outer: number, name: string): void {
+    if (this.at !== this.end) throw malformed(`${name} has unknown content`)
+    this.end = outer
+  }
+
+  /** The rest of the content that was entered, as a view. */
+  takeRest(): Uint8Array {
+    const rest = this.bytes.subarray(this.at, this.end)
+    this.at = this.end
+    return rest
+  }
+
+  #readLength(from: number): number {
+    const { bytes, end } = this
+    let at = from
+    if (at >= end) throw malformed('a length is missing')
+    let length = bytes[at++] as number
+    if (length >= 0x80) {
+      const count = length & 0x7f
+      if (count === 0) throw malformed('an indefinite length is BER') // X.690 10.1
+      if (count > 4) throw malformed('a length exceeds 32 bits')
+      if (at + count > end) throw malformed('a length is cut short')
+      length = 0
+      for (let i = 0; i < count; i++) length = length * 256 + (bytes[at++] as number)
+      if (length < 0x80 || length < 2 ** (8 * (count - 1))) throw malformed('a length is not in its shortest form')
+    }
+    if (length > end - at) throw malformed('an element runs past its container')
+    this.at = at
+    return at + length
+  }
+
+  /** X.690 8.1.2.4: base 128, no leading zero group, only for numbers above 30. */
+  #readHighTag(): { tag: number; next: number } {
+    const { bytes, end } = this
+    let at = this.at + 1
+    let number = 0
+    for (let group = 0; ; group++) {
+      if (at >= end) throw malformed('a tag is cut short')
+      if (group === 3) throw malformed('a tag number exceeds 21 bits')
+      const octet = bytes[at++] as number
+      if (group === 0 && octet === 0x80) throw malformed('a tag number is not in its shortest form')
+      number = number * 128 + (octet & 0x7f)
+      if (octet < 0x80) break
+    }
+    if (number < 31) throw malformed('a tag number is not in its shortest form')
+    return { tag: (bytes[this.at] as number) * 2 ** 21 + number, next: at }
+  }
+}
+
+export const malformed = (detail: string): TrustError => new TrustError('malformed', 'notDER', { facts: { detail } })
+
+const hex = (tag: number): string => (tag < 0 ? 'nothing' : `0x${tag.toString(16).padStart(2, '0')}`)

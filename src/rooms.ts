@@ -1,0 +1,54 @@
+/**
+ * Which room may import which, and why a tempting edge is not there.
+ *
+ * `tools/tidy.test.ts` enforces this table and keeps the copy in ARCHITECTURE.md equal to it.
+ *
+ * @module
+ */
+export interface Room {
+  readonly holds: string
+  readonly mayImport: readonly string[]
+  /** Edges someone will want one day, and the reason they are refused. */
+  readonly never?: Readonly<Record<string, string>>
+}
+
+const ENCODINGS = ['base', 'asn1', 'algorithms', 'x509', 'cms'] as const
+
+export const rooms: Readonly<Record<string, Room>> = {
+  base: { holds: 'errors and their sentences, octets, time and chance, secrets, log', mayImport: [] },
+  asn1: { holds: 'strict DER as schemas, PEM', mayImport: ['base'] },
+  algorithms: { holds: 'one table of all algorithms: names, identifiers, sizes, standing', mayImport: ['base', 'asn1'] },
+  x509: { holds: 'names, extensions, requests, certificates, CRLs, OCSP', mayImport: ['base', 'asn1', 'algorithms'] },
+  cms: { holds: 'certificate bundles, PKCS #12', mayImport: ['base', 'asn1', 'algorithms', 'x509'] },
+  store: { holds: 'SQL database contract and engines', mayImport: ['base'] },
+  keys: { holds: 'key store contract and stores', mayImport: ['base', 'asn1', 'algorithms', 'store'] },
+  audit: { holds: 'the append-only record of acts, its order and its proof', mayImport: ['base', 'store', 'keys', 'algorithms'] },
+  config: { holds: 'settings and their checks', mayImport: ['base'] },
+  ca: {
+    holds: 'authorities, profiles, lint, issue, revoke, CRL, OCSP answers',
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit'],
+    never: { protocols: 'issuance must not know which wire a request came over' },
+  },
+  protocols: {
+    holds: 'EST, OCSP and CRL over HTTP, behind one shape',
+    mayImport: ENCODINGS,
+    never: {
+      ca: 'a protocol names the service it needs; server/compose.ts hands it in',
+      store: 'a protocol does not know about storage',
+    },
+  },
+  server: {
+    holds: 'listeners, people and rights, REST, composition',
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'config', 'ca', 'protocols'],
+  },
+  trial: {
+    holds: 'the trial factory that npm start plays',
+    mayImport: [...ENCODINGS, 'config', 'protocols', 'server', 'cli'],
+    never: { ca: 'the story uses the product from outside, as a plant would', store: 'the same' },
+  },
+  cli: {
+    holds: 'one file per command',
+    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'server'],
+    never: { ca: 'the command line is a client of the REST interface like any other' },
+  },
+}
