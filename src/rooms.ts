@@ -23,6 +23,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   store: { holds: 'SQL database contract and engines', mayImport: ['base'] },
   keys: { holds: 'key store contract and stores', mayImport: ['base', 'asn1', 'algorithms', 'store'] },
   audit: { holds: 'the append-only record of acts, its order and its proof', mayImport: ['base', 'store', 'keys', 'algorithms'] },
+  access: { holds: 'people and services, their roles and tokens', mayImport: ['base', 'store', 'audit'] },
   config: { holds: 'settings and their checks', mayImport: ['base'] },
   ca: {
     holds: 'authorities, profiles, lint, issue, revoke, CRL, OCSP answers',
@@ -39,7 +40,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   server: {
     holds: 'listeners, people and rights, REST, composition',
-    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'config', 'ca', 'protocols'],
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'access', 'config', 'ca', 'protocols'],
   },
   trial: {
     holds: 'the trial factory that npm start plays',

@@ -1,0 +1,109 @@
+/**
+ * Public keys and signatures as X.509 carries them: recognized by the table, checked before they are used.
+ *
+ * Source: RFC 5280, 4.1.1.2 and 4.1.2.7; RFC 5480, 2 (named curves only, uncompressed points); RFC 8017, A.1.1.
+ *
+ * @module
+ */
+import { createPublicKey, type KeyObject, verify as verifyNow } from 'node:crypto'
+import { promisify } from 'node:util'
+import { decode, type Infer, sequence } from '#asn1/codec.ts'
+import { ANY } from '#asn1/any.ts'
+import { BIT_STRING_OCTETS, INTEGER } from '#asn1/types.ts'
+import { TrustError } from '#base/errors.ts'
+import {
+  type KeyAlgorithm,
+  keyAlgorithm,
+  type KeyAlgorithmId,
+  keyAlgorithms,
+  type SignatureAlgorithm,
+  type SignatureAlgorithmId,
+  signatureAlgorithms,
+} from './table.ts'
+
+export const SubjectPublicKeyInfo = sequence('SubjectPublicKeyInfo', {
+  algorithm: ANY,
+  subjectPublicKey: BIT_STRING_OCTETS,
+})
+export type SubjectPublicKeyInfo = Infer<typeof SubjectPublicKeyInfo>
+
+const RSAPublicKey = sequence('RSAPublicKey', { modulus: INTEGER, publicExponent: INTEGER })
+
+const MODULUS_MIN_BITS = 2048
+const EXPONENT_MIN = 65537n // NIST SP 800-56B, 6.2: small exponents have been the door to many attacks
+
+const signaturesByIdentifier = new Map<string, SignatureAlgorithmId>(signatureAlgorithms.map(({ identifier, id }) => [identifier, id]))
+const curvesByIdentifier = new Map<string, (typeof keyAlgorithms)[number]>(
+  keyAlgorithms.filter(({ family }) => family === 'ec').map((row) => [row.identifier, row]),
+)
+const rsaIdentifier = keyAlgorithm('rsa-3072').identifier
+
+/** A public key that this platform can use, ready to verify with. */
+export interface PublicKey {
+  readonly algorithm: KeyAlgorithmId
+  /** The whole DER SubjectPublicKeyInfo. */
+  readonly spki: Uint8Array
+  /** The octets inside: what key identifiers are made of (RFC 5280, 4.2.1.2). */
+  readonly subjectPublicKey: Uint8Array
+  readonly key: KeyObject
+}
+
+/**
+ * @param spki DER SubjectPublicKeyInfo
+ * @throws TrustError `malformed`; `unsupported` for an algorithm or size not in the table; `policyRefused` for a weak key
+ */
+export function importPublicKey(spki: Uint8Array): PublicKey {
+  const { algorithm: identifier, subjectPublicKey } = decode(SubjectPublicKeyInfo, spki)
+  const algorithm = identify(identifier.toHex(), subjectPublicKey)
+  try {
+    // OpenSSL checks here that the point lies on its curve
+    const key = createPublicKey({ key: Buffer.from(spki.buffer, spki.byteOffset, spki.length), format: 'der', type: 'spki' })
+    return { algorithm, spki, subjectPublicKey, key }
+  } catch (cause) {
+    throw new TrustError('malformed', 'keyUnusable', { cause })
+  }
+}
+
+function identify(identifier: string, subjectPublicKey: Uint8Array): KeyAlgorithmId {
+  const curve = curvesByIdentifier.get(identifier)
+  if (curve !== undefined) {
+    const { pointOctets } = curve.parameters as { pointOctets: number }
+    if (subjectPublicKey.length !== pointOctets || subjectPublicKey[0] !== 0x04) throw new TrustError('unsupported', 'pointForm')
+    return curve.id
+  }
+  if (identifier !== rsaIdentifier) throw new TrustError('unsupported', 'keyAlgorithm')
+  const { modulus, publicExponent } = decode(RSAPublicKey, subjectPublicKey)
+  if (modulus <= 0n || publicExponent <= 0n) throw new TrustError('malformed', 'keyUnusable')
+  const bits = modulus.toString(2).length
+  if (bits < MODULUS_MIN_BITS) throw new TrustError('policyRefused', 'keyTooShort', { facts: { bits, least: MODULUS_MIN_BITS } })
+  if (publicExponent < EXPONENT_MIN || publicExponent % 2n === 0n) throw new TrustError('policyRefused', 'keyExponent')
+  const row = keyAlgorithms.find(({ parameters }) => 'modulusBits' in parameters && parameters.modulusBits === bits)
+  if (row === undefined) throw new TrustError('unsupported', 'keyAlgorithm')
+  return row.id
+}
+
+/** @param identifier DER AlgorithmIdentifier @throws TrustError `unsupported` */
+export function identifySignature(identifier: Uint8Array): SignatureAlgorithmId {
+  const id = signaturesByIdentifier.get(identifier.toHex())
+  if (id === undefined) throw new TrustError('unsupported', 'signatureAlgorithm')
+  return id
+}
+
+const verifyLater = promisify(verifyNow)
+
+/**
+ * Whether the signature is this key's over this message. Fast algorithms answer at once, slow ones from the thread
+ * pool: await the result.
+ *
+ * A key of another family than the signature's verifies nothing.
+ */
+export function verifySignature(
+  signature: { readonly algorithm: SignatureAlgorithmId; readonly octets: Uint8Array },
+  { algorithm, key }: PublicKey,
+  message: Uint8Array,
+): boolean | Promise<boolean> {
+  const { family, digest } = signatureAlgorithms.find(({ id }) => id === signature.algorithm) as SignatureAlgorithm
+  const row: KeyAlgorithm = keyAlgorithm(algorithm)
+  if (row.family !== family) return false
+  return row.slow ? verifyLater(digest, message, key, signature.octets) : verifyNow(digest, message, key, signature.octets)
+}
