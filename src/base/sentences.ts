@@ -24,6 +24,33 @@ const english = {
   keyTooShort: 'The RSA key has {bits} bits; at least {least} are required. Generate a longer key.',
   keyExponent: 'The RSA key has an unsafe public exponent. Generate a key with the exponent 65537.',
   signatureAlgorithm: 'This signature algorithm is not offered here. Sign with ECDSA or RSA and SHA-256 or longer.',
+  // keys
+  keyLabelTaken: 'A key labelled "{label}" exists, or existed and was destroyed. Choose another label.',
+  keyNotFound: 'There is no key labelled "{label}" in this key store. List its keys to see what there is.',
+  keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
+  signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
+  privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
+  wrappedKeyDamaged: 'The stored key "{label}" was altered or damaged in the database. Restore it from a backup.',
+  wrappingKeyWrong:
+    'The key "{label}" was wrapped with another key-wrapping key. Start with the key-wrapping key file of this installation.',
+  wrappingKeyMissing: 'There is no key-wrapping key file at {path}. Restore it from the backup, or run "sealworks init" for a new installation.',
+  wrappingKeyExists: 'A key-wrapping key file exists at {path} and is never overwritten. Use it, or name another path.',
+  wrappingKeyReadable: 'Others than its owner can use the key-wrapping key file {path}. Run "chmod 600" on it, and find out who could read it.',
+  wrappingKeySize: 'The key-wrapping key file {path} has {size} octets instead of {expected}. Restore it from the backup.',
+  wrappingKeyUnopened: 'The key-wrapping key file {path} cannot be opened ({problem}). Let the user of this process read it.',
+
+  // config
+  configInvalid: 'The configuration cannot be used: {problems}. Mend every setting named, then run `sealworks config check`.',
+  secretMissing: 'The secret {reference} is missing or cannot be read. Create it, or name another in the configuration.',
+  secretExposed: 'The secret {reference} can be read by every user of this machine. Run `chmod 600` on the file.',
+  secretTooLarge: 'The file {reference} is longer than {limit} bytes, so it is no secret. Name the right file.',
+
+  // protocols and server
+  unknownPath: 'There is nothing at this address. Compare it with the list of endpoints.',
+  methodNotAllowed: 'This address does not take {method}. Use {allowed}.',
+  bodyTooLarge: 'The request body is longer than the {limit} bytes allowed here. Send a smaller one.',
+  bodyIncomplete: 'The request ended before its body was complete. Send it again.',
+  tooManyRequests: 'Too many requests came from this address. Wait for the time given, then go on more slowly.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english
