@@ -51,6 +51,19 @@ const english = {
   bodyTooLarge: 'The request body is longer than the {limit} bytes allowed here. Send a smaller one.',
   bodyIncomplete: 'The request ended before its body was complete. Send it again.',
   tooManyRequests: 'Too many requests came from this address. Wait for the time given, then go on more slowly.',
+
+  // store
+  databaseClosed: 'The database is being closed because the server stops. Ask again when it is back.',
+  databaseBusy: 'The database is too busy to do this now. Ask again in a moment.',
+  databaseUnavailable: 'The database cannot be reached or cannot write. Ask again later; the server log names the cause.',
+  commitUnknown: 'The connection to the database was lost while saving, so it is not known whether this was done. Look, then ask again.',
+  transactionTooLong: 'A database transaction ran longer than {seconds} seconds and was undone. Ask again; if it repeats, report it.',
+  duplicateRow: 'There already is such a record in {table} with the same {columns}.',
+  missingReference: 'The record refers to another one that does not exist, or is still referred to by one.',
+  databaseURL: 'The database address is not understood. Write sqlite:PATH or postgres://USER@HOST/NAME.',
+  databaseNewer: 'The database was made by a newer Sealworks (it has {migration}). Start that version, or restore a backup made by this one.',
+  migrationEdited: 'The migration {migration} was changed after it ran on this database. Use an unmodified release.',
+  directoryLocked: 'The data directory is in use by {holder} (process {pid}). Stop it first, or use another directory.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english

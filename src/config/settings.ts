@@ -1,0 +1,58 @@
+/**
+ * Every setting there is, one table per section of `sealworks.toml`. The units are in the names.
+ *
+ * Defaults are for one machine that nobody else can reach: loopback, a database file, no guesses about names.
+ *
+ * @module
+ */
+import { address, databaseURL, flag, hostName, integer, listOf, oneOf, path, secretReference, type Setting, text, url } from './setting.ts'
+
+const server = {
+  listen: address('127.0.0.1:8443', 'TLS listener for everything that needs authentication'),
+  listenPublic: address('127.0.0.1:8080', 'plain HTTP listener for what is signed or public in itself: CRLs, OCSP, CA certificates'),
+  listenConsole: address('off', 'TLS listener for browsers: / and /api only, and never asks for a client certificate'),
+  publicUrl: url(['http', 'https'], 'address of the public listener as others reach it; written into certificates'),
+  installationName: text('Sealworks', 'what this installation calls itself, on its page and in reports'),
+  serverNames: listOf(hostName('name'), ['localhost', '127.0.0.1', '::1'], 'names and addresses in the server certificate'),
+  bodyMaxBytes: integer(1024, 1_073_741_824, 1_048_576, 'longest request body that any operation may take; most take less'),
+  headerMaxBytes: integer(4096, 65_536, 16_384, 'longest request head'),
+  headersMaxCount: integer(16, 1000, 100, 'most header fields of a request'),
+  headersTimeoutSeconds: integer(1, 600, 10, 'how long a client may take to send its request head'),
+  requestTimeoutSeconds: integer(1, 3600, 60, 'how long a client may take to send its whole request'),
+  idleTimeoutSeconds: integer(1, 3600, 120, 'how long a connection may stand still while a request is answered'),
+  keepAliveSeconds: integer(1, 3600, 30, 'how long a connection stays open without a request'),
+  handshakeTimeoutSeconds: integer(1, 600, 10, 'how long a TLS handshake may take'),
+  connectionsMax: integer(1, 1_000_000, 10_000, 'most connections at once, per listener'),
+  requestsPerConnectionMax: integer(0, 1_000_000_000, 100_000, 'requests after which a connection is closed; 0 for no limit'),
+  requestsPerSecondPerAddress: integer(0, 1_000_000, 5000, 'sustained requests of one address (IPv6: one /64); 0 for no limit'),
+  requestBurstPerAddress: integer(1, 1_000_000, 10_000, 'requests that one address may send at once'),
+  rateAddressesMax: integer(100, 1_000_000, 50_000, 'addresses whose rate is remembered; the longest known is forgotten first'),
+  ticketKeyHours: integer(1, 168, 12, 'age at which the key of TLS session tickets is replaced'),
+  gracefulStopSeconds: integer(0, 3600, 20, 'how long requests in flight may take to finish when the server stops'),
+  tlsCertificate: path(undefined, 'PEM chain of a server certificate from elsewhere; without it the installation issues its own'),
+  tlsKey: secretReference(undefined, 'PEM private key that belongs to tlsCertificate'),
+  certificateDays: integer(1, 398, 90, 'validity of the server certificate that the installation issues to itself'),
+  strictTransportSecurity: flag(false, 'tell browsers to use only HTTPS for this name; set it once the name is final'),
+}
+
+const store = {
+  url: databaseURL('sqlite:sealworks.db', 'where records are kept'),
+  password: secretReference(undefined, 'password of the PostgreSQL user'),
+  connectionsMax: integer(1, 1000, 10, 'most connections to PostgreSQL, per process'),
+}
+
+const keys = {
+  wrappingKey: secretReference('file:keys/wrapping.key', 'the key that wraps all software keys; made once by init, outside the database'),
+}
+
+const ca = {
+  crlMinIntervalSeconds: integer(0, 86_400, 10, 'shortest time between two CRLs; revocations in between share one'),
+  retryWindowSeconds: integer(0, 604_800, 3600, 'how long the same request of the same client gets the same certificate again'),
+  backdateSeconds: integer(0, 86_400, 60, 'how far notBefore lies in the past, to allow for slow clocks'),
+}
+
+const log = {
+  level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
+}
+
+export const sections = { server, store, keys, ca, log } as const satisfies Record<string, Record<string, Setting<unknown>>>
