@@ -64,6 +64,18 @@ const english = {
   databaseNewer: 'The database was made by a newer Sealworks (it has {migration}). Start that version, or restore a backup made by this one.',
   migrationEdited: 'The migration {migration} was changed after it ran on this database. Use an unmodified release.',
   directoryLocked: 'The data directory is in use by {holder} (process {pid}). Stop it first, or use another directory.',
+  // x509
+  notName: 'The distinguished name cannot be used: {detail}. Write it as RFC 4514 text, for example "CN=Press 7,O=Example,C=DE".',
+  notIPAddress: '"{text}" is not an IP address. Write it as 192.0.2.1 or 2001:db8::1.',
+  repeatedExtension: 'The extension {extension} is there more than once. Make the object again with each extension once.',
+  repeatedAttribute: 'The attribute {attribute} is there more than once. Make the object again with it once.',
+  badExtension: 'The extension {extension} is malformed: {detail}. Make the object again with a correct value.',
+  badCertificate: 'The certificate cannot be used: {detail}. Get it again from its issuer.',
+  badRequest: 'The certificate request cannot be used: {detail}. Make it again with current software.',
+  badCRL: 'The revocation list cannot be used: {detail}. Get it again from its issuer.',
+  badOCSP: 'The OCSP message cannot be used: {detail}. Make it again as RFC 6960 describes.',
+  ocspCritical: 'The OCSP request has the critical extension {extension}, which is not offered here. Ask without it.',
+  proofOfPossession: 'The request is not signed with the private key that belongs to its public key. Make it again and sign it with that key.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english

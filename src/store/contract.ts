@@ -1,0 +1,342 @@
+/**
+ * What every database engine must keep: one suite, run against each.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { TrustError } from '#base/errors.ts'
+import { systemWorld } from '#base/world.ts'
+import type { Database, Migration, Transaction } from './database.ts'
+import { isDuplicate } from './duplicate.ts'
+import { migrate } from './migrate.ts'
+
+export interface DatabaseFixture {
+  /** A new, empty database. */
+  create(): Promise<TestDatabase>
+  /** Ends the server or removes the files. */
+  remove(): Promise<void>
+}
+
+export interface TestDatabase {
+  /** Opens one more process's view of it. @param workMaxMilliseconds when a stuck work is given up */
+  open(workMaxMilliseconds?: number): Database
+}
+
+const schema: readonly Migration[] = [
+  {
+    id: '0001-test-tables',
+    statements: [
+      'CREATE TABLE item (id TEXT PRIMARY KEY, n INTEGER NOT NULL, der BLOB, state TEXT)',
+      'CREATE TABLE part (item_id TEXT NOT NULL REFERENCES item (id), name TEXT NOT NULL, UNIQUE (item_id, name))',
+      "CREATE UNIQUE INDEX item_active ON item (n) WHERE state = 'active'",
+      'CREATE TABLE line (sequence INTEGER PRIMARY KEY, text TEXT NOT NULL)',
+    ],
+  },
+]
+
+const settled = (turns = 3): Promise<void> =>
+  turns === 0 ? Promise.resolve() : new Promise<void>((resolve) => setImmediate(resolve)).then(() => settled(turns - 1))
+
+const refusal = (code: string, reason: string) => (error: unknown) =>
+  error instanceof TrustError && error.code === code && error.reason === reason
+
+const put = (tx: Transaction, id: string, n: number, state: string | null = null) =>
+  tx.query('INSERT INTO item (id, n, state) VALUES (?, ?, ?)', id, n, state)
+
+export function databaseContract(name: string, fixture: () => Promise<DatabaseFixture>, skip: string | false = false): void {
+  describe(`${name} keeps the database contract`, { skip }, () => {
+    let made: DatabaseFixture
+    before(async () => {
+      made = await fixture()
+    })
+    after(() => made.remove())
+
+    /** Runs `body` on a fresh database with the schema above. */
+    const on = (title: string, body: (db: Database, again: TestDatabase['open']) => Promise<void>): void => {
+      test(title, async () => {
+        const database = await made.create()
+        const opened: Database[] = []
+        const open = (workMaxMilliseconds?: number): Database => {
+          const db = database.open(workMaxMilliseconds)
+          opened.push(db)
+          return db
+        }
+        const db = open()
+        try {
+          await migrate(db, schema, systemWorld())
+          await body(db, open)
+        } finally {
+          await Promise.all(opened.map((each) => each.close()))
+        }
+      })
+    }
+    const ids = async (db: Database) => (await db.query<{ id: string }>('SELECT id FROM item ORDER BY id')).map(({ id }) => id)
+
+    on('what a transaction did is there when it resolves', async (db) => {
+      const result = await db.transaction(async (tx) => {
+        await put(tx, 'a', 1)
+        return (await tx.query('SELECT n FROM item')).length
+      })
+      assert.equal(result, 1)
+      assert.deepEqual(await db.query('SELECT id, n, der, state FROM item'), [{ id: 'a', n: 1, der: null, state: null }])
+    })
+
+    on('a transaction that throws leaves nothing behind, and throws what its work threw', async (db) => {
+      const stop = new Error('stop')
+      const failing = db.transaction(async (tx) => {
+        await put(tx, 'a', 1)
+        throw stop
+      })
+      await assert.rejects(failing, (error) => error === stop)
+      assert.deepEqual(await ids(db), [])
+    })
+
+    on('members of one group fail and succeed each for itself', async (db) => {
+      const results = await Promise.allSettled(
+        Array.from({ length: 600 }, (_, i) =>
+          db.transaction(async (tx) => {
+            await put(tx, `k${String(i).padStart(3, '0')}`, i)
+            if (i % 3 === 0) throw new Error('every third')
+            if (i % 3 === 1) await settled(1)
+            return i
+          }),
+        ),
+      )
+      results.forEach((result, i) => assert.equal(result.status, i % 3 === 0 ? 'rejected' : 'fulfilled'))
+      const kept = Array.from({ length: 600 }, (_, i) => i).filter((i) => i % 3 !== 0)
+      assert.deepEqual(
+        await ids(db),
+        kept.map((i) => `k${String(i).padStart(3, '0')}`),
+      )
+    })
+
+    on('transactions act as if one ran after the other', async (db) => {
+      await db.transaction((tx) => put(tx, 'counter', 0))
+      const increment = () =>
+        db.transaction(async (tx) => {
+          const [row] = await tx.query<{ n: number }>("SELECT n FROM item WHERE id = 'counter'")
+          await settled(1)
+          await tx.query("UPDATE item SET n = ? WHERE id = 'counter'", (row?.n ?? 0) + 1)
+        })
+      await Promise.all(Array.from({ length: 50 }, increment))
+      assert.deepEqual(await db.query('SELECT n FROM item'), [{ n: 50 }])
+    })
+
+    on('they do so across connections and for what was not there yet', async (one, open) => {
+      const two = open()
+      // A quota: each counts what is there, then adds. Neither row blocks the other, only the count does.
+      const take = (db: Database, id: string) =>
+        db.transaction(async (tx) => {
+          const [row] = await tx.query<{ taken: number }>('SELECT count(*) AS taken FROM item')
+          await settled(1)
+          if ((row?.taken ?? 0) < 5) await put(tx, id, 0)
+        })
+      const both = Array.from({ length: 20 }, (_, i) => [take(one, `one${i}`), take(two, `two${i}`)])
+      await Promise.all(both.flat())
+      assert.equal((await ids(one)).length, 5)
+    })
+
+    on('a query sees committed rows only, and cannot write', async (db) => {
+      let seen: readonly string[] | undefined
+      await db.transaction(async (tx) => {
+        await put(tx, 'a', 1)
+        seen = await ids(db)
+      })
+      assert.deepEqual(seen, [])
+      assert.deepEqual(await ids(db), ['a'])
+      await assert.rejects(db.query("DELETE FROM item WHERE id = 'a'"), TypeError)
+      assert.deepEqual(await ids(db), ['a'])
+    })
+
+    on('octets, text, integers and nothing come back as they went in', async (db) => {
+      const der = Uint8Array.from({ length: 256 }, (_, i) => i)
+      const state = "? ' \\ \u0000 ü 🔏".replace('\u0000', '')
+      await db.transaction((tx) =>
+        tx.query('INSERT INTO item (id, n, der, state) VALUES (?, ?, ?, ?)', 'a', Number.MAX_SAFE_INTEGER, der, state),
+      )
+      await db.transaction((tx) => tx.query('INSERT INTO item (id, n, der) VALUES (?, ?, ?)', 'b', -1n, new Uint8Array(0)))
+      // A view into a larger buffer: only its own octets count.
+      await db.transaction((tx) => tx.query('INSERT INTO item (id, n, der) VALUES (?, ?, ?)', 'c', 0, der.subarray(3, 5)))
+      assert.deepEqual(await db.query('SELECT id, n, der, state FROM item ORDER BY id'), [
+        { id: 'a', n: Number.MAX_SAFE_INTEGER, der, state },
+        { id: 'b', n: -1, der: new Uint8Array(0), state: null },
+        { id: 'c', n: 0, der: Uint8Array.of(3, 4), state: null },
+      ])
+      assert.deepEqual(await db.query('SELECT count(*) AS all_of_them, SUM(n) AS total FROM item WHERE n < ?', 1), [
+        { all_of_them: 2, total: -1 },
+      ])
+    })
+
+    on('question marks in quotes and comments are not parameters', async (db) => {
+      const rows = await db.query(`SELECT '?''?' AS "what?", CAST(? AS INTEGER) AS n -- and ?\n /* ? */`, 2 ** 40)
+      assert.deepEqual(rows, [{ 'what?': "?'?", n: 2 ** 40 }])
+    })
+
+    on('ON CONFLICT and RETURNING work', async (db) => {
+      const upsert = (n: number) =>
+        db.transaction((tx) =>
+          tx.query("INSERT INTO item (id, n) VALUES ('a', ?) ON CONFLICT (id) DO UPDATE SET n = excluded.n RETURNING n", n),
+        )
+      assert.deepEqual(await upsert(1), [{ n: 1 }])
+      assert.deepEqual(await upsert(2), [{ n: 2 }])
+    })
+
+    on('a number that the engine gives grows and is never given again', async (db) => {
+      const add = (text: string) =>
+        db.transaction(async (tx) => {
+          const [row] = await tx.query<{ sequence: number }>('INSERT INTO line (text) VALUES (?) RETURNING sequence', text)
+          return row?.sequence ?? 0
+        })
+      const first = await add('one')
+      const second = await add('two')
+      assert.ok(second > first)
+      await db.transaction((tx) => tx.query('DELETE FROM line'))
+      assert.ok((await add('three')) > second)
+    })
+
+    on('a second row with the same key is a conflict that names table and columns', async (db) => {
+      await db.transaction((tx) => put(tx, 'a', 1, 'active'))
+      await db.transaction((tx) => tx.query("INSERT INTO part (item_id, name) VALUES ('a', 'lid')"))
+      const duplicate = db.transaction((tx) => put(tx, 'a', 2))
+      await assert.rejects(duplicate, (error) => isDuplicate(error, 'item', 'id') && !isDuplicate(error, 'part'))
+      const pair = db.transaction((tx) => tx.query("INSERT INTO part (item_id, name) VALUES ('a', 'lid')"))
+      await assert.rejects(pair, (error) => isDuplicate(error, 'part', 'item_id, name') && error.code === 'conflict')
+      const partial = db.transaction((tx) => put(tx, 'b', 1, 'active'))
+      await assert.rejects(partial, (error) => isDuplicate(error, 'item', 'n'))
+      await db.transaction((tx) => put(tx, 'c', 1, 'retired')) // outside the partial index
+      assert.deepEqual(await ids(db), ['a', 'c'])
+    })
+
+    on('a reference to nothing is a conflict', async (db) => {
+      const orphan = db.transaction((tx) => tx.query("INSERT INTO part (item_id, name) VALUES ('none', 'lid')"))
+      await assert.rejects(orphan, refusal('conflict', 'missingReference'))
+    })
+
+    on('after a failed statement a transaction can only be undone, even if its work goes on', async (db) => {
+      await db.transaction((tx) => put(tx, 'a', 1))
+      const stubborn = db.transaction(async (tx) => {
+        await put(tx, 'b', 2)
+        await assert.rejects(put(tx, 'a', 3))
+        await assert.rejects(put(tx, 'c', 4))
+      })
+      await assert.rejects(stubborn, (error) => isDuplicate(error, 'item'))
+      const silent = db.transaction(async (tx) => {
+        await put(tx, 'd', 5)
+        await put(tx, 'a', 6).catch(() => {})
+      })
+      await assert.rejects(silent, (error) => isDuplicate(error, 'item'))
+      assert.deepEqual(await ids(db), ['a'])
+    })
+
+    on('a transaction inside a transaction is refused, not waited for', async (db) => {
+      const nested = db.transaction(async (tx) => {
+        await put(tx, 'a', 1)
+        await db.transaction((inner) => put(inner, 'b', 2))
+      })
+      await assert.rejects(nested, TypeError)
+      assert.deepEqual(await ids(db), [])
+    })
+
+    on('a transaction object is dead when its work is over', async (db) => {
+      let kept: Transaction | undefined
+      await db.transaction(async (tx) => {
+        kept = tx
+      })
+      await assert.rejects(async () => kept?.query('SELECT 1'), TypeError)
+    })
+
+    on('a work that waits for something else is given up, and those behind it get through', async (_, open) => {
+      const db = open(50)
+      const stuck = db.transaction(async (tx) => {
+        await put(tx, 'stuck', 1)
+        await new Promise(() => {})
+      })
+      const behind = db.transaction((tx) => put(tx, 'behind', 2))
+      await assert.rejects(stuck, refusal('unavailable', 'transactionTooLong'))
+      await behind
+      assert.deepEqual(await ids(db), ['behind'])
+    })
+
+    on('many rows at once are all kept, or none', async (db) => {
+      const rows = Array.from({ length: 1237 }, (_, i) => [`r${i}`, i, Uint8Array.of(i & 255)])
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n', 'der'], rows))
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n', 'der'], []))
+      assert.deepEqual(await db.query('SELECT count(*) AS rows, SUM(n) AS total FROM item'), [
+        { rows: 1237, total: (1236 * 1237) / 2 },
+      ])
+      assert.deepEqual(await db.query("SELECT n, der FROM item WHERE id = 'r300'"), [{ n: 300, der: Uint8Array.of(44) }])
+      const half = [...rows.map(([id, n, der]) => [`x${String(id)}`, n ?? 0, der ?? null]), ['r7', 0, null]]
+      await assert.rejects(
+        db.transaction((tx) => tx.insertMany('item', ['id', 'n', 'der'], half)),
+        (error) => isDuplicate(error, 'item'),
+      )
+      assert.equal((await ids(db)).length, 1237)
+    })
+
+    on('a stream gives all rows as they were at its start, and others go on meanwhile', async (db) => {
+      const rows = Array.from({ length: 3000 }, (_, i) => [`r${String(i).padStart(4, '0')}`, i])
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n'], rows))
+      let next = 0
+      for await (const row of db.iterate<{ n: number }>('SELECT n FROM item WHERE n >= ? ORDER BY id', 0)) {
+        assert.equal(row.n, next++)
+        if (next === 10) {
+          await db.transaction((tx) => tx.query('DELETE FROM item WHERE n > 100'))
+          assert.equal((await ids(db)).length, 101)
+        }
+      }
+      assert.equal(next, 3000)
+    })
+
+    on('a stream that is left early frees what it held', async (db) => {
+      const rows = Array.from({ length: 1000 }, (_, i) => [`r${i}`, i])
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n'], rows))
+      for (let i = 0; i < 40; i++) {
+        for await (const row of db.iterate('SELECT n FROM item')) {
+          assert.ok(row)
+          break
+        }
+      }
+      await assert.rejects(async () => {
+        for await (const row of db.iterate('SELECT nothing FROM item')) assert.fail(`a row: ${JSON.stringify(row)}`)
+      })
+      assert.equal((await ids(db)).length, 1000)
+    })
+
+    on('closing lets accepted work finish and refuses what comes after', async (db, open) => {
+      const closing = open()
+      const accepted = Promise.all(Array.from({ length: 20 }, (_, i) => closing.transaction((tx) => put(tx, `k${i}`, i))))
+      const closed = closing.close()
+      await assert.rejects(
+        closing.transaction((tx) => put(tx, 'late', 0)),
+        refusal('unavailable', 'databaseClosed'),
+      )
+      await assert.rejects(closing.query('SELECT 1'), refusal('unavailable', 'databaseClosed'))
+      await Promise.all([accepted, closed, closing.close()])
+      assert.equal((await ids(db)).length, 20)
+    })
+
+    on('migrations run once, though several processes start at once', async (_, open) => {
+      const more: Migration = {
+        id: '0002-test-more',
+        statements: ['ALTER TABLE item ADD COLUMN extra INTEGER', 'CREATE TABLE more (id TEXT PRIMARY KEY)'],
+      }
+      const starting = [open(), open(), open()]
+      const ran = await Promise.all(starting.map((db) => migrate(db, [more, ...schema], systemWorld())))
+      assert.deepEqual(ran.flat(), [more.id])
+    })
+
+    on('a migration that fails leaves nothing behind and may be mended', async (db) => {
+      const broken = { id: '0002-test-broken', statements: ['CREATE TABLE half (id TEXT)', 'CREATE TABLE half (id TEXT)'] }
+      await assert.rejects(migrate(db, [...schema, broken], systemWorld()))
+      const mended = { id: broken.id, statements: ['CREATE TABLE half (id TEXT)'] }
+      assert.deepEqual(await migrate(db, [...schema, mended], systemWorld()), [broken.id])
+    })
+
+    on('a database of a newer build, or an edited migration, is refused', async (db) => {
+      await assert.rejects(migrate(db, [], systemWorld()), refusal('conflict', 'databaseNewer'))
+      const edited = schema.map((each) => ({ ...each, statements: [...each.statements, 'SELECT 1'] }))
+      await assert.rejects(migrate(db, edited, systemWorld()), refusal('conflict', 'migrationEdited'))
+    })
+  })
+}
