@@ -1,0 +1,96 @@
+/**
+ * The programs of others that tests run against, and the Debian packages that bring them.
+ *
+ * `npm test` installs them where it may; elsewhere a test that lacks one is skipped and says what to install. Where
+ * everything is meant to run (CI=true or SEALWORKS_TEST_INSTALL=1), a missing program fails its test instead.
+ *
+ * @module
+ */
+import { accessSync, constants, globSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+
+export interface Program {
+  readonly debian: string
+  readonly purpose: string
+  /** Where Debian puts it, as a pattern, when it is not a command in PATH. */
+  readonly at?: string
+}
+
+const POSTGRES = { debian: 'postgresql-15', purpose: 'the store on its second engine' } as const
+
+export const programs = {
+  curl: { debian: 'curl', purpose: 'a plain HTTP and TLS client' },
+  openssl: { debian: 'openssl', purpose: 'certificates, CRLs, OCSP and TLS read by other code' },
+  pki: { debian: 'strongswan-pki', purpose: 'an EST client' },
+  certtool: { debian: 'gnutls-bin', purpose: 'certificates, CRLs and PKCS #12 read by a second library' },
+  ocsptool: { debian: 'gnutls-bin', purpose: 'an OCSP client of a second library' },
+  certutil: { debian: 'libnss3-tools', purpose: 'path validation as browsers do it' },
+  pk12util: { debian: 'libnss3-tools', purpose: 'PKCS #12 as browsers import it' },
+  python3: { debian: 'python3', purpose: 'runs the strict parser of python3-cryptography', at: '/usr/bin/python3' },
+  'python3-cryptography': {
+    debian: 'python3-cryptography',
+    purpose: 'a strict X.509 parser',
+    at: '/usr/lib/python3/dist-packages/cryptography/__init__.py',
+  },
+  'python3-cryptography-vectors': {
+    debian: 'python3-cryptography-vectors',
+    purpose: 'public vectors, NIST PKITS among them',
+    at: '/usr/lib/python3/dist-packages/cryptography_vectors/__init__.py',
+  },
+  initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
+  postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
+} as const satisfies Readonly<Record<string, Program>>
+
+export type ProgramName = keyof typeof programs
+
+export interface Found<Name extends ProgramName> {
+  /** For the options of `test()`: false, or the reason why the test is skipped here. */
+  readonly skip: string | false
+  /** @returns the absolute path @throws Error that says what to install, so that the test fails where nothing may be skipped */
+  path(name: Name): string
+}
+
+/**
+ * Names the programs that a test runs:
+ *
+ *     const tools = needs('openssl', 'pki')
+ *     test('strongSwan enrolls', { skip: tools.skip }, async () => { … tools.path('pki') … })
+ */
+export function needs<Name extends ProgramName>(...names: readonly Name[]): Found<Name> {
+  const absent = names.filter((name) => find(name) === undefined)
+  const packages = new Set(absent.map((name) => programs[name].debian))
+  const sentence = `needs ${absent.join(', ')}: apt-get install ${[...packages].join(' ')}`
+  return {
+    skip: absent.length > 0 && !nothingMayBeSkipped() ? sentence : false,
+    path(name) {
+      const path = find(name)
+      if (path === undefined) throw new Error(sentence)
+      return path
+    },
+  }
+}
+
+/** Decision 28: where the packages can be installed, a test that did not run is a test that failed. */
+export const nothingMayBeSkipped = (): boolean => process.env['CI'] === 'true' || process.env['SEALWORKS_TEST_INSTALL'] === '1'
+
+/** Debian packages for every program that is not here. */
+export function missingPackages(): readonly string[] {
+  const names = Object.keys(programs) as ProgramName[]
+  return [...new Set(names.filter((name) => find(name) === undefined).map((name) => programs[name].debian))].toSorted()
+}
+
+export function find(name: ProgramName): string | undefined {
+  const { at }: Program = programs[name]
+  if (at !== undefined) return globSync(at).toSorted().at(-1)
+  const folders = (process.env['PATH'] ?? '').split(delimiter).filter((folder) => folder !== '')
+  return folders.map((folder) => join(folder, name)).find(isExecutable)
+}
+
+function isExecutable(file: string): boolean {
+  try {
+    accessSync(file, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
