@@ -8,7 +8,7 @@
 import { hash } from 'node:crypto'
 import { identifySignature, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { ANY } from '#asn1/any.ts'
-import { decode, encode, explicit, implicit, optional, sequence, withDefault } from '#asn1/codec.ts'
+import { captured, decode, encode, explicit, implicit, optional, sequence, withDefault } from '#asn1/codec.ts'
 import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } from '#asn1/types.ts'
 import { Writer } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
@@ -54,7 +54,7 @@ const TBSCertificate = sequence('TBSCertificate', {
 })
 
 const SignedCertificate = sequence('Certificate', {
-  tbsCertificate: ANY,
+  tbsCertificate: captured(TBSCertificate),
   signatureAlgorithm: ANY,
   signatureValue: BIT_STRING_OCTETS,
 })
@@ -65,7 +65,7 @@ const SERIAL_NUMBER_MAX_OCTETS = 64
 /** @throws TrustError `malformed`, `tooLarge` */
 export function parseCertificate(der: Uint8Array): Certificate {
   const { tbsCertificate, signatureAlgorithm, signatureValue } = decode(SignedCertificate, der)
-  const tbs = decode(TBSCertificate, tbsCertificate)
+  const tbs = tbsCertificate.value
   const { version, serialNumber, extensions = [] } = tbs
   if (version > 2) throw unusable(`its version is ${version + 1}`)
   if (extensions.length > 0 && version !== 2) throw unusable('it has extensions and is not version 3') // RFC 5280, 4.1.2.9
@@ -74,7 +74,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
   if (!equal(tbs.signature, signatureAlgorithm)) throw unusable('its two signature algorithms differ') // RFC 5280, 4.1.1.2
   return {
     der,
-    tbsCertificate,
+    tbsCertificate: tbsCertificate.der,
     version: (version + 1) as 1 | 2 | 3,
     serialNumber,
     signatureAlgorithm,

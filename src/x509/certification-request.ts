@@ -10,7 +10,7 @@
  */
 import { identifySignature, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { ANY } from '#asn1/any.ts'
-import { choice, decode, encode, implicit, type Infer, sequence, setOf } from '#asn1/codec.ts'
+import { captured, choice, decode, encode, implicit, type Infer, sequence, setOf } from '#asn1/codec.ts'
 import {
   BIT_STRING_OCTETS,
   BMPString,
@@ -52,7 +52,7 @@ const CertificationRequestInfo = sequence('CertificationRequestInfo', {
 })
 
 const SignedRequest = sequence('CertificationRequest', {
-  certificationRequestInfo: ANY,
+  certificationRequestInfo: captured(CertificationRequestInfo),
   signatureAlgorithm: ANY,
   signature: BIT_STRING_OCTETS,
 })
@@ -91,14 +91,14 @@ export const REQUEST_MAX_OCTETS = 64 << 10
 /** @throws TrustError `malformed`, `tooLarge` */
 export function parseCertificationRequest(der: Uint8Array): CertificationRequest {
   const { certificationRequestInfo, signatureAlgorithm, signature } = decode(SignedRequest, der, { maxOctets: REQUEST_MAX_OCTETS })
-  const { version, subject, subjectPKInfo, attributes } = decode(CertificationRequestInfo, certificationRequestInfo)
+  const { version, subject, subjectPKInfo, attributes } = certificationRequestInfo.value
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
   refuseRepeats(attributes)
   const extensionRequest = onlyValue(attributes, requestAttributes.extensionRequest)
   const password = onlyValue(attributes, requestAttributes.challengePassword)
   return {
     der,
-    certificationRequestInfo,
+    certificationRequestInfo: certificationRequestInfo.der,
     subject,
     subjectPublicKeyInfo: subjectPKInfo,
     attributes,

@@ -41,7 +41,7 @@ export const CRLReason: Codec<CRLReason> = {
   write: (to, reason) => ENUMERATED.write(to, crlReasons[reason]),
 }
 
-export const crlNumber = extensionType<bigint>({
+export const CRLNumberExt = extensionType<bigint>({
   oid: '2.5.29.20',
   id: 'cRLNumber',
   codec: INTEGER,
@@ -50,7 +50,7 @@ export const crlNumber = extensionType<bigint>({
   source: 'RFC 5280, 5.2.3',
 })
 
-export const deltaCRLIndicator = extensionType<bigint>({
+export const DeltaCRLIndicatorExt = extensionType<bigint>({
   oid: '2.5.29.27',
   id: 'deltaCRLIndicator',
   codec: INTEGER,
@@ -78,7 +78,7 @@ export const issuingDistributionPointAt = (uri: string): IssuingDistributionPoin
   onlyContainsAttributeCerts: false,
 })
 
-export const issuingDistributionPoint = extensionType<IssuingDistributionPoint>({
+export const IssuingDistributionPointExt = extensionType<IssuingDistributionPoint>({
   oid: '2.5.29.28',
   id: 'issuingDistributionPoint',
   codec: IssuingDistributionPoint,
@@ -87,7 +87,7 @@ export const issuingDistributionPoint = extensionType<IssuingDistributionPoint>(
   source: 'RFC 5280, 5.2.5',
 })
 
-export const reasonCode = extensionType<CRLReason>({
+export const ReasonCodeExt = extensionType<CRLReason>({
   oid: '2.5.29.21',
   id: 'cRLReasons',
   codec: CRLReason,
@@ -96,7 +96,7 @@ export const reasonCode = extensionType<CRLReason>({
   source: 'RFC 5280, 5.3.1',
 })
 
-export const invalidityDate = extensionType<Date>({
+export const InvalidityDateExt = extensionType<Date>({
   oid: '2.5.29.24',
   id: 'invalidityDate',
   codec: GeneralizedTime,
@@ -105,7 +105,7 @@ export const invalidityDate = extensionType<Date>({
   source: 'RFC 5280, 5.3.2',
 })
 
-export const certificateIssuer = extensionType<GeneralNames>({
+export const CertificateIssuerExt = extensionType<GeneralNames>({
   oid: '2.5.29.29',
   id: 'certificateIssuer',
   codec: GeneralNames,

@@ -24,7 +24,7 @@ const Nonce: TaggedCodec<Uint8Array> = tagged(
   OCTET_STRING.writeContent,
 )
 
-export const ocspNonce = extensionType<Uint8Array>({
+export const OCSPNonceExt = extensionType<Uint8Array>({
   oid: '1.3.6.1.5.5.7.48.1.2',
   id: 'nonce',
   codec: Nonce,
@@ -34,7 +34,7 @@ export const ocspNonce = extensionType<Uint8Array>({
 })
 
 /** The responder's certificate need not be checked for revocation while it lives. */
-export const ocspNoCheck = extensionType<null>({
+export const OCSPNoCheckExt = extensionType<null>({
   oid: '1.3.6.1.5.5.7.48.1.5',
   id: 'noCheck',
   codec: NULL,
@@ -43,7 +43,7 @@ export const ocspNoCheck = extensionType<null>({
   source: 'RFC 6960, 4.2.2.2.1',
 })
 
-export const archiveCutoff = extensionType<Date>({
+export const ArchiveCutoffExt = extensionType<Date>({
   oid: '1.3.6.1.5.5.7.48.1.6',
   id: 'archiveCutoff',
   codec: GeneralizedTime,
@@ -53,7 +53,7 @@ export const archiveCutoff = extensionType<Date>({
 })
 
 /** The responder answers `revoked` for certificates that were never issued. */
-export const extendedRevoke = extensionType<null>({
+export const ExtendedRevokeExt = extensionType<null>({
   oid: '1.3.6.1.5.5.7.48.1.9',
   id: 'extendedRevoke',
   codec: NULL,

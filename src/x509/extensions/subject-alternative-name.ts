@@ -8,7 +8,7 @@
 import { extensionType } from './extension.ts'
 import { GeneralNames } from './general-name.ts'
 
-export const subjectAltName = extensionType<GeneralNames>({
+export const SubjectAltNameExt = extensionType<GeneralNames>({
   oid: '2.5.29.17',
   id: 'subjectAltName',
   codec: GeneralNames,
@@ -17,7 +17,7 @@ export const subjectAltName = extensionType<GeneralNames>({
   source: 'RFC 5280, 4.2.1.6',
 })
 
-export const issuerAltName = extensionType<GeneralNames>({
+export const IssuerAltNameExt = extensionType<GeneralNames>({
   oid: '2.5.29.18',
   id: 'issuerAltName',
   codec: GeneralNames,
