@@ -23,7 +23,7 @@ import { Writer } from '#asn1/writer.ts'
 import { TrustError } from '#base/errors.ts'
 import { CRLReason } from './extensions/crl-extensions.ts'
 import { decodeExtension, Extension, Extensions, encodeExtension, readExtension } from './extensions/extension.ts'
-import { OCSPNonceExt } from './extensions/ocsp-extensions.ts'
+import { ocspNonce } from './extensions/ocsp-extensions.ts'
 
 /** A request for one certificate has about 120 octets, a signed one with its certificates a few thousand. */
 export const OCSP_REQUEST_MAX_OCTETS = 16 << 10
@@ -88,7 +88,7 @@ export function parseOCSPRequest(der: Uint8Array): OCSPRequest {
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
   let nonce: Uint8Array | undefined
   for (const extension of requestExtensions) {
-    if (extension.extnID === OCSPNonceExt.oid) nonce = decodeExtension(OCSPNonceExt, extension)
+    if (extension.extnID === ocspNonce.oid) nonce = decodeExtension(ocspNonce, extension)
     else refuseCritical(extension)
   }
   const certIDs = requestList.map(({ reqCert, singleRequestExtensions }) => {
@@ -138,7 +138,7 @@ export function encodeOCSPRequest(certIDs: readonly Uint8Array[], nonce?: Uint8A
     tbsRequest: {
       version: 0,
       requestList: certIDs.map((der) => ({ reqCert: { der, value: decode(CertIDFields, der) } })),
-      requestExtensions: nonce && [{ extnID: OCSPNonceExt.oid, critical: false, extnValue: encode(OCSPNonceExt.codec, nonce) }],
+      requestExtensions: nonce && [{ extnID: ocspNonce.oid, critical: false, extnValue: encode(ocspNonce.codec, nonce) }],
     },
   })
 }
@@ -229,7 +229,7 @@ const UNKNOWN = encode(Status, { type: 'unknown', value: null })
 export function encodeResponseData({ responderID }: OCSPResponder, { producedAt, responses, nonce }: ResponseDataFields): Uint8Array {
   const to = new Writer()
   if (nonce !== undefined) {
-    to.octets(encodeExtension(OCSPNonceExt, nonce))
+    to.octets(encodeExtension(ocspNonce, nonce))
     to.header(SEQUENCE, 0)
     to.header(0xa1, 0)
   }
@@ -344,7 +344,7 @@ export function parseOCSPResponse(der: Uint8Array): OCSPResponse {
   const { tbsResponseData, signatureAlgorithm, signature, certs = [] } = decode(BasicOCSPResponse, responseBytes.response)
   const { version, responderID, producedAt, responses, responseExtensions: extensions = [] } = tbsResponseData.value
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
-  const nonce = readExtension(extensions, OCSPNonceExt)?.value
+  const nonce = readExtension(extensions, ocspNonce)?.value
   const answer: BasicResponse = {
     tbsResponseData: tbsResponseData.der,
     responderID,

@@ -37,7 +37,7 @@ export const accessAt = (method: AccessMethod, uri: string): AccessDescription =
   accessLocation: { type: 'uniformResourceIdentifier', value: uri },
 })
 
-export const AuthorityInfoAccessExt = extensionType<InfoAccess>({
+export const authorityInfoAccess = extensionType<InfoAccess>({
   oid: '1.3.6.1.5.5.7.1.1',
   id: 'authorityInfoAccess',
   codec: InfoAccess,
@@ -46,7 +46,7 @@ export const AuthorityInfoAccessExt = extensionType<InfoAccess>({
   source: 'RFC 5280, 4.2.2.1',
 })
 
-export const SubjectInfoAccessExt = extensionType<InfoAccess>({
+export const subjectInfoAccess = extensionType<InfoAccess>({
   oid: '1.3.6.1.5.5.7.1.11',
   id: 'subjectInfoAccess',
   codec: InfoAccess,

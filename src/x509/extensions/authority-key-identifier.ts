@@ -17,7 +17,7 @@ export const AuthorityKeyIdentifier = sequence('AuthorityKeyIdentifier', {
 })
 export type AuthorityKeyIdentifier = Infer<typeof AuthorityKeyIdentifier>
 
-export const AuthorityKeyIdentifierExt = extensionType<AuthorityKeyIdentifier>({
+export const authorityKeyIdentifier = extensionType<AuthorityKeyIdentifier>({
   oid: '2.5.29.35',
   id: 'authorityKeyIdentifier',
   codec: AuthorityKeyIdentifier,

@@ -15,7 +15,7 @@ export const BasicConstraints = sequence('BasicConstraints', {
 })
 export type BasicConstraints = Infer<typeof BasicConstraints>
 
-export const BasicConstraintsExt = extensionType({
+export const basicConstraints = extensionType({
   oid: '2.5.29.19',
   id: 'basicConstraints',
   codec: BasicConstraints,

@@ -54,7 +54,7 @@ export const ANY_POLICY = '2.5.29.32.0'
 export const CertificatePolicies = sequenceOf('CertificatePolicies', PolicyInformation, { min: 1, max: LIST_MAX })
 export type CertificatePolicies = readonly PolicyInformation[]
 
-export const CertificatePoliciesExt = extensionType<CertificatePolicies>({
+export const certificatePolicies = extensionType<CertificatePolicies>({
   oid: '2.5.29.32',
   id: 'certificatePolicies',
   codec: CertificatePolicies,
@@ -70,7 +70,7 @@ export const PolicyMappings = sequenceOf(
 )
 export type PolicyMappings = Infer<typeof PolicyMappings>
 
-export const PolicyMappingsExt = extensionType<PolicyMappings>({
+export const policyMappings = extensionType<PolicyMappings>({
   oid: '2.5.29.33',
   id: 'policyMappings',
   codec: PolicyMappings,
@@ -85,7 +85,7 @@ export const PolicyConstraints = sequence('PolicyConstraints', {
 })
 export type PolicyConstraints = Infer<typeof PolicyConstraints>
 
-export const PolicyConstraintsExt = extensionType<PolicyConstraints>({
+export const policyConstraints = extensionType<PolicyConstraints>({
   oid: '2.5.29.36',
   id: 'policyConstraints',
   codec: PolicyConstraints,
@@ -94,7 +94,7 @@ export const PolicyConstraintsExt = extensionType<PolicyConstraints>({
   source: 'RFC 5280, 4.2.1.11',
 })
 
-export const InhibitAnyPolicyExt = extensionType<number>({
+export const inhibitAnyPolicy = extensionType<number>({
   oid: '2.5.29.54',
   id: 'inhibitAnyPolicy',
   codec: SMALL_INTEGER,

@@ -25,7 +25,7 @@ export const distributionPointAt = (uri: string): DistributionPoint => ({
   distributionPoint: { type: 'fullName', value: [{ type: 'uniformResourceIdentifier', value: uri }] },
 })
 
-export const CRLDistributionPointsExt = extensionType<CRLDistributionPoints>({
+export const crlDistributionPoints = extensionType<CRLDistributionPoints>({
   oid: '2.5.29.31',
   id: 'cRLDistributionPoints',
   codec: CRLDistributionPoints,
@@ -34,7 +34,7 @@ export const CRLDistributionPointsExt = extensionType<CRLDistributionPoints>({
   source: 'RFC 5280, 4.2.1.13',
 })
 
-export const FreshestCRLExt = extensionType<CRLDistributionPoints>({
+export const freshestCRL = extensionType<CRLDistributionPoints>({
   oid: '2.5.29.46',
   id: 'freshestCRL',
   codec: CRLDistributionPoints,

@@ -41,7 +41,7 @@ export const CRLReason: Codec<CRLReason> = {
   write: (to, reason) => ENUMERATED.write(to, crlReasons[reason]),
 }
 
-export const CRLNumberExt = extensionType<bigint>({
+export const crlNumber = extensionType<bigint>({
   oid: '2.5.29.20',
   id: 'cRLNumber',
   codec: INTEGER,
@@ -50,7 +50,7 @@ export const CRLNumberExt = extensionType<bigint>({
   source: 'RFC 5280, 5.2.3',
 })
 
-export const DeltaCRLIndicatorExt = extensionType<bigint>({
+export const deltaCRLIndicator = extensionType<bigint>({
   oid: '2.5.29.27',
   id: 'deltaCRLIndicator',
   codec: INTEGER,
@@ -78,7 +78,7 @@ export const issuingDistributionPointAt = (uri: string): IssuingDistributionPoin
   onlyContainsAttributeCerts: false,
 })
 
-export const IssuingDistributionPointExt = extensionType<IssuingDistributionPoint>({
+export const issuingDistributionPoint = extensionType<IssuingDistributionPoint>({
   oid: '2.5.29.28',
   id: 'issuingDistributionPoint',
   codec: IssuingDistributionPoint,
@@ -87,7 +87,7 @@ export const IssuingDistributionPointExt = extensionType<IssuingDistributionPoin
   source: 'RFC 5280, 5.2.5',
 })
 
-export const ReasonCodeExt = extensionType<CRLReason>({
+export const reasonCode = extensionType<CRLReason>({
   oid: '2.5.29.21',
   id: 'cRLReasons',
   codec: CRLReason,
@@ -96,7 +96,7 @@ export const ReasonCodeExt = extensionType<CRLReason>({
   source: 'RFC 5280, 5.3.1',
 })
 
-export const InvalidityDateExt = extensionType<Date>({
+export const invalidityDate = extensionType<Date>({
   oid: '2.5.29.24',
   id: 'invalidityDate',
   codec: GeneralizedTime,
@@ -105,7 +105,7 @@ export const InvalidityDateExt = extensionType<Date>({
   source: 'RFC 5280, 5.3.2',
 })
 
-export const CertificateIssuerExt = extensionType<GeneralNames>({
+export const certificateIssuer = extensionType<GeneralNames>({
   oid: '2.5.29.29',
   id: 'certificateIssuer',
   codec: GeneralNames,

@@ -34,7 +34,7 @@ const purposes = new Map<string, KeyPurpose>((Object.entries(keyPurposes) as [Ke
 /** Name of a purpose, or its dotted form. */
 export const purposeLabel = (oid: string): string => purposes.get(oid) ?? oid
 
-export const ExtKeyUsageExt = extensionType<ExtKeyUsage>({
+export const extKeyUsage = extensionType<ExtKeyUsage>({
   oid: '2.5.29.37',
   id: 'extKeyUsage',
   codec: ExtKeyUsage,

@@ -24,7 +24,7 @@ export type KeyUsageBit = (typeof keyUsages)[number]
 export const KeyUsage = namedBits('KeyUsage', keyUsages)
 export type KeyUsage = readonly KeyUsageBit[]
 
-export const KeyUsageExt = extensionType<KeyUsage>({
+export const keyUsage = extensionType<KeyUsage>({
   oid: '2.5.29.15',
   id: 'keyUsage',
   codec: KeyUsage,

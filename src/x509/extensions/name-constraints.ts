@@ -28,7 +28,7 @@ export const NameConstraints = sequence('NameConstraints', {
 })
 export type NameConstraints = Infer<typeof NameConstraints>
 
-export const NameConstraintsExt = extensionType<NameConstraints>({
+export const nameConstraints = extensionType<NameConstraints>({
   oid: '2.5.29.30',
   id: 'nameConstraints',
   codec: NameConstraints,

@@ -24,7 +24,7 @@ const Nonce: TaggedCodec<Uint8Array> = tagged(
   OCTET_STRING.writeContent,
 )
 
-export const OCSPNonceExt = extensionType<Uint8Array>({
+export const ocspNonce = extensionType<Uint8Array>({
   oid: '1.3.6.1.5.5.7.48.1.2',
   id: 'nonce',
   codec: Nonce,
@@ -34,7 +34,7 @@ export const OCSPNonceExt = extensionType<Uint8Array>({
 })
 
 /** The responder's certificate need not be checked for revocation while it lives. */
-export const OCSPNoCheckExt = extensionType<null>({
+export const ocspNoCheck = extensionType<null>({
   oid: '1.3.6.1.5.5.7.48.1.5',
   id: 'noCheck',
   codec: NULL,
@@ -43,7 +43,7 @@ export const OCSPNoCheckExt = extensionType<null>({
   source: 'RFC 6960, 4.2.2.2.1',
 })
 
-export const ArchiveCutoffExt = extensionType<Date>({
+export const archiveCutoff = extensionType<Date>({
   oid: '1.3.6.1.5.5.7.48.1.6',
   id: 'archiveCutoff',
   codec: GeneralizedTime,
@@ -53,7 +53,7 @@ export const ArchiveCutoffExt = extensionType<Date>({
 })
 
 /** The responder answers `revoked` for certificates that were never issued. */
-export const ExtendedRevokeExt = extensionType<null>({
+export const extendedRevoke = extensionType<null>({
   oid: '1.3.6.1.5.5.7.48.1.9',
   id: 'extendedRevoke',
   codec: NULL,

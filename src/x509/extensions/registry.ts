@@ -1,52 +1,52 @@
 /** Every extension this build knows. Adding one: write its schema in this folder, add one line here. @module */
-import { AuthorityInfoAccessExt, SubjectInfoAccessExt } from './authority-information-access.ts'
-import { AuthorityKeyIdentifierExt } from './authority-key-identifier.ts'
-import { BasicConstraintsExt } from './basic-constraints.ts'
-import { CertificatePoliciesExt, InhibitAnyPolicyExt, PolicyConstraintsExt, PolicyMappingsExt } from './certificate-policies.ts'
-import { CRLDistributionPointsExt, FreshestCRLExt } from './crl-distribution-points.ts'
+import { authorityInfoAccess, subjectInfoAccess } from './authority-information-access.ts'
+import { authorityKeyIdentifier } from './authority-key-identifier.ts'
+import { basicConstraints } from './basic-constraints.ts'
+import { certificatePolicies, inhibitAnyPolicy, policyConstraints, policyMappings } from './certificate-policies.ts'
+import { crlDistributionPoints, freshestCRL } from './crl-distribution-points.ts'
 import {
-  CertificateIssuerExt,
-  CRLNumberExt,
-  DeltaCRLIndicatorExt,
-  InvalidityDateExt,
-  IssuingDistributionPointExt,
-  ReasonCodeExt,
+  certificateIssuer,
+  crlNumber,
+  deltaCRLIndicator,
+  invalidityDate,
+  issuingDistributionPoint,
+  reasonCode,
 } from './crl-extensions.ts'
-import { ExtKeyUsageExt } from './extended-key-usage.ts'
+import { extKeyUsage } from './extended-key-usage.ts'
 import type { ExtensionType } from './extension.ts'
-import { KeyUsageExt } from './key-usage.ts'
-import { NameConstraintsExt } from './name-constraints.ts'
-import { ArchiveCutoffExt, ExtendedRevokeExt, OCSPNoCheckExt, OCSPNonceExt } from './ocsp-extensions.ts'
-import { IssuerAltNameExt, SubjectAltNameExt } from './subject-alternative-name.ts'
-import { SubjectKeyIdentifierExt } from './subject-key-identifier.ts'
+import { keyUsage } from './key-usage.ts'
+import { nameConstraints } from './name-constraints.ts'
+import { archiveCutoff, extendedRevoke, ocspNoCheck, ocspNonce } from './ocsp-extensions.ts'
+import { issuerAltName, subjectAltName } from './subject-alternative-name.ts'
+import { subjectKeyIdentifier } from './subject-key-identifier.ts'
 
 export const extensionTypes = [
-  SubjectKeyIdentifierExt,
-  KeyUsageExt,
-  SubjectAltNameExt,
-  IssuerAltNameExt,
-  BasicConstraintsExt,
-  CRLNumberExt,
-  ReasonCodeExt,
-  InvalidityDateExt,
-  DeltaCRLIndicatorExt,
-  IssuingDistributionPointExt,
-  CertificateIssuerExt,
-  NameConstraintsExt,
-  CRLDistributionPointsExt,
-  CertificatePoliciesExt,
-  PolicyMappingsExt,
-  AuthorityKeyIdentifierExt,
-  PolicyConstraintsExt,
-  ExtKeyUsageExt,
-  FreshestCRLExt,
-  InhibitAnyPolicyExt,
-  AuthorityInfoAccessExt,
-  SubjectInfoAccessExt,
-  OCSPNonceExt,
-  OCSPNoCheckExt,
-  ArchiveCutoffExt,
-  ExtendedRevokeExt,
+  subjectKeyIdentifier,
+  keyUsage,
+  subjectAltName,
+  issuerAltName,
+  basicConstraints,
+  crlNumber,
+  reasonCode,
+  invalidityDate,
+  deltaCRLIndicator,
+  issuingDistributionPoint,
+  certificateIssuer,
+  nameConstraints,
+  crlDistributionPoints,
+  certificatePolicies,
+  policyMappings,
+  authorityKeyIdentifier,
+  policyConstraints,
+  extKeyUsage,
+  freshestCRL,
+  inhibitAnyPolicy,
+  authorityInfoAccess,
+  subjectInfoAccess,
+  ocspNonce,
+  ocspNoCheck,
+  archiveCutoff,
+  extendedRevoke,
   // `any` because the list holds types of unlike values; each keeps its own where it is imported by name
 ] as const satisfies readonly ExtensionType<any>[]
 

@@ -8,7 +8,7 @@
 import { extensionType } from './extension.ts'
 import { GeneralNames } from './general-name.ts'
 
-export const SubjectAltNameExt = extensionType<GeneralNames>({
+export const subjectAltName = extensionType<GeneralNames>({
   oid: '2.5.29.17',
   id: 'subjectAltName',
   codec: GeneralNames,
@@ -17,7 +17,7 @@ export const SubjectAltNameExt = extensionType<GeneralNames>({
   source: 'RFC 5280, 4.2.1.6',
 })
 
-export const IssuerAltNameExt = extensionType<GeneralNames>({
+export const issuerAltName = extensionType<GeneralNames>({
   oid: '2.5.29.18',
   id: 'issuerAltName',
   codec: GeneralNames,

@@ -11,7 +11,7 @@ import { extensionType } from './extension.ts'
 
 export const KeyIdentifier = OCTET_STRING
 
-export const SubjectKeyIdentifierExt = extensionType<Uint8Array>({
+export const subjectKeyIdentifier = extensionType<Uint8Array>({
   oid: '2.5.29.14',
   id: 'subjectKeyIdentifier',
   codec: KeyIdentifier,
