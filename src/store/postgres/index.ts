@@ -1,0 +1,354 @@
+/**
+ * PostgreSQL through `pg`: several processes write at once.
+ *
+ * Transactions are serializable, so that a room's code means the same on both engines: what it read still holds when
+ * it commits, or the work runs again. Statements of a member go out without waiting for the answers of the savepoints
+ * around them, so a member costs one round trip for each statement it waits for.
+ *
+ * @module
+ */
+import { Client, DatabaseError, types, type QueryResult } from 'pg'
+import { TrustError } from '#base/errors.ts'
+import type { Database, Row, SqlValue, Transaction } from '../database.ts'
+import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
+import { toPostgres } from './dialect.ts'
+
+export interface PostgresOptions {
+  /** `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full`. A connection pooler must keep sessions whole. */
+  readonly url: string
+  /** Writing connections. Each commits a group at a time. */
+  readonly lanes?: number
+  readonly workMaxMilliseconds?: number
+}
+
+/** One lane gathers the largest groups; measured against 2 and 4 in docs/decisions/0003-store-shape.md. */
+const LANES = 1
+
+/** Reading connections; a slow report holds up at most the few lookups that wait behind it on the same one. */
+const READERS = 4
+
+/** Named prepared statements on each connection: above what the rooms write; SQL beyond that is parsed each time. */
+const STATEMENTS_MAX = 1000
+
+/** A server that does not answer for so long is taken for gone. Statements that define tables or indexes may take longer. */
+const STATEMENT_MAX_MILLISECONDS = 60_000
+
+const CONNECT_MAX_MILLISECONDS = 5000
+
+/** How long to wait for a row that another process's group holds, before that counts as a conflict. */
+const LOCK_MAX_MILLISECONDS = 10_000
+
+/** A client that vanished without closing its connection loses its locks after this. */
+const IDLE_IN_TRANSACTION_MAX_MILLISECONDS = 60_000
+
+const ROWS_PER_FETCH = 1000
+const INSERT_ROWS = [256, 64, 16, 4, 1] // few distinct statements, so that they stay prepared
+
+/** Shared by every group, exclusive to a work that met too many conflicts. Any number, the same in every process. */
+const WRITERS_LOCK = 0x5ea1
+
+interface Prepared {
+  readonly name?: string
+  readonly text: string
+  readonly query_timeout?: number
+}
+
+interface Connection {
+  readonly client: Client
+  readonly run: <R extends Row>(sql: string, parameters: readonly SqlValue[]) => Promise<R[]>
+  /** Several statements without parameters in one message. */
+  readonly exec: (sql: string) => Promise<QueryResult[]>
+  /** Set when the connection broke; it never comes back. */
+  broken: unknown
+}
+
+export function postgres(options: PostgresOptions): Database {
+  const prepare = preparer()
+  const connection = (readOnly: boolean): Promise<Connection> => connect(options.url, readOnly, prepare)
+  const lanes = Array.from({ length: options.lanes ?? LANES }, () => writingLane(() => connection(false)))
+  const group = groupCommit({ lanes, isConflict, asRefusal, workMaxMilliseconds: options.workMaxMilliseconds })
+
+  const readers: { connection: Promise<Connection> | undefined; pending: number }[] = Array.from({ length: READERS }, () => ({
+    connection: undefined,
+    pending: 0,
+  }))
+  const idleStreams: Connection[] = []
+  const busyStreams = new Set<Connection>()
+  let closed: Promise<void> | undefined
+
+  const leastBusyReader = () => readers.reduce((least, each) => (each.pending < least.pending ? each : least))
+
+  return {
+    id: 'postgres',
+
+    async query<R extends Row>(sql: string, ...parameters: SqlValue[]) {
+      if (closed !== undefined) throw databaseClosed()
+      const reader = leastBusyReader()
+      reader.pending++
+      try {
+        let open = reader.connection === undefined ? undefined : await reader.connection
+        if (open === undefined || open.broken !== undefined) {
+          reader.connection = connection(true)
+          reader.connection.catch(() => (reader.connection = undefined))
+          open = await reader.connection
+        }
+        return await open.run<R>(sql, parameters)
+      } catch (error) {
+        throw asRefusal(error)
+      } finally {
+        reader.pending--
+      }
+    },
+
+    // A cursor lives in a transaction, so each stream has a connection of its own.
+    async *iterate<R extends Row>(sql: string, ...parameters: SqlValue[]) {
+      if (closed !== undefined) throw databaseClosed()
+      let stream: Connection | undefined
+      try {
+        stream = idleStreams.pop() ?? (await connection(true))
+        busyStreams.add(stream)
+        await stream.exec('BEGIN')
+        await stream.run(`DECLARE stream NO SCROLL CURSOR FOR ${sql}`, parameters)
+        for (let rows: R[]; (rows = await stream.run<R>(`FETCH ${ROWS_PER_FETCH} FROM stream`, [])).length > 0;) yield* rows
+      } catch (error) {
+        throw closed === undefined ? asRefusal(error) : databaseClosed()
+      } finally {
+        if (stream !== undefined && busyStreams.delete(stream)) {
+          await stream.exec('ROLLBACK').catch(() => {})
+          if (stream.broken === undefined && idleStreams.length < READERS && closed === undefined) idleStreams.push(stream)
+          else await end(stream)
+        }
+      }
+    },
+
+    transaction: group.transaction,
+
+    close() {
+      closed ??= (async () => {
+        await group.close()
+        const open = await Promise.allSettled(readers.map(({ connection: made }) => made))
+        const streams = [...idleStreams, ...busyStreams]
+        busyStreams.clear()
+        await Promise.all([
+          ...lanes.map((lane) => lane.end()),
+          ...open.map((result) => (result.status === 'fulfilled' && result.value !== undefined ? end(result.value) : undefined)),
+          ...streams.map(end),
+        ])
+      })()
+      return closed
+    },
+  }
+}
+
+const end = ({ client }: Connection): Promise<void> => client.end().catch(() => {})
+
+/** One text and one name for each statement, the same on every connection. */
+function preparer(): (sql: string) => Prepared {
+  const kept = new Map<string, Prepared>()
+  return (sql) => {
+    const found = kept.get(sql)
+    if (found !== undefined) return found
+    const text = toPostgres(sql)
+    if (/^\s*(CREATE|ALTER|DROP|DECLARE)\b/i.test(sql)) return { text } // runs once
+    const full = kept.size >= STATEMENTS_MAX
+    const prepared = { text, query_timeout: STATEMENT_MAX_MILLISECONDS, ...(!full && { name: `s${kept.size}` }) }
+    if (!full) kept.set(sql, prepared)
+    return prepared
+  }
+}
+
+async function connect(url: string, readOnly: boolean, prepare: (sql: string) => Prepared): Promise<Connection> {
+  const settings = {
+    default_transaction_read_only: readOnly ? 'on' : 'off',
+    default_transaction_isolation: readOnly ? 'read\\ committed' : 'serializable',
+    lock_timeout: LOCK_MAX_MILLISECONDS,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MAX_MILLISECONDS,
+    client_min_messages: 'warning',
+  }
+  const client = new Client({
+    connectionString: url,
+    application_name: 'sealworks',
+    pipeline: true,
+    keepAlive: true,
+    connectionTimeoutMillis: CONNECT_MAX_MILLISECONDS,
+    options: Object.entries(settings)
+      .map(([name, value]) => `-c ${name}=${value}`)
+      .join(' '),
+    types: { getTypeParser: (oid, format) => parsers.get(oid) ?? types.getTypeParser(oid, format) },
+  })
+  const run: Connection['run'] = async <R extends Row>(sql: string, parameters: readonly SqlValue[]) =>
+    (await client.query<R>({ ...prepare(sql), values: [...parameters] })).rows
+  const exec: Connection['exec'] = async (sql) => {
+    const config = { text: sql, query_timeout: STATEMENT_MAX_MILLISECONDS }
+    const result: QueryResult | QueryResult[] = await client.query(config)
+    return Array.isArray(result) ? result : [result]
+  }
+  const connection: Connection = { client, run, exec, broken: undefined }
+  client.on('error', (error) => (connection.broken ??= error))
+  client.on('end', () => (connection.broken ??= new Error('the connection ended')))
+  try {
+    await client.connect()
+    // An installation may have turned this off for other uses; here what was acknowledged must stay.
+    await exec("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+  } catch (error) {
+    connection.broken ??= error
+    void end(connection)
+    throw unavailable(error)
+  }
+  return connection
+}
+
+// The values of pg_type.oid never change. Expressions yield types that no column has; they come back as on SQLite.
+const parsers = new Map<number, (text: string) => SqlValue>([
+  [16, (text) => (text === 't' ? 1 : 0)], // bool
+  [17, (text) => Uint8Array.fromHex(text.slice(2))], // bytea, as \x…
+  [20, toInteger], // int8
+  [1700, toInteger], // numeric, from SUM(int8)
+])
+
+function toInteger(text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) throw new RangeError(`${text} is too large for a number`)
+  return value
+}
+
+/** The one statement of which a lost answer leaves open whether it was done. */
+const commitUnknown = (cause: unknown): TrustError =>
+  new TrustError('unavailable', 'commitUnknown', { cause, retryAfterSeconds: 5 })
+
+function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): Promise<void> } {
+  let connection: Connection | undefined
+  let failure: unknown // of a statement that nobody waited for
+
+  const current = (): Connection => {
+    if (connection === undefined) throw unavailable(new Error('the connection was dropped'))
+    return connection
+  }
+  const send = (sql: string): void => {
+    current()
+      .exec(sql)
+      .catch((error: unknown) => (failure ??= error))
+  }
+  const drop = async (): Promise<void> => {
+    const dropped = connection
+    connection = undefined
+    if (dropped !== undefined) await end(dropped)
+  }
+
+  return {
+    async begin(alone) {
+      if (connection?.broken !== undefined) await drop()
+      connection ??= await connectAgain()
+      failure = undefined
+      // Before BEGIN: a serializable transaction would look at the database as it was before the wait.
+      send(`SELECT pg_advisory_lock${alone ? '' : '_shared'}(${WRITERS_LOCK})`)
+      send('BEGIN')
+    },
+    savepoint: () => send('SAVEPOINT member'),
+    release: () => send('RELEASE member'),
+    async undo() {
+      await current().exec('ROLLBACK TO member; RELEASE member')
+    },
+    async commit() {
+      let results: readonly QueryResult[]
+      try {
+        results = await current().exec(`COMMIT; SELECT pg_advisory_unlock_all()`)
+      } catch (error) {
+        if (failure !== undefined && isConflict(failure)) throw failure
+        throw error instanceof DatabaseError && isUndone(error) ? error : commitUnknown(failure ?? error)
+      }
+      // The COMMIT of a failed transaction is answered with the word ROLLBACK, not with an error.
+      if (results[0]?.command !== 'COMMIT') throw failure ?? unavailable(new Error('the transaction had failed'))
+    },
+    async rollback() {
+      try {
+        if (connection?.broken === undefined) await connection?.exec('ROLLBACK; SELECT pg_advisory_unlock_all()')
+        else await drop()
+      } catch {
+        await drop()
+      }
+    },
+    sever() {
+      connection?.client.connection.stream.destroy()
+    },
+    end: drop,
+
+    transaction(member: Member): Transaction {
+      const attempt = async <T>(statement: () => Promise<T>): Promise<T> => {
+        if (member.ended) throw new TypeError('the transaction is over')
+        if (member.failed) throw member.failure
+        member.pending++
+        try {
+          return await statement()
+        } catch (error) {
+          if (!member.failed) {
+            member.failed = true
+            member.failure = isConflict(error) ? error : asRefusal(error)
+          }
+          throw member.failure
+        } finally {
+          member.pending--
+        }
+      }
+      return {
+        query: <R extends Row>(sql: string, ...parameters: SqlValue[]) => attempt(() => current().run<R>(sql, parameters)),
+        insertMany: (table, columns, rows) =>
+          attempt(async () => {
+            const one = `(${columns.map(() => '?').join(', ')})`
+            const sent: Promise<unknown>[] = []
+            let at = 0
+            for (const count of INSERT_ROWS) {
+              const sql = `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${Array<string>(count).fill(one).join(', ')}`
+              for (; rows.length - at >= count; at += count) sent.push(current().run(sql, rows.slice(at, at + count).flat()))
+            }
+            const [failed] = (await Promise.allSettled(sent)).filter((result) => result.status === 'rejected')
+            if (failed !== undefined) throw failed.reason
+          }),
+      }
+    },
+  }
+}
+
+// SQLSTATE codes (PostgreSQL documentation, Appendix A)
+const CONFLICTS = new Set(['40001', '40P01', '55P03']) // serialization_failure, deadlock_detected, lock_not_available
+const UNIQUE_VIOLATION = '23505'
+const FOREIGN_KEY_VIOLATION = '23503'
+const READ_ONLY_TRANSACTION = '25006'
+const UNREACHABLE = /^(08|53|57P|58|25P03)/ // connection, resources, operator, system, idle_in_transaction_session_timeout
+
+/** Two processes that create the same table at once meet in the catalog; the second one finds it when it looks again. */
+const isCatalogRace = (error: DatabaseError): boolean => error.code === UNIQUE_VIOLATION && error.schema === 'pg_catalog'
+
+const isConflict = (error: unknown): boolean =>
+  error instanceof DatabaseError && (CONFLICTS.has(error.code ?? '') || isCatalogRace(error))
+
+/** True for answers to COMMIT that say for certain that nothing was kept. */
+const isUndone = (error: DatabaseError): boolean => isConflict(error) || /^23/.test(error.code ?? '')
+
+const unavailable = (cause: unknown): TrustError =>
+  cause instanceof TrustError ? cause : new TrustError('unavailable', 'databaseUnavailable', { cause, retryAfterSeconds: 5 })
+
+function asRefusal(error: unknown): unknown {
+  if (error instanceof DatabaseError) {
+    const code = error.code ?? ''
+    if (code === UNIQUE_VIOLATION) {
+      // "Key (ca_id, serial_number)=(…) already exists." in the server's language
+      const columns = /\(([^)]*)\)=\(/.exec(error.detail ?? '')?.[1] ?? ''
+      return new TrustError('conflict', 'duplicateRow', { cause: error, facts: { table: error.table ?? '', columns } })
+    }
+    if (code === FOREIGN_KEY_VIOLATION) return new TrustError('conflict', 'missingReference', { cause: error })
+    if (code === READ_ONLY_TRANSACTION) return new TypeError('writing needs a transaction', { cause: error })
+    if (isConflict(error)) return new TrustError('unavailable', 'databaseBusy', { cause: error, retryAfterSeconds: 1 })
+    return UNREACHABLE.test(code) ? unavailable(error) : error
+  }
+  return isConnectionLoss(error) ? unavailable(error) : error
+}
+
+/** `pg` and sockets name their errors by code or by text only. */
+function isConnectionLoss(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  if ('syscall' in error) return true
+  return /^(Connection terminated|Client has encountered|Client was closed|Query read timeout|timeout expired)/.test(
+    error.message,
+  )
+}

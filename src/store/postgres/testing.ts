@@ -1,0 +1,114 @@
+/**
+ * A PostgreSQL server of a test's own: in a temporary directory, on a socket there, gone with the test.
+ *
+ * @module
+ */
+import { execFile, spawn } from 'node:child_process'
+import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { chown, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { promisify } from 'node:util'
+import { Client } from 'pg'
+
+const run = promisify(execFile)
+
+export interface TestServer {
+  /** Of the database `postgres`. */
+  readonly url: string
+  readonly pid: number
+  /** @returns the URL of a new, empty database */
+  createDatabase(): Promise<string>
+  stop(): Promise<void>
+}
+
+/** @returns the folder of `initdb` and `postgres`, or undefined where they are not installed */
+export function postgresPrograms(): string | undefined {
+  const debian = '/usr/lib/postgresql'
+  const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : []
+  const folders = [...versions.map((version) => join(debian, version, 'bin')), ...(process.env['PATH'] ?? '').split(delimiter)]
+  return folders.find((folder) => existsSync(join(folder, 'initdb')) && existsSync(join(folder, 'postgres')))
+}
+
+/** The reason to skip a test that needs the server, or false. A run that must skip nothing goes on and fails. */
+export function postgresMissing(): string | false {
+  const complete = process.env['CI'] === 'true' || process.env['SEALWORKS_TEST_INSTALL'] === '1'
+  return postgresPrograms() !== undefined || complete ? false : 'PostgreSQL is not installed (Debian: apt-get install postgresql)'
+}
+
+/** @param durable waits for the disk as a real server does; tests that kill only clients may do without */
+export async function startPostgres({ durable = true }: { readonly durable?: boolean } = {}): Promise<TestServer> {
+  const programs = postgresPrograms()
+  if (programs === undefined) throw new Error('PostgreSQL is not installed (Debian: apt-get install postgresql)')
+  const directory = await mkdtemp(join(tmpdir(), 'sealworks-postgres-'))
+  const owner = process.getuid?.() === 0 ? unprivileged() : undefined
+  if (owner !== undefined) await chown(directory, owner.uid, owner.gid)
+  const data = join(directory, 'data')
+  const account = { ...owner, cwd: directory, env: { ...process.env, LC_ALL: 'C', HOME: directory } }
+  await run(join(programs, 'initdb'), ['--no-sync', '--auth=trust', '--username=sealworks', '--encoding=UTF8', data], account)
+
+  // No TCP: the socket lies in the directory, so servers of several tests cannot meet.
+  const settings = [
+    `unix_socket_directories=${directory}`,
+    'listen_addresses=',
+    `fsync=${durable ? 'on' : 'off'}`,
+    'max_connections=60',
+  ]
+  const server = spawn(join(programs, 'postgres'), ['-D', data, ...settings.flatMap((setting) => ['-c', setting])], {
+    ...account,
+    stdio: 'ignore',
+  })
+  const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()))
+  const onExit = (): void => void server.kill('SIGQUIT')
+  process.once('exit', onExit)
+
+  const url = `postgres://sealworks@/postgres?host=${encodeURIComponent(directory)}`
+  let made = 0
+  const ask = async (sql: string): Promise<void> => {
+    const client = new Client({ connectionString: url })
+    await client.connect()
+    try {
+      await client.query(sql)
+    } finally {
+      await client.end()
+    }
+  }
+  const stop = async (): Promise<void> => {
+    process.off('exit', onExit)
+    server.kill('SIGQUIT') // at once: the directory goes too
+    await exited
+    await rm(directory, { recursive: true, force: true })
+  }
+  for (let tries = 0; ; tries++) {
+    try {
+      await ask('SELECT 1')
+      break
+    } catch (error) {
+      if (server.exitCode !== null || tries >= 300) {
+        await stop()
+        throw new Error('the test server does not start', { cause: error })
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return {
+    url,
+    pid: server.pid ?? 0,
+    async createDatabase() {
+      const name = `test${made++}`
+      await ask(`CREATE DATABASE ${name}`)
+      return url.replace('/postgres?', `/${name}?`)
+    },
+    stop,
+  }
+}
+
+/** The server refuses to run as root. */
+function unprivileged(): { readonly uid: number; readonly gid: number } | undefined {
+  const accounts = readFileSync('/etc/passwd', 'utf8')
+  for (const name of ['postgres', 'nobody']) {
+    const [, uid, gid] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(accounts) ?? []
+    if (uid !== undefined) return { uid: Number(uid), gid: Number(gid) }
+  }
+  return undefined
+}
