@@ -11,10 +11,18 @@ import { captured, decode, encode, explicit, optional, sequence, tagged } from '
 import { Reader } from '#asn1/reader.ts'
 import { BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } from '#asn1/types.ts'
 import { encodeHeader } from '#asn1/writer.ts'
-import { concat, equal } from '#base/bytes.ts'
+import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { type CRLReason, crlReasons } from './extensions/crl-extensions.ts'
-import { Extension, Extensions, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
+import { authorityKeyIdentifier } from './extensions/authority-key-identifier.ts'
+import {
+  crlNumber as crlNumberExtension,
+  type CRLReason,
+  crlReasons,
+  deltaCRLIndicator,
+  type IssuingDistributionPoint,
+  issuingDistributionPoint,
+} from './extensions/crl-extensions.ts'
+import { Extension, Extensions, type ExtensionType, extensionWith, type ReadExtension, readExtension } from './extensions/extension.ts'
 import { Name } from './name.ts'
 import { signatureIdentifier, type SignatureMaker } from './signed.ts'
 
@@ -123,20 +131,32 @@ export const verifyListSignature = async (list: CertificateList, issuerPublicKey
     list.tbsCertList,
   )
 
-export interface RevokedEntry {
+export interface CRLEntry {
   /** Content octets of the INTEGER. */
   readonly serialNumber: Uint8Array
+  /** Fractions of a second are cut off. */
   readonly revokedAt: Date
   /** `unspecified` is left out, as RFC 5280, 5.3.1 asks. */
   readonly reason?: CRLReason
 }
 
 export interface CertificateListFields {
+  readonly signer: SignatureMaker
   readonly issuer: Uint8Array | Name
+  /** The signer's key identifier. */
+  readonly authorityKeyIdentifier: Uint8Array
+  /** Grows with every list of the same scope. */
+  readonly crlNumber: bigint
   readonly thisUpdate: Date
   readonly nextUpdate: Date
-  /** In this order; octets are whole DER Extensions. RFC 5280 wants the authority's key identifier and the CRL number. */
-  readonly extensions: readonly (Uint8Array | Extension)[]
+  /** In any order, each serial number once. */
+  readonly entries: Iterable<CRLEntry> | AsyncIterable<CRLEntry>
+  /** What part of the authority's certificates the list is about. Without it, all; a shard must say so (RFC 5280, 5.2.5). */
+  readonly issuingDistributionPoint?: IssuingDistributionPoint
+  /** Makes it a delta to the complete list with this number (RFC 5280, 5.2.4). */
+  readonly baseCRLNumber?: bigint
+  /** Beside those for the fields before; octets are whole DER Extensions. */
+  readonly extensions?: readonly (Uint8Array | Extension)[]
 }
 
 const VERSION_2 = encode(SMALL_INTEGER, 1)
@@ -147,15 +167,11 @@ const VERSION_2 = encode(SMALL_INTEGER, 1)
  * The entries are read once and kept as their DER, about 50 octets each; the whole of what is signed is in memory
  * when the signer gets it, because a signer takes a message and not a digest.
  *
- * @param entries in any order, each serial number once
  * @returns DER CertificateList
  * @throws TrustError `tooLarge` above {@link CRL_MAX_OCTETS}
  */
-export async function encodeCertificateList(
-  fields: CertificateListFields,
-  entries: Iterable<RevokedEntry> | AsyncIterable<RevokedEntry>,
-  signer: SignatureMaker,
-): Promise<Uint8Array> {
+export async function encodeCertificateList(fields: CertificateListFields): Promise<Uint8Array> {
+  const { signer, entries } = fields
   const identifier = signatureIdentifier(signer.signatureAlgorithm)
   const written = new EntryWriter()
   if (Symbol.asyncIterator in entries) for await (const entry of entries) written.put(entry)
@@ -163,13 +179,20 @@ export async function encodeCertificateList(
   const issuer = fields.issuer instanceof Uint8Array ? fields.issuer : encode(Name, fields.issuer)
   const head = [VERSION_2, identifier, issuer, encode(Time, fields.thisUpdate), encode(Time, fields.nextUpdate)]
   const list = written.size === 0 ? [] : [encodeHeader(SEQUENCE, written.size), ...written.take()]
-  const extensions = concat(fields.extensions.map((one) => (one instanceof Uint8Array ? one : encode(Extension, one))))
-  const inner = concat([encodeHeader(SEQUENCE, extensions.length), extensions])
-  const tail = fields.extensions.length === 0 ? [] : [encodeHeader(0xa0, inner.length), inner]
-  const parts = [...head, ...list, ...tail]
+  const parts = [...head, ...list, extensionsOf(fields)]
   const size = parts.reduce((sum, { length }) => sum + length, 0)
   if (size > CRL_MAX_OCTETS - SIGNATURE_ROOM) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
   return sealParts(parts, size, identifier, signer)
+}
+
+function extensionsOf({ authorityKeyIdentifier: keyIdentifier, crlNumber, issuingDistributionPoint: scope, baseCRLNumber, extensions = [] }: CertificateListFields): Uint8Array {
+  return encode(explicit(0, Extensions), [
+    extensionWith(authorityKeyIdentifier, { keyIdentifier }),
+    extensionWith(crlNumberExtension, crlNumber),
+    ...(baseCRLNumber === undefined ? [] : [extensionWith(deltaCRLIndicator, baseCRLNumber)]),
+    ...(scope === undefined ? [] : [extensionWith(issuingDistributionPoint, scope)]),
+    ...extensions.map((one) => (one instanceof Uint8Array ? decode(Extension, one) : one)),
+  ])
 }
 
 /** More than the largest signature of any algorithm, SLH-DSA's of 50 kB, and the headers around it. */
@@ -210,7 +233,7 @@ class EntryWriter {
   #chunk = new Uint8Array(CHUNK_OCTETS)
   #at = 0
 
-  put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
+  put({ serialNumber, revokedAt, reason }: CRLEntry): void {
     if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS) throw new TypeError('a serial number has no usable length')
     if (this.#at + ENTRY_MAX_OCTETS > CHUNK_OCTETS) {
       this.#full.push(this.#chunk.subarray(0, this.#at))
