@@ -1,0 +1,61 @@
+/**
+ * The Merkle tree over the log's entries, kept as the roots of its full subtrees so that growing it needs no older entry.
+ *
+ * Source: RFC 9162, 2.1.1 (same hashes as RFC 6962).
+ *
+ * @module
+ */
+import { hash } from 'node:crypto'
+import { concat } from '#base/bytes.ts'
+
+export const HASH_OCTETS = 32
+const LEAF = Uint8Array.of(0x00)
+const NODE = Uint8Array.of(0x01)
+
+/** A tree of `size` leaves. Never changed in place. */
+export interface Tree {
+  readonly size: number
+  /** Roots of the full subtrees, the largest first: one per set bit of `size`. */
+  readonly peaks: readonly Uint8Array[]
+}
+
+export const emptyTree: Tree = { size: 0, peaks: [] }
+
+export const hashLeaf = (entry: Uint8Array): Uint8Array => sha256(concat([LEAF, entry]))
+
+/** @param leaves hashes, in order */
+export function grow({ size, peaks }: Tree, leaves: readonly Uint8Array[]): Tree {
+  const grown = [...peaks]
+  let count = size
+  for (const leaf of leaves) {
+    let node = leaf
+    // each set bit at the low end is a full subtree of the new node's size
+    for (let bits = count; bits % 2 === 1; bits = (bits - 1) / 2) node = hashNode(grown.pop() as Uint8Array, node)
+    grown.push(node)
+    count++
+  }
+  return { size: count, peaks: grown }
+}
+
+export function rootOf({ peaks }: Tree): Uint8Array {
+  if (peaks.length === 0) return sha256(new Uint8Array(0))
+  return peaks.reduceRight((right, left) => hashNode(left, right))
+}
+
+/** The peaks one after the other. With the size they are the whole state of the tree. */
+export const encodePeaks = ({ peaks }: Tree): Uint8Array => concat(peaks)
+
+/** @param octets what {@link encodePeaks} made; undefined when it cannot be a tree of that size */
+export function decodePeaks(size: number, octets: Uint8Array): Tree | undefined {
+  if (!Number.isSafeInteger(size) || size < 0) return undefined
+  const count = [...size.toString(2)].filter((bit) => bit === '1').length
+  if (octets.length !== count * HASH_OCTETS) return undefined
+  return { size, peaks: Array.from({ length: count }, (_, n) => octets.subarray(n * HASH_OCTETS, (n + 1) * HASH_OCTETS)) }
+}
+
+const hashNode = (left: Uint8Array, right: Uint8Array): Uint8Array => sha256(concat([NODE, left, right]))
+
+function sha256(octets: Uint8Array): Uint8Array {
+  const digest = hash('sha256', octets, 'buffer')
+  return new Uint8Array(digest.buffer, digest.byteOffset, digest.length)
+}

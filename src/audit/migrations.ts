@@ -1,0 +1,49 @@
+/** The tables of the audit log. @module */
+import type { Migration } from '#store/database.ts'
+
+export const auditMigrations: readonly Migration[] = [
+  {
+    id: '0200-audit-log',
+    statements: [
+      `CREATE TABLE audit_entry (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        actor TEXT NOT NULL,
+        act TEXT NOT NULL,
+        object TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        reason TEXT,
+        facts TEXT NOT NULL,
+        log_index INTEGER,
+        leaf_hash BLOB NOT NULL,
+        UNIQUE (organization_id, log_index)
+      )`,
+      // what the sequencer has still to do: small, however long the log
+      'CREATE INDEX audit_entry_pending ON audit_entry (organization_id, id) WHERE log_index IS NULL',
+      'CREATE INDEX audit_entry_object ON audit_entry (organization_id, object, id)',
+      `CREATE TABLE audit_log (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL UNIQUE,
+        version INTEGER NOT NULL,
+        origin TEXT NOT NULL,
+        key_label TEXT NOT NULL,
+        public_key BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        peaks BLOB NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      `CREATE TABLE audit_checkpoint (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        root_hash BLOB NOT NULL,
+        note TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        UNIQUE (organization_id, size)
+      )`,
+    ],
+  },
+]
