@@ -1,0 +1,26 @@
+/** What every function of this room works with: handed down once, from `server/compose.ts`. @module */
+import type { World } from '#base/world.ts'
+import type { Audit } from '#audit/audit.ts'
+import type { KeyStore } from '#keys/key-store.ts'
+import type { Database } from '#store/database.ts'
+
+export interface CASettings {
+  /** Where relying parties reach the public listener, without a slash at the end; undefined until it is set. */
+  readonly publicUrl: string | undefined
+  /** How far notBefore lies in the past, to allow for slow clocks. */
+  readonly backdateSeconds: number
+  /** How long the same request by the same identity gets the same certificate again. */
+  readonly retryWindowSeconds: number
+  /** CRLs are not made more often than this, however many revocations come. */
+  readonly crlMinIntervalSeconds: number
+  /** How long an OCSP answer may be believed. */
+  readonly ocspValiditySeconds: number
+}
+
+export interface CAContext {
+  readonly db: Database
+  readonly keys: KeyStore
+  readonly audit: Audit
+  readonly world: World
+  readonly settings: CASettings
+}

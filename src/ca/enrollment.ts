@@ -1,0 +1,265 @@
+/**
+ * Enrollment: who asks is established, what they may ask for is checked, and the same request gets the same answer.
+ *
+ * Nothing here knows which protocol a request came over.
+ *
+ * @module
+ */
+import { createHash } from 'node:crypto'
+import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
+import type { Secret } from '#base/secret.ts'
+import { uuidv7 } from '#base/world.ts'
+import { parseCertificate, type Certificate } from '#x509/certificate.ts'
+import { checkProofOfPossession, type CertificationRequest } from '#x509/certification-request.ts'
+import { type Authorities, type Authority, chainOf } from './authorities.ts'
+import { type CertificateRecord, findByIssuerAndSerial, isUsable } from './certificates.ts'
+import type { CAContext } from './context.ts'
+import {
+  type Endpoint,
+  type EndpointProtocol,
+  type EnrollmentSecret,
+  matchesPattern,
+  openEndpoint,
+  openEnrollmentSecret,
+  useEnrollmentSecret,
+} from './endpoint.ts'
+import { insertIssued, type Issued, rehearse, signRehearsed } from './issue.ts'
+import { openProfile } from './profiles.ts'
+import { type Applicant, planCertificate } from './request-rules.ts'
+import { DEFAULT_ORGANIZATION } from './tables.ts'
+
+/** What a peer showed to say who it is. */
+export interface Credentials {
+  /** Certificates of the TLS handshake, the peer's own first. DER. */
+  readonly chain: readonly Uint8Array[]
+  readonly basic: { readonly userName: string; readonly password: Secret } | undefined
+}
+
+/** Who asks, established. */
+export type Identity =
+  | { readonly kind: 'device'; readonly record: CertificateRecord; readonly certificate: Certificate }
+  | { readonly kind: 'registration-authority'; readonly record: CertificateRecord; readonly productSerials: readonly string[] }
+  | { readonly kind: 'secret'; readonly secret: EnrollmentSecret }
+  | { readonly kind: 'person'; readonly principalId: string }
+
+export interface EnrollmentInput {
+  readonly endpoint: Endpoint
+  readonly operation: 'enroll' | 'reenroll'
+  readonly request: CertificationRequest
+  readonly identity: Identity
+  readonly transactionId?: string
+}
+
+/** A person must act first; the request is kept. */
+export interface Pending {
+  readonly state: 'pending'
+  readonly retryAfterSeconds: number
+}
+
+export interface IssuedAnswer {
+  readonly state: 'issued'
+  readonly certificateId: string
+  /** DER */
+  readonly certificate: Uint8Array
+  /** The authorities above it, nearest first. DER */
+  readonly chain: readonly Uint8Array[]
+}
+
+/** A question put to other rooms before a certificate is signed: they may refuse by throwing. */
+export type Authorize = (question: { readonly endpoint: Endpoint; readonly identity: Identity; readonly productSerial: string | undefined }) => Promise<void>
+
+export interface Enrollment {
+  /** @param label undefined for the protocol's default @throws TrustError `notFound` */
+  openEndpoint(protocol: EndpointProtocol, label: string | undefined): Promise<Endpoint>
+  /** The certificates a device needs to trust what this endpoint issues: the issuing authority first. DER */
+  authorityCertificates(endpoint: Endpoint): readonly Uint8Array[]
+  /** @throws TrustError `unauthenticated` when nothing or nothing known was shown, `forbidden` when it may not be used here */
+  authenticate(endpoint: Endpoint, credentials: Credentials): Promise<Identity>
+  /** @throws TrustError with the reason of any refusal; refusals of an established identity are in the audit log */
+  enroll(input: EnrollmentInput): Promise<IssuedAnswer | Pending>
+  /** Profile of an endpoint, for protocols that describe it to clients (csrattrs). */
+  profileOf(endpoint: Endpoint): Promise<import('./profile.ts').Profile>
+}
+
+export function enrollment(context: CAContext, authorities: Authorities, authorize: Authorize): Enrollment {
+  const { db, audit, world, settings } = context
+
+  async function enroll(input: EnrollmentInput): Promise<IssuedAnswer> {
+    const { endpoint, request, identity } = input
+    const requestHash = createHash('sha256').update(request.der).digest('hex')
+    const asker = nameOfIdentity(identity)
+
+    const before = await answeredBefore(endpoint, asker, requestHash)
+    if (before !== undefined) return before
+    if (identity.kind === 'secret' && identity.secret.usedRequestHash !== undefined && identity.secret.usedRequestHash !== requestHash) {
+      throw new TrustError('forbidden', 'secretUsed')
+    }
+
+    const publicKey = importPublicKey(request.subjectPublicKeyInfo)
+    await checkProofOfPossession(request, publicKey)
+    const authority = authorities.byId(endpoint.authorityId)
+    const profile = await openProfile(context, endpoint.profile)
+    const applicant = applicantOf(identity)
+    const plan = planCertificate({ authority, profile, request, publicKey, applicant, endpoint, renewal: isRenewal(input) })
+    await authorize({ endpoint, identity, productSerial: plan.productSerial })
+    await checkBinding(publicKey, plan.productSerial, profile.birth)
+
+    const issued = await signRehearsed(rehearse(context, plan))
+    return db.transaction(async (tx) => {
+      const [claimed] = await tx.query(
+        `INSERT INTO enrollment_request (id, organization_id, version, endpoint_id, protocol, transaction_id, identity, request_hash, state, approval_id, certificate_id, created_at)
+          VALUES (?, ?, 1, ?, ?, ?, ?, ?, 'issued', NULL, ?, ?)
+          ON CONFLICT (organization_id, endpoint_id, identity, request_hash) DO UPDATE SET
+            version = enrollment_request.version + 1,
+            certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
+            created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END
+          RETURNING certificate_id`,
+        uuidv7(world), DEFAULT_ORGANIZATION, endpoint.id, endpoint.protocol, input.transactionId ?? null, asker, requestHash,
+        issued.id, world.clock.now(), windowStart(), windowStart(),
+      )
+      const certificateId = claimed?.['certificate_id'] as string
+      if (certificateId !== issued.id) return sameAnswer(tx, certificateId, authority) // another copy of this request was faster
+      if (identity.kind === 'secret') await useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())
+      await insertIssued(context, tx, issued, { actor: asker, endpointId: endpoint.id })
+      if (isRenewal(input) && identity.kind === 'device') {
+        await tx.query("UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'", identity.record.id)
+      }
+      return answerOf(issued, authority)
+    })
+  }
+
+  const windowStart = (): number => world.clock.now() - settings.retryWindowSeconds * 1000
+
+  async function answeredBefore(endpoint: Endpoint, asker: string, requestHash: string): Promise<IssuedAnswer | undefined> {
+    const [row] = await db.query(
+      `SELECT c.id, c.der, c.authority_id, c.revoked_at FROM enrollment_request r JOIN certificate c ON c.id = r.certificate_id
+        WHERE r.organization_id = ? AND r.endpoint_id = ? AND r.identity = ? AND r.request_hash = ? AND r.created_at > ?`,
+      DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash, windowStart(),
+    )
+    if (row === undefined) return undefined
+    if (row['revoked_at'] !== null) throw new TrustError('forbidden', 'answerRevoked')
+    const chain = chainOf(authorities, authorities.byId(row['authority_id'] as string))
+    return { state: 'issued', certificateId: row['id'] as string, certificate: row['der'] as Uint8Array, chain }
+  }
+
+  async function sameAnswer(tx: Pick<CAContext['db'], 'query'>, certificateId: string, authority: Authority): Promise<IssuedAnswer> {
+    const [row] = await tx.query('SELECT der FROM certificate WHERE id = ?', certificateId)
+    return { state: 'issued', certificateId, certificate: row?.['der'] as Uint8Array, chain: chainOf(authorities, authority) }
+  }
+
+  const answerOf = (issued: Issued, authority: Authority): IssuedAnswer => ({
+    state: 'issued',
+    certificateId: issued.id,
+    certificate: issued.der,
+    chain: chainOf(authorities, authority),
+  })
+
+  /** A first look, for a quick and clear refusal; the unique indexes decide (see `insertIssued`). */
+  async function checkBinding(publicKey: PublicKey, productSerial: string | undefined, birth: boolean): Promise<void> {
+    if (productSerial === undefined) return
+    const keyHash = hashOfKey(publicKey.spki)
+    const rows = await db.query(
+      'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (product_serial = ? AND is_birth = 1))',
+      DEFAULT_ORGANIZATION, keyHash, productSerial,
+    )
+    for (const row of rows) {
+      if (row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
+      if (birth && Buffer.compare(row['key_hash'] as Uint8Array, keyHash) !== 0) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+    }
+  }
+
+  async function authenticate(endpoint: Endpoint, { chain, basic }: Credentials): Promise<Identity> {
+    if (basic !== undefined) {
+      if (!endpoint.rules.secrets) throw new TrustError('unauthenticated', 'secretsNotHere')
+      return { kind: 'secret', secret: await openEnrollmentSecret(context, endpoint.id, basic.userName, basic.password) }
+    }
+    const [own] = chain
+    if (own === undefined) throw new TrustError('unauthenticated', 'noCredentials')
+    return identityOfCertificate(endpoint, own)
+  }
+
+  /**
+   * A certificate counts only when an authority that the endpoint lists issued it, and its record says that it is in
+   * use. The record's bytes are compared, so that nothing depends on which chain the peer sent.
+   */
+  async function identityOfCertificate(endpoint: Endpoint, der: Uint8Array): Promise<Identity> {
+    const certificate = parseCertificate(der)
+    const issuer = authorities.bySubject(certificate.issuer).find(({ address }) => endpoint.rules.clientIssuers.includes(address))
+    if (issuer === undefined) throw new TrustError('forbidden', 'issuerNotListed')
+    const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
+    if (record === undefined || Buffer.compare(record.der, der) !== 0) throw new TrustError('unauthenticated', 'certificateUnknown')
+    const problem = isUsable(record, world.clock.now())
+    if (problem !== undefined) throw new TrustError('forbidden', problem)
+
+    const fingerprint = createHash('sha256').update(der).digest('hex')
+    const station = endpoint.rules.registrationAuthorities.find((listed) => listed.fingerprint === fingerprint)
+    if (station !== undefined) return { kind: 'registration-authority', record, productSerials: station.productSerials }
+    if (record.productSerial === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
+    return { kind: 'device', record, certificate }
+  }
+
+  return {
+    openEndpoint: (protocol, label) => openEndpoint(context, protocol, label),
+    authorityCertificates(endpoint) {
+      const authority = authorities.byId(endpoint.authorityId)
+      return [authority.certificate.der, ...chainOf(authorities, authority).filter((der) => der !== authority.certificate.der)]
+    },
+    authenticate: (endpoint, credentials) => audited(endpoint, 'endpoint.authenticate', undefined, () => authenticate(endpoint, credentials)),
+    enroll: (input) => audited(input.endpoint, 'certificate.enroll', input.identity, () => enroll(input)),
+    profileOf: (endpoint) => openProfile(context, endpoint.profile),
+  }
+
+  /** Refusals that somebody may want to look into are kept; bytes that do not parse are not worth a line. */
+  async function audited<T>(endpoint: Endpoint, act: string, identity: Identity | undefined, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (thrown) {
+      const error = asTrustError(thrown)
+      if (isSensitive(error)) {
+        const actor = identity === undefined ? 'stranger' : nameOfIdentity(identity)
+        await audit.refuse({ actor, act, object: `endpoint:${endpoint.id}`, reason: error.reason, facts: { code: error.code, ...error.facts } })
+      }
+      throw error
+    }
+  }
+}
+
+const isSensitive = ({ code, reason }: TrustError): boolean =>
+  reason !== 'noCredentials' && ['unauthenticated', 'forbidden', 'badProof', 'policyRefused', 'conflict', 'quotaExceeded'].includes(code)
+
+/** Renewal proper: a device's own certificate, at the renewal operation, for a certificate of the same profile. */
+function isRenewal({ endpoint, operation, identity }: EnrollmentInput): boolean {
+  if (operation !== 'reenroll') return false
+  if (identity.kind === 'device' && identity.record.profile === endpoint.profile) return true
+  if (endpoint.rules.firstEnrollmentOnReenroll) return false
+  throw new TrustError('forbidden', 'nothingToRenew')
+}
+
+function applicantOf(identity: Identity): Applicant {
+  switch (identity.kind) {
+    case 'device':
+      return { kind: 'device', certificate: identity.certificate, productSerial: identity.record.productSerial as string }
+    case 'registration-authority':
+      return { kind: 'registration-authority', mayAskFor: (serial) => identity.productSerials.some((pattern) => matchesPattern(pattern, serial)) }
+    case 'secret':
+      return { kind: 'secret', productSerial: identity.secret.productSerial }
+    case 'person':
+      return { kind: 'person' }
+  }
+}
+
+/** As the audit log and the retry rule name it: stable over a person's or a certificate's life, and no personal data. */
+export function nameOfIdentity(identity: Identity): string {
+  switch (identity.kind) {
+    case 'device':
+    case 'registration-authority':
+      return `certificate:${identity.record.id}`
+    case 'secret':
+      return `secret:${identity.secret.id}`
+    case 'person':
+      return `person:${identity.principalId}`
+  }
+}
+
+export const hashOfKey = (spki: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(spki).digest())

@@ -1,0 +1,270 @@
+/**
+ * Issuing: a certificate is built, read back, linted, and only then signed.
+ *
+ * What was not rehearsed cannot be signed, since only {@link rehearse} makes what {@link signRehearsed} takes.
+ * Signing happens outside the database transaction; {@link insertIssued} runs inside it.
+ *
+ * @module
+ */
+import { hash } from 'node:crypto'
+import type { PublicKey } from '#algorithms/public-key.ts'
+import { certificateSignatureOf, type SignatureAlgorithmId } from '#algorithms/table.ts'
+import { TrustError } from '#base/errors.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import type { Signer } from '#keys/key-store.ts'
+import type { Transaction } from '#store/database.ts'
+import { isDuplicate } from '#store/duplicate.ts'
+import { encodeTBSCertificate, encodeValidity, parseCertificate } from '#x509/certificate.ts'
+import { accessAt, authorityInfoAccess } from '#x509/extensions/authority-information-access.ts'
+import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
+import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
+import { certificatePolicies } from '#x509/extensions/certificate-policies.ts'
+import { crlDistributionPoints, distributionPointAt } from '#x509/extensions/crl-distribution-points.ts'
+import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
+import { encodeExtension } from '#x509/extensions/extension.ts'
+import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { ocspNoCheck } from '#x509/extensions/ocsp-extensions.ts'
+import { subjectAltName as subjectAltNameType } from '#x509/extensions/subject-alternative-name.ts'
+import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
+import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
+import type { Authority } from './authorities.ts'
+import type { CAContext, CASettings } from './context.ts'
+import { lint } from './lint/lint.ts'
+import type { Profile } from './profile.ts'
+import type { Plan } from './request-rules.ts'
+import { DEFAULT_ORGANIZATION } from './tables.ts'
+
+/** The end that means none. RFC 5280, 4.1.2.5. */
+const NO_EXPIRY = Date.UTC(9999, 11, 31, 23, 59, 59)
+const DAY_MILLISECONDS = 86_400_000
+
+/** Who signs: an authority, or for a root its own new key. */
+interface Issuer {
+  readonly subject: Uint8Array
+  readonly keyIdentifier: Uint8Array
+  readonly signer: Signer
+  readonly signatureAlgorithm: SignatureAlgorithmId
+  /** Undefined while a root signs itself. */
+  readonly authority: Authority | undefined
+}
+
+export type SelfSigned = Omit<Plan, 'authority'> & { readonly selfSigner: Signer }
+
+/** A root signs itself: nothing stands above it. */
+export const selfSigned = (holder: Omit<Plan, 'authority'>, selfSigner: Signer): SelfSigned => ({ ...holder, selfSigner })
+
+/** A certificate that passed its rehearsal. Made here only. */
+export interface Rehearsed {
+  readonly tbsCertificate: Uint8Array
+  readonly issuer: Issuer
+  readonly plan: Plan | SelfSigned
+  readonly record: Omit<Issued, 'der'>
+}
+
+/** A signed certificate with what its row says. */
+export interface Issued {
+  readonly id: string
+  readonly der: Uint8Array
+  /** Undefined only between a root's signature and its own record. */
+  readonly authorityId: string | undefined
+  readonly serialNumber: Uint8Array
+  readonly profile: Profile
+  readonly subjectText: string
+  readonly productSerial: string | undefined
+  readonly keyHash: Uint8Array
+  readonly notBefore: number
+  readonly notAfter: number
+  readonly crlShard: number
+  readonly issuedAt: number
+}
+
+/** @throws TrustError `policyRefused` naming the lint rule, `unavailable` when an address has to be written and none is configured */
+export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'settings'>, plan: Plan | SelfSigned): Rehearsed {
+  const { profile, publicKey } = plan
+  const issuer = issuerOf(plan)
+  const issuedAt = world.clock.now()
+  const notBefore = wholeSecond(issuedAt - settings.backdateSeconds * 1000)
+  const notAfter = 'noExpiry' in profile.validity ? NO_EXPIRY : wholeSecond(issuedAt + profile.validity.days * DAY_MILLISECONDS)
+  const serialNumber = newSerialNumber(world, issuedAt)
+  const crlShard = issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
+  const tbsCertificate = encodeTBSCertificate({
+    serialNumber,
+    signatureAlgorithm: signatureIdentifier(issuer.signatureAlgorithm),
+    issuer: issuer.subject,
+    validity: encodeValidity({ notBefore: new Date(notBefore), notAfter: new Date(notAfter) }),
+    subject: plan.subject,
+    subjectPublicKeyInfo: publicKey.spki,
+    extensions: extensionsOf(plan, issuer, settings, crlShard),
+  })
+  const rehearsal = parseCertificate(encodeSigned(tbsCertificate, signatureIdentifier(issuer.signatureAlgorithm), placeholderSignature))
+  const finding = lint({ certificate: rehearsal, publicKey, profile, issuer: issuer.authority?.certificate ?? rehearsal })
+  if (finding !== undefined) throw new TrustError('policyRefused', 'lint', { facts: { rule: finding.rule, finding: finding.finding } })
+  return {
+    tbsCertificate,
+    issuer,
+    plan,
+    record: {
+      id: uuidv7(world),
+      authorityId: issuer.authority?.id,
+      serialNumber,
+      profile,
+      subjectText: plan.subjectText,
+      productSerial: plan.productSerial,
+      keyHash: sha256(publicKey.spki),
+      notBefore,
+      notAfter,
+      crlShard,
+      issuedAt,
+    },
+  }
+}
+
+/** Lint looks at what will be signed, never at the signature: a throwaway key would cost a signature and show nothing more. */
+const placeholderSignature = Uint8Array.of(0x30, 0x00)
+
+export async function signRehearsed({ tbsCertificate, issuer, record }: Rehearsed): Promise<Issued> {
+  const signature = await issuer.signer.sign(tbsCertificate, issuer.signatureAlgorithm)
+  return { ...record, der: encodeSigned(tbsCertificate, signatureIdentifier(issuer.signatureAlgorithm), signature) }
+}
+
+function issuerOf(plan: Plan | SelfSigned): Issuer {
+  if ('authority' in plan) {
+    const { authority } = plan
+    if (authority.state !== 'active') throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
+    const { certificate, keyIdentifier, signer, signatureAlgorithm } = authority
+    return { subject: certificate.subject, keyIdentifier, signer, signatureAlgorithm, authority }
+  }
+  return {
+    subject: plan.subject,
+    keyIdentifier: keyIdentifierOf(plan.publicKey),
+    signer: plan.selfSigner,
+    signatureAlgorithm: certificateSignatureOf(plan.publicKey.algorithm),
+    authority: undefined,
+  }
+}
+
+const SERIAL_RANDOM_OCTETS = 10
+
+/**
+ * 48 bits of time, then 80 of chance: rows arrive at one edge of the index, which doubles the rate of large tables,
+ * and 80 bits are more than the 64 that nobody can guess. It tells when the certificate was issued, as notBefore does.
+ */
+function newSerialNumber({ random }: World, now: number): Uint8Array {
+  const serialNumber = new Uint8Array(6 + SERIAL_RANDOM_OCTETS)
+  for (let i = 5, rest = now; i >= 0; i--, rest = Math.floor(rest / 256)) serialNumber[i] = rest & 0xff
+  serialNumber[0] = ((serialNumber[0] as number) & 0x3f) | 0x40 // positive and never zero, whatever the clock says
+  serialNumber.set(random.octets(SERIAL_RANDOM_OCTETS), 6)
+  return serialNumber
+}
+
+const wholeSecond = (time: number): number => Math.floor(time / 1000) * 1000
+
+/** RFC 7093, 2, method 1: the leftmost 160 bits of the SHA-256 of the key. */
+const keyIdentifierOf = ({ subjectPublicKey }: PublicKey): Uint8Array => sha256(subjectPublicKey).subarray(0, 20)
+
+function sha256(octets: Uint8Array): Uint8Array {
+  const digest = hash('sha256', octets, 'buffer')
+  return new Uint8Array(digest.buffer, digest.byteOffset, digest.length)
+}
+
+/** What is the same in every certificate of one authority, profile and shard, encoded once. */
+const constantParts = new WeakMap<object, Map<string, Uint8Array[]>>()
+
+function extensionsOf(plan: Plan | SelfSigned, issuer: Issuer, settings: CASettings, crlShard: number): Uint8Array[] {
+  const { profile, publicKey, subjectAltName } = plan
+  const extensions = [...constantExtensions(profile, issuer, settings, crlShard)]
+  if (profile.subjectKeyIdentifier) extensions.push(encodeExtension(subjectKeyIdentifier, keyIdentifierOf(publicKey)))
+  if (subjectAltName !== undefined) extensions.push(encodeExtension(subjectAltNameType, subjectAltName, plan.subject.length <= 2))
+  return extensions
+}
+
+function constantExtensions(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): readonly Uint8Array[] {
+  const { authority } = issuer
+  if (authority === undefined) return encodeConstant(profile, issuer, settings, crlShard)
+  const cached = constantParts.get(profile) ?? new Map<string, Uint8Array[]>()
+  constantParts.set(profile, cached)
+  const key = `${authority.id} ${crlShard} ${settings.publicUrl ?? ''}`
+  const known = cached.get(key) ?? encodeConstant(profile, issuer, settings, crlShard)
+  cached.set(key, known)
+  return known
+}
+
+function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): Uint8Array[] {
+  const { authority, keyIdentifier } = issuer
+  const isAuthority = profile.holder === 'authority'
+  const { pathLenConstraint } = profile
+  const extensions: Uint8Array[] = [
+    isAuthority
+      ? encodeExtension(basicConstraints, { cA: true, ...(pathLenConstraint !== undefined && { pathLenConstraint }) }, true)
+      : encodeExtension(basicConstraints, { cA: false }, true),
+    encodeExtension(keyUsage, profile.keyUsage, true),
+    encodeExtension(authorityKeyIdentifier, { keyIdentifier }),
+  ]
+  if (profile.extendedKeyUsage.length > 0) extensions.push(encodeExtension(extKeyUsage, profile.extendedKeyUsage))
+  if (profile.certificatePolicies !== undefined && profile.certificatePolicies.length > 0) {
+    extensions.push(encodeExtension(certificatePolicies, profile.certificatePolicies.map((policyIdentifier) => ({ policyIdentifier }))))
+  }
+  if (profile.revocationPointers && authority !== undefined) {
+    const { publicUrl } = settings
+    if (publicUrl === undefined) throw new TrustError('unavailable', 'publicUrlMissing')
+    extensions.push(
+      encodeExtension(crlDistributionPoints, [distributionPointAt(`${publicUrl}/crl/${authority.address}/${crlShard}.crl`)]),
+      encodeExtension(authorityInfoAccess, [
+        accessAt('ocsp', `${publicUrl}/ocsp/${authority.address}`),
+        accessAt('caIssuers', `${publicUrl}/ca/${authority.address}.cer`),
+      ]),
+    )
+  }
+  if (profile.ocspNocheck === true) extensions.push(encodeExtension(ocspNoCheck, null))
+  return extensions
+}
+
+export interface IssuedBy {
+  readonly actor: string
+  readonly endpointId?: string
+}
+
+/**
+ * Writes the certificate's row with its key binding and audit entry.
+ *
+ * @throws TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has another key:
+ * the unique indexes decide between requests that race
+ */
+export async function insertIssued({ audit, world }: CAContext, tx: Transaction, issued: Issued, { actor, endpointId }: IssuedBy): Promise<void> {
+  const { id, authorityId, profile, productSerial } = issued
+  if (authorityId === undefined) throw new TypeError('a certificate is recorded under its authority')
+  if (productSerial !== undefined) await bindKey(world, tx, issued, productSerial)
+  await tx.query(
+    `INSERT INTO certificate (id, organization_id, version, authority_id, serial_number, profile, endpoint_id, subject, product_serial,
+        key_hash, not_before, not_after, state, revoked_at, revocation_reason, crl_shard, der, created_at)
+      VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active', NULL, NULL, ?, ?, ?)`,
+    id, DEFAULT_ORGANIZATION, authorityId, issued.serialNumber, profile.id, endpointId ?? null, issued.subjectText, productSerial ?? null,
+    issued.keyHash, issued.notBefore, issued.notAfter, issued.crlShard, issued.der, issued.issuedAt,
+  )
+  world.faults.reach('certificate inserted')
+  await audit.record(tx, {
+    actor,
+    act: 'certificate.issue',
+    object: `certificate:${id}`,
+    outcome: 'done',
+    facts: { serialNumber: issued.serialNumber.toHex(), profile: profile.id, authority: authorityId, ...(endpointId !== undefined && { endpoint: endpointId }) },
+  })
+}
+
+/** A key stays bound to one product for good; a birth binds the product to its key as well (decision 10). */
+async function bindKey(world: World, tx: Transaction, { keyHash, profile, issuedAt }: Issued, productSerial: string): Promise<void> {
+  try {
+    const [bound] = await tx.query(
+      `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
+        ON CONFLICT (organization_id, key_hash) DO UPDATE SET
+          version = key_binding.version + 1,
+          is_birth = CASE WHEN excluded.is_birth = 1 THEN 1 ELSE key_binding.is_birth END
+        RETURNING product_serial`,
+      uuidv7(world), DEFAULT_ORGANIZATION, keyHash, productSerial, profile.birth ? 1 : 0, issuedAt,
+    )
+    if (bound?.['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
+  } catch (error) {
+    if (isDuplicate(error, 'key_binding')) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+    throw error
+  }
+}

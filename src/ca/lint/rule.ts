@@ -1,0 +1,25 @@
+/**
+ * A lint rule looks at a rehearsed certificate before the real key signs it, and says what is wrong with it.
+ *
+ * @module
+ */
+import type { PublicKey } from '#algorithms/public-key.ts'
+import type { Certificate } from '#x509/certificate.ts'
+import type { Profile } from '../profile.ts'
+
+export interface Rehearsal {
+  /** The certificate as it will be, parsed again from its own bytes. Its signature is not real. */
+  readonly certificate: Certificate
+  readonly publicKey: PublicKey
+  readonly profile: Profile
+  /** The issuing authority's own certificate; the rehearsed one itself when it is self-signed. */
+  readonly issuer: Certificate
+}
+
+export interface LintRule {
+  readonly id: string
+  /** Where the standard says so. */
+  readonly source: string
+  /** @returns what is wrong, in one clause, or undefined */
+  check(rehearsal: Rehearsal): string | undefined
+}

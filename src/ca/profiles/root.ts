@@ -1,0 +1,17 @@
+/** A self-signed authority: the anchor that relying parties are given by hand. @module */
+import type { Profile } from '../profile.ts'
+
+export const root: Profile = {
+  id: 'root',
+  title: 'Root authority',
+  holder: 'authority',
+  keyAlgorithms: ['ecdsa-p384', 'ecdsa-p256', 'rsa-3072'],
+  validity: { days: 7305 },
+  keyUsage: ['keyCertSign', 'cRLSign'],
+  extendedKeyUsage: [],
+  subject: { CN: 'required', O: 'optional', OU: 'optional', C: 'optional' },
+  subjectAltName: { presence: 'optional' },
+  birth: false,
+  revocationPointers: false,
+  subjectKeyIdentifier: true,
+}

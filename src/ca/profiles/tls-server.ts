@@ -1,0 +1,17 @@
+/** A server's certificate for TLS. Names stand in subjectAltName only (RFC 9525, 2). @module */
+import type { Profile } from '../profile.ts'
+
+export const tlsServer: Profile = {
+  id: 'tls-server',
+  title: 'TLS server',
+  holder: 'server',
+  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072'],
+  validity: { days: 90 },
+  keyUsage: ['digitalSignature'],
+  extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'],
+  subject: { CN: 'optional', O: 'optional', OU: 'optional' },
+  subjectAltName: { presence: 'required', dNSName: 'any', iPAddress: 'any' },
+  birth: false,
+  revocationPointers: true,
+  subjectKeyIdentifier: true,
+}
