@@ -13,7 +13,7 @@ import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } fr
 import { Writer } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { Extension, Extensions, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
+import { type Extension, Extensions, ExtensionsAsGiven, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
 import { Name } from './name.ts'
 
 /** Octets are views of `der`. */
@@ -153,12 +153,7 @@ export function encodeTBSCertificate(fields: TBSCertificateFields): Uint8Array {
   if (first >= 0x80 || (first === 0 && second < 0x80)) throw new TypeError('a serial number is not a positive INTEGER in its shortest form')
   const to = new Writer()
   if (extensions.length > 0) {
-    for (let i = extensions.length - 1; i >= 0; i--) {
-      const extension = extensions[i] as Uint8Array | Extension
-      if (extension instanceof Uint8Array) to.octets(extension)
-      else Extension.write(to, extension)
-    }
-    to.header(SEQUENCE, 0)
+    ExtensionsAsGiven.write(to, extensions)
     to.header(EXTENSIONS, 0)
   }
   to.octets(subjectPublicKeyInfo)

@@ -13,16 +13,8 @@ import { BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } from '#asn1/ty
 import { encodeHeader } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { authorityKeyIdentifier } from './extensions/authority-key-identifier.ts'
-import {
-  crlNumber as crlNumberExtension,
-  type CRLReason,
-  crlReasons,
-  deltaCRLIndicator,
-  type IssuingDistributionPoint,
-  issuingDistributionPoint,
-} from './extensions/crl-extensions.ts'
-import { Extension, Extensions, type ExtensionType, extensionWith, type ReadExtension, readExtension } from './extensions/extension.ts'
+import { type CRLReason, crlReasons } from './extensions/crl-extensions.ts'
+import { Extension, Extensions, ExtensionsAsGiven, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
 import { Name } from './name.ts'
 import { signatureIdentifier, type SignatureMaker } from './signed.ts'
 
@@ -131,7 +123,7 @@ export const verifyListSignature = async (list: CertificateList, issuerPublicKey
     list.tbsCertList,
   )
 
-export interface CRLEntry {
+export interface RevokedEntry {
   /** Content octets of the INTEGER. */
   readonly serialNumber: Uint8Array
   /** Fractions of a second are cut off. */
@@ -141,22 +133,14 @@ export interface CRLEntry {
 }
 
 export interface CertificateListFields {
-  readonly signer: SignatureMaker
   readonly issuer: Uint8Array | Name
-  /** The signer's key identifier. */
-  readonly authorityKeyIdentifier: Uint8Array
-  /** Grows with every list of the same scope. */
-  readonly crlNumber: bigint
   readonly thisUpdate: Date
   readonly nextUpdate: Date
-  /** In any order, each serial number once. */
-  readonly entries: Iterable<CRLEntry> | AsyncIterable<CRLEntry>
-  /** What part of the authority's certificates the list is about. Without it, all; a shard must say so (RFC 5280, 5.2.5). */
-  readonly issuingDistributionPoint?: IssuingDistributionPoint
-  /** Makes it a delta to the complete list with this number (RFC 5280, 5.2.4). */
-  readonly baseCRLNumber?: bigint
-  /** Beside those for the fields before; octets are whole DER Extensions. */
-  readonly extensions?: readonly (Uint8Array | Extension)[]
+  /**
+   * In this order; octets are whole DER Extensions. RFC 5280 wants the authority's key identifier and the CRL number
+   * in every list, issuingDistributionPoint in a shard and deltaCRLIndicator in a delta.
+   */
+  readonly extensions: readonly [Uint8Array | Extension, ...(Uint8Array | Extension)[]]
 }
 
 const VERSION_2 = encode(SMALL_INTEGER, 1)
@@ -167,11 +151,15 @@ const VERSION_2 = encode(SMALL_INTEGER, 1)
  * The entries are read once and kept as their DER, about 50 octets each; the whole of what is signed is in memory
  * when the signer gets it, because a signer takes a message and not a digest.
  *
+ * @param entries in any order, each serial number once
  * @returns DER CertificateList
  * @throws TrustError `tooLarge` above {@link CRL_MAX_OCTETS}
  */
-export async function encodeCertificateList(fields: CertificateListFields): Promise<Uint8Array> {
-  const { signer, entries } = fields
+export async function encodeCertificateList(
+  fields: CertificateListFields,
+  entries: Iterable<RevokedEntry> | AsyncIterable<RevokedEntry>,
+  signer: SignatureMaker,
+): Promise<Uint8Array> {
   const identifier = signatureIdentifier(signer.signatureAlgorithm)
   const written = new EntryWriter()
   if (Symbol.asyncIterator in entries) for await (const entry of entries) written.put(entry)
@@ -179,20 +167,10 @@ export async function encodeCertificateList(fields: CertificateListFields): Prom
   const issuer = fields.issuer instanceof Uint8Array ? fields.issuer : encode(Name, fields.issuer)
   const head = [VERSION_2, identifier, issuer, encode(Time, fields.thisUpdate), encode(Time, fields.nextUpdate)]
   const list = written.size === 0 ? [] : [encodeHeader(SEQUENCE, written.size), ...written.take()]
-  const parts = [...head, ...list, extensionsOf(fields)]
+  const parts = [...head, ...list, encode(explicit(0, ExtensionsAsGiven), fields.extensions)]
   const size = parts.reduce((sum, { length }) => sum + length, 0)
   if (size > CRL_MAX_OCTETS - SIGNATURE_ROOM) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
   return sealParts(parts, size, identifier, signer)
-}
-
-function extensionsOf({ authorityKeyIdentifier: keyIdentifier, crlNumber, issuingDistributionPoint: scope, baseCRLNumber, extensions = [] }: CertificateListFields): Uint8Array {
-  return encode(explicit(0, Extensions), [
-    extensionWith(authorityKeyIdentifier, { keyIdentifier }),
-    extensionWith(crlNumberExtension, crlNumber),
-    ...(baseCRLNumber === undefined ? [] : [extensionWith(deltaCRLIndicator, baseCRLNumber)]),
-    ...(scope === undefined ? [] : [extensionWith(issuingDistributionPoint, scope)]),
-    ...extensions.map((one) => (one instanceof Uint8Array ? decode(Extension, one) : one)),
-  ])
 }
 
 /** More than the largest signature of any algorithm, SLH-DSA's of 50 kB, and the headers around it. */
@@ -233,7 +211,7 @@ class EntryWriter {
   #chunk = new Uint8Array(CHUNK_OCTETS)
   #at = 0
 
-  put({ serialNumber, revokedAt, reason }: CRLEntry): void {
+  put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
     if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS) throw new TypeError('a serial number has no usable length')
     if (this.#at + ENTRY_MAX_OCTETS > CHUNK_OCTETS) {
       this.#full.push(this.#chunk.subarray(0, this.#at))
@@ -264,16 +242,28 @@ class EntryWriter {
   }
 }
 
-/** Revocations come in bursts, so that most entries have the time of the one before. */
-let lastTime = Number.NaN
-let lastTimeDER = new Uint8Array(0)
+const DAY_SECONDS = 86_400
+/** The last day that was written, at midnight, as DER; only the six digits before its Z change. */
+let templateDay = Number.NaN
+let template = new Uint8Array(0)
 
 function putTime(chunk: Uint8Array, at: number, time: Date): number {
   const second = Math.floor(time.getTime() / 1000)
-  if (second !== lastTime) {
-    lastTimeDER = new Uint8Array(encode(Time, time))
-    lastTime = second
+  const day = Math.floor(second / DAY_SECONDS)
+  if (day !== templateDay) {
+    template = new Uint8Array(encode(Time, new Date(day * DAY_SECONDS * 1000)))
+    templateDay = day
   }
-  chunk.set(lastTimeDER, at)
-  return lastTimeDER.length
+  chunk.set(template, at)
+  const ofDay = second - day * DAY_SECONDS
+  const digits = at + template.length - 7
+  putTwo(chunk, digits, Math.floor(ofDay / 3600))
+  putTwo(chunk, digits + 2, Math.floor(ofDay / 60) % 60)
+  putTwo(chunk, digits + 4, ofDay % 60)
+  return template.length
+}
+
+function putTwo(chunk: Uint8Array, at: number, number: number): void {
+  chunk[at] = 0x30 + Math.floor(number / 10)
+  chunk[at + 1] = 0x30 + (number % 10)
 }

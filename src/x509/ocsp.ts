@@ -1,7 +1,8 @@
 /**
  * Questions about a certificate's state, and signed answers.
  *
- * Source: RFC 6960; RFC 5019 (what high-volume clients send and expect); RFC 9654 (nonces).
+ * Source: RFC 6960; RFC 9919, the lightweight profile that follows RFC 5019 (identifiers with SHA-256 beside SHA-1, the
+ * responder named by its key, nextUpdate always there, whole seconds); RFC 9654 (nonces).
  *
  * @module
  */
@@ -22,7 +23,7 @@ import {
 import { Writer } from '#asn1/writer.ts'
 import { TrustError } from '#base/errors.ts'
 import { CRLReason } from './extensions/crl-extensions.ts'
-import { decodeExtension, Extension, Extensions, encodeExtension, readExtension } from './extensions/extension.ts'
+import { decodeExtension, Extension, Extensions, readExtension } from './extensions/extension.ts'
 import { ocspNonce } from './extensions/ocsp-extensions.ts'
 
 /** A request for one certificate has about 120 octets, a signed one with its certificates a few thousand. */
@@ -219,6 +220,7 @@ export interface ResponseDataFields {
 }
 
 const SEQUENCE = 0x30
+const NONCE_OID = encode(OBJECT_IDENTIFIER, ocspNonce.oid)
 const GOOD = encode(Status, { type: 'good', value: null })
 const UNKNOWN = encode(Status, { type: 'unknown', value: null })
 
@@ -229,7 +231,11 @@ const UNKNOWN = encode(Status, { type: 'unknown', value: null })
 export function encodeResponseData({ responderID }: OCSPResponder, { producedAt, responses, nonce }: ResponseDataFields): Uint8Array {
   const to = new Writer()
   if (nonce !== undefined) {
-    to.octets(encodeExtension(ocspNonce, nonce))
+    to.octets(nonce)
+    to.header(OCTET_STRING.tag, 0)
+    to.header(OCTET_STRING.tag, 0)
+    to.octets(NONCE_OID)
+    to.header(SEQUENCE, 0)
     to.header(SEQUENCE, 0)
     to.header(0xa1, 0)
   }

@@ -44,6 +44,17 @@ export const Extensions: TaggedCodec<readonly Extension[]> = {
   },
 }
 
+/** For writing: octets are whole DER Extensions already. */
+export const ExtensionsAsGiven: TaggedCodec<readonly (Uint8Array | Extension)[]> = sequenceOf('Extensions', {
+  name: Extension.name,
+  accepts: Extension.accepts,
+  read: Extension.read,
+  write(to, extension) {
+    if (extension instanceof Uint8Array) to.octets(extension)
+    else Extension.write(to, extension)
+  },
+})
+
 function refuseRepeats(extensions: readonly Extension[]): void {
   for (let i = 1; i < extensions.length; i++) {
     const { extnID } = extensions[i] as Extension
