@@ -9,7 +9,10 @@ import { TrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
 import type { Database, Migration, Transaction } from './database.ts'
 import { isDuplicate } from './duplicate.ts'
+import { acquireLease, checkLease, releaseLease, renewLease } from './lease.ts'
 import { migrate } from './migrate.ts'
+import { storeMigrations } from './migrations.ts'
+import { pruneOutbox, publish, readAfter, sequenceOutbox } from './outbox.ts'
 
 export interface DatabaseFixture {
   /** A new, empty database. */
@@ -34,6 +37,12 @@ const schema: readonly Migration[] = [
     ],
   },
 ]
+
+/** A clock that stands still until told. */
+function worldAt(milliseconds: number) {
+  const clock = { time: milliseconds, now: () => clock.time }
+  return { ...systemWorld(), clock }
+}
 
 const settled = (turns = 3): Promise<void> =>
   turns === 0 ? Promise.resolve() : new Promise<void>((resolve) => setImmediate(resolve)).then(() => settled(turns - 1))
@@ -337,6 +346,104 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
       await assert.rejects(migrate(db, [], systemWorld()), refusal('conflict', 'databaseNewer'))
       const edited = schema.map((each) => ({ ...each, statements: [...each.statements, 'SELECT 1'] }))
       await assert.rejects(migrate(db, edited, systemWorld()), refusal('conflict', 'migrationEdited'))
+    })
+
+    on('text sorts by its octets', async (db) => {
+      const rows = ['b', 'B', 'ä', 'a', 'Z', '-', 'a-b', 'aa'].map((id, n) => [id, n])
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n'], rows))
+      assert.deepEqual(await ids(db), ['-', 'B', 'Z', 'a', 'a-b', 'aa', 'b', 'ä'])
+    })
+
+    on('a lease has one holder until it ends, and a new token with each takeover', async (db, open) => {
+      await migrate(db, [...schema, ...storeMigrations], systemWorld())
+      const other = open()
+      const world = worldAt(1000)
+      const lease = await acquireLease(db, world, { name: 'work', holder: 'one', seconds: 10 })
+      assert.deepEqual(lease, { name: 'work', token: 1, expiresAt: 11_000 })
+      assert.equal(await acquireLease(other, world, { name: 'work', holder: 'two', seconds: 10 }), undefined)
+      assert.ok(await acquireLease(other, world, { name: 'other work', holder: 'two', seconds: 10 }))
+
+      world.clock.time = 9000
+      const renewed = await renewLease(db, world, lease, 10)
+      assert.equal(renewed?.expiresAt, 19_000)
+      world.clock.time = 11_000
+      assert.equal(await acquireLease(other, world, { name: 'work', holder: 'two', seconds: 10 }), undefined)
+
+      world.clock.time = 19_000
+      const taken = await acquireLease(other, world, { name: 'work', holder: 'two', seconds: 10 })
+      assert.equal(taken?.token, 2)
+      assert.equal(await renewLease(db, world, renewed, 10), undefined)
+      await releaseLease(db, renewed) // no longer its to release
+      assert.equal(await acquireLease(db, world, { name: 'work', holder: 'one', seconds: 10 }), undefined)
+      await releaseLease(other, taken)
+      assert.equal((await acquireLease(db, world, { name: 'work', holder: 'one', seconds: 10 }))?.token, 3)
+    })
+
+    on('a holder that was paused cannot write after its successor began', async (db, open) => {
+      await migrate(db, [...schema, ...storeMigrations], systemWorld())
+      const other = open()
+      const world = worldAt(0)
+      const lease = await acquireLease(db, world, { name: 'work', holder: 'one', seconds: 1 })
+      assert.ok(lease)
+      await db.transaction(async (tx) => {
+        await checkLease(tx, lease)
+        await put(tx, 'one', 1)
+      })
+      world.clock.time = 1000
+      assert.ok(await acquireLease(other, world, { name: 'work', holder: 'two', seconds: 1 }))
+      const late = db.transaction(async (tx) => {
+        await checkLease(tx, lease)
+        await put(tx, 'late', 2)
+      })
+      await assert.rejects(late, refusal('conflict', 'leaseLost'))
+      assert.deepEqual(await ids(db), ['one'])
+    })
+
+    on('several that want a lease at once: one gets it', async (db, open) => {
+      await migrate(db, [...schema, ...storeMigrations], systemWorld())
+      const other = open()
+      const world = worldAt(0)
+      const all = await Promise.all(
+        Array.from({ length: 20 }, (_, i) =>
+          acquireLease(i % 2 === 0 ? db : other, world, { name: 'work', holder: `h${i}`, seconds: 1 }),
+        ),
+      )
+      assert.equal(all.filter((lease) => lease !== undefined).length, 1)
+    })
+
+    on('a follower of the outbox reads every committed message once and in order', async (db, open) => {
+      await migrate(db, [...schema, ...storeMigrations], systemWorld())
+      const other = open()
+      const world = systemWorld()
+      const seen: number[] = []
+      let cursor = 0
+      const follow = async (): Promise<void> => {
+        await Promise.all([sequenceOutbox(db, 37), sequenceOutbox(other, 37)])
+        for (const message of await readAfter(db, cursor, 50)) {
+          assert.equal(message.sequence, cursor + 1)
+          cursor = message.sequence
+          seen.push((message.payload as { n: number }).n)
+          assert.deepEqual([message.topic, message.organization], ['item.put', 'default'])
+        }
+      }
+      const send = (at: Database, n: number) =>
+        at.transaction(async (tx) => {
+          await publish(tx, world, { topic: 'item.put', organization: 'default', payload: { n } })
+          if (n % 5 === 0) throw new Error('not sent')
+        })
+      const sending = Promise.allSettled(Array.from({ length: 300 }, (_, n) => send(n % 2 === 0 ? db : other, n)))
+      for (let i = 0; i < 5; i++) await follow()
+      await sending
+      while (seen.length < 240) await follow()
+      const sent = Array.from({ length: 300 }, (_, n) => n).filter((n) => n % 5 !== 0)
+      assert.deepEqual(
+        seen.toSorted((a, b) => a - b),
+        sent,
+      )
+      await pruneOutbox(db, cursor)
+      await send(db, 301)
+      await follow()
+      assert.equal(cursor, 241)
     })
   })
 }
