@@ -1,7 +1,7 @@
 /** The text that is hashed: fixed for good, and only one row can have it. @module */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { type EntryContent, entryText, factsText, isCanonicalFacts, leafHashOf } from './entry.ts'
 
 const row: EntryContent = {

@@ -63,7 +63,7 @@ export const leafHashOf = (row: EntryContent): Uint8Array => hashLeaf(utf8(entry
 
 /** Facts as RFC 8785 writes them: members sorted by UTF-16 code unit, numbers and strings as ECMAScript does. */
 export function factsText(facts: Facts): string {
-  const names = Object.keys(facts).sort()
+  const names = Object.keys(facts).toSorted()
   return `{${names.map((name) => `${JSON.stringify(name)}:${factText(facts[name])}`).join(',')}}`
 }
 

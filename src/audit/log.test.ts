@@ -3,15 +3,19 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import { systemWorld, type World } from '#base/world.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
-import type { KeyStore } from '#keys/key-store.ts'
+import type { KeyStore, Signer } from '#keys/key-store.ts'
 import type { Database, Row } from '#store/database.ts'
+import { acquireLease } from '#store/lease.ts'
 import { migrate } from '#store/migrate.ts'
+import { storeMigrations } from '#store/migrations.ts'
+import { postgres } from '#store/postgres/index.ts'
+import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
 import { sqlite } from '#store/sqlite/index.ts'
 import type { Audit } from './audit.ts'
 import { type AuditLog, createAuditLog, listAuditEntries, openAuditLog } from './log.ts'
@@ -24,7 +28,6 @@ import { type AuditProblemKind, verifyAuditLog } from './verify.ts'
 const organizationId = 'default'
 const origin = 'pki.example/audit'
 const done = { actor: 'system', act: 'test.act', object: 'thing:1', outcome: 'done' } as const
-const nobody = async (): Promise<void> => {} // a fence that always lets through
 
 interface Setting {
   readonly database: Database
@@ -35,14 +38,22 @@ interface Setting {
   readonly sequencer: Sequencer
   /** Milliseconds that the clock is ahead. */
   readonly time: { ahead: number; fault: string }
+  /** Another connection to the same database, as another process has. */
+  connect(): Database
   /** Closes the database and opens it again, as after a crash. */
   reopen(): Promise<Setting>
 }
 
-async function inSetting(body: (setting: Setting) => Promise<void>): Promise<void> {
+async function inSetting(body: (setting: Setting) => Promise<void>, engine: Database['id'] = 'sqlite'): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-audit-'))
+  const url = engine === 'postgres' ? await server?.createDatabase() : undefined
   const wrappingKey = secret(systemWorld().random.octets(32))
   const open: Database[] = []
+  const connect = (): Database => {
+    const database = url === undefined ? sqlite({ path: join(directory, 'audit.db') }) : postgres({ url })
+    open.push(database)
+    return database
+  }
   const start = async (create: boolean): Promise<Setting> => {
     const system = systemWorld()
     const time = { ahead: 0, fault: '' }
@@ -55,16 +66,29 @@ async function inSetting(body: (setting: Setting) => Promise<void>): Promise<voi
         },
       },
     }
-    const database = sqlite({ path: join(directory, 'audit.db') })
-    open.push(database)
-    await migrate(database, [...keysMigrations, ...auditMigrations], world)
+    const database = connect()
+    await migrate(database, [...storeMigrations, ...keysMigrations, ...auditMigrations], world)
     const keys = softwareKeyStore({ database, world, organizationId, wrappingKey })
     const log = await (create
       ? createAuditLog({ database, world, organizationId, keys, origin })
       : openAuditLog({ database, organizationId, keys }))
     const audit = auditRecorder({ database, world, organizationId })
-    const sequencer = auditSequencer({ database, world, log, fence: nobody })
-    return { database, keys, world, audit, log, sequencer, time, reopen: () => database.close().then(() => start(false)) }
+    const sequencer = auditSequencer({ database, world, log, holder: 'here' })
+    return {
+      database,
+      keys,
+      world,
+      audit,
+      log,
+      sequencer,
+      time,
+      connect,
+      reopen: () =>
+        sequencer
+          .release()
+          .then(() => database.close())
+          .then(() => start(false)),
+    }
   }
   try {
     await body(await start(true))
@@ -72,6 +96,19 @@ async function inSetting(body: (setting: Setting) => Promise<void>): Promise<voi
     for (const database of open) await database.close()
     await rm(directory, { recursive: true })
   }
+}
+
+let server: TestServer | undefined
+const withoutPostgres = postgresMissing()
+before(async () => {
+  if (withoutPostgres === false) server = await startPostgres({ durable: false })
+})
+after(() => server?.stop())
+
+/** One test for each engine. */
+function onEach(title: string, body: (setting: Setting) => Promise<void>): void {
+  test(`sqlite: ${title}`, () => inSetting(body))
+  test(`postgres: ${title}`, { skip: withoutPostgres }, () => inSetting(body, 'postgres'))
 }
 
 const recordMany = ({ database, audit }: Setting, count: number) =>
@@ -92,48 +129,46 @@ async function tamper({ database }: Setting, ...statements: readonly string[]): 
   })
 }
 
-test('decision 20: entries get contiguous places and a checkpoint that the key verifies', () =>
-  inSetting(async (setting) => {
-    await recordMany(setting, 2500) // more than one batch
-    assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 2501, size: 2501 }) // and the log's own first entry
-    assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 0, size: 2501 })
-    const rows = await setting.database.query<{ log_index: number; id: string }>(
-      'SELECT log_index, id FROM audit_entry ORDER BY id',
-    )
-    assert.deepEqual(
-      rows.map(({ log_index }) => log_index),
-      rows.map((_, n) => n),
-    )
-    const checkpoint = await openCheckpoint(await lastNote(setting), setting.log.publicKey)
-    const result = await verify(setting)
-    assert.deepEqual(result.problems, [])
-    assert.equal(result.size, 2501)
-    assert.equal(result.signedSize, 2501)
-    assert.equal(result.waiting, 0)
-    assert.deepEqual(checkpoint, { origin, size: 2501, rootHash: result.rootHash })
-  }))
+onEach('decision 20: entries get contiguous places and a checkpoint that the key verifies', async (setting) => {
+  await recordMany(setting, 2500) // more than one batch
+  assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 2501, leading: true }) // and the log's own first entry
+  assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 0, leading: true })
+  const rows = await setting.database.query<{ log_index: number; id: string }>(
+    'SELECT log_index, id FROM audit_entry ORDER BY id',
+  )
+  assert.deepEqual(
+    rows.map(({ log_index }) => log_index),
+    rows.map((_, n) => n),
+  )
+  const checkpoint = await openCheckpoint(await lastNote(setting), setting.log.publicKey)
+  const result = await verify(setting)
+  assert.deepEqual(result.problems, [])
+  assert.equal(result.size, 2501)
+  assert.equal(result.signedSize, 2501)
+  assert.equal(result.waiting, 0)
+  assert.deepEqual(checkpoint, { origin, size: 2501, rootHash: result.rootHash })
+})
 
-test('an entry comes and goes with its act', () =>
-  inSetting(async (setting) => {
-    const { database, audit } = setting
-    const refusal = new TrustError('policyRefused', 'keyTooShort')
-    const attempt = database.transaction(async (tx) => {
-      await audit.record(tx, done)
-      throw refusal
-    })
-    await assert.rejects(attempt, refusal)
-    await audit.refuse({ actor: 'system', act: 'test.act', object: 'thing:1', reason: refusal.reason, facts: { bits: 1024 } })
-    await setting.sequencer.runOnce()
-    const { entries } = await listAuditEntries(database, { organizationId, limit: 10 })
-    assert.deepEqual(
-      entries.map(({ act, outcome, reason, facts, logIndex }) => ({ act, outcome, reason, facts, logIndex })),
-      [
-        { act: 'test.act', outcome: 'refused', reason: 'keyTooShort', facts: { bits: 1024 }, logIndex: 1 },
-        { act: 'audit.create', outcome: 'done', reason: undefined, facts: {}, logIndex: 0 },
-      ],
-    )
-    assert.deepEqual((await verify(setting)).problems, [])
-  }))
+onEach('an entry comes and goes with its act', async (setting) => {
+  const { database, audit } = setting
+  const refusal = new TrustError('policyRefused', 'keyTooShort')
+  const attempt = database.transaction(async (tx) => {
+    await audit.record(tx, done)
+    throw refusal
+  })
+  await assert.rejects(attempt, refusal)
+  await audit.refuse({ actor: 'system', act: 'test.act', object: 'thing:1', reason: refusal.reason, facts: { bits: 1024 } })
+  await setting.sequencer.runOnce()
+  const { entries } = await listAuditEntries(database, { organizationId, limit: 10 })
+  assert.deepEqual(
+    entries.map(({ act, outcome, reason, facts, logIndex }) => ({ act, outcome, reason, facts, logIndex })),
+    [
+      { act: 'test.act', outcome: 'refused', reason: 'keyTooShort', facts: { bits: 1024 }, logIndex: 1 },
+      { act: 'audit.create', outcome: 'done', reason: undefined, facts: {}, logIndex: 0 },
+    ],
+  )
+  assert.deepEqual((await verify(setting)).problems, [])
+})
 
 test('text that no database keeps as it is still verifies', () =>
   inSetting(async (setting) => {
@@ -349,85 +384,155 @@ test('the database itself refuses to change or delete an entry', () =>
     assert.equal(before.length, 5)
   }))
 
-test('a crash between recording and placing loses nothing', () =>
-  inSetting(async (setting) => {
-    await recordMany(setting, 7)
-    const after = await setting.reopen()
-    assert.equal((await verify(after)).waiting, 8)
-    assert.deepEqual(await after.sequencer.runOnce(), { sequenced: 8, size: 8 })
-    assert.deepEqual((await verify(after)).problems, [])
-  }))
+onEach('a crash between recording and placing loses nothing', async (setting) => {
+  await recordMany(setting, 7)
+  const after = await setting.reopen()
+  assert.equal((await verify(after)).waiting, 8)
+  assert.deepEqual(await after.sequencer.runOnce(), { sequenced: 8, leading: true })
+  assert.deepEqual((await verify(after)).problems, [])
+})
 
-test('a crash between placing and signing is made good by the next run', () =>
-  inSetting(async (setting) => {
-    await recordMany(setting, 7)
-    setting.time.fault = 'audit.sequenced'
-    await assert.rejects(setting.sequencer.runOnce(), /stopped at/)
-    const after = await setting.reopen()
-    const between = await verify(after)
-    assert.deepEqual([between.size, between.signedSize, between.problems], [8, 0, []])
-    assert.deepEqual(await after.sequencer.runOnce(), { sequenced: 0, size: 8 })
-    assert.equal((await verify(after)).signedSize, 8)
-  }))
+onEach('a crash between placing and signing is made good by the next run', async (setting) => {
+  await recordMany(setting, 7)
+  setting.time.fault = 'audit.sequenced'
+  await assert.rejects(setting.sequencer.runOnce(), /stopped at/)
+  const after = await setting.reopen()
+  const between = await verify(after)
+  assert.deepEqual([between.size, between.signedSize, between.problems], [8, 0, []])
+  assert.deepEqual(await after.sequencer.runOnce(), { sequenced: 0, leading: true })
+  assert.equal((await verify(after)).signedSize, 8)
+})
 
-test('two sequencers at once give every entry one place', () =>
-  inSetting(async (setting) => {
-    const rival = auditSequencer({ ...setting, fence: nobody })
-    const recording = recordMany(setting, 300)
-    const runs = []
-    for (let n = 0; n < 10; n++) runs.push(setting.sequencer.runOnce(), rival.runOnce())
-    await Promise.all([recording, ...runs])
-    await Promise.all([setting.sequencer.runOnce(), rival.runOnce()])
-    const result = await verify(setting)
-    assert.deepEqual(result.problems, [])
-    assert.equal(result.signedSize, 301)
-  }))
+onEach('two sequencers that keep taking over from each other give every entry one place', async (setting) => {
+  const rival = auditSequencer({ ...setting, database: setting.connect(), holder: 'there' })
+  const taken = { here: 0, there: 0, lost: 0 }
+  const run = async (name: 'here' | 'there', sequencer: Sequencer): Promise<void> => {
+    setting.time.ahead += 16_000 // whoever holds the lease, it has expired
+    try {
+      taken[name] += (await sequencer.runOnce()).sequenced
+    } catch (error) {
+      assert.ok(error instanceof TrustError && error.reason === 'leaseLost', String(error))
+      taken.lost++
+    }
+  }
+  const here = () => run('here', setting.sequencer)
+  const there = () => run('there', rival)
+  for (let n = 0; n < 10; n++) {
+    const [first, second] = n % 2 === 0 ? [here, there] : [there, here]
+    await Promise.all([recordMany(setting, 30), first(), second(), first()])
+  }
+  await run('there', rival)
+  assert.equal(taken.here + taken.there, 301)
+  assert.ok(taken.here > 0 && taken.there > 0, JSON.stringify(taken))
+  const result = await verify(setting)
+  assert.deepEqual(result.problems, [])
+  assert.equal(result.signedSize, 301)
+})
 
-test('who has lost the lease places and signs nothing', () =>
+onEach('while another leads, this one stands by; once released, it takes over', async (setting) => {
+  const rival = auditSequencer({ ...setting, database: setting.connect(), holder: 'there' })
+  assert.deepEqual(await rival.runOnce(), { sequenced: 1, leading: true })
+  await recordMany(setting, 3)
+  assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 0, leading: false })
+  await rival.release()
+  assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 3, leading: true })
+})
+
+onEach('who has lost the lease places and signs nothing', async (setting) => {
+  const { database, world, log, sequencer } = setting
+  const usurp = async (): Promise<void> => {
+    const later = { clock: { now: () => world.clock.now() + 60_000 } }
+    const request = { name: `audit-sequencer:${organizationId}`, holder: 'there', seconds: 1 }
+    assert.ok(await acquireLease(database, later, request))
+  }
+  await sequencer.runOnce()
+  await recordMany(setting, 3)
+  await usurp()
+  await assert.rejects(sequencer.runOnce(), { code: 'conflict', reason: 'leaseLost' })
+  const before = await verify(setting)
+  assert.deepEqual([before.size, before.waiting, before.checkpoints], [1, 3, 1])
+  assert.deepEqual(await sequencer.runOnce(), { sequenced: 0, leading: false })
+
+  setting.time.ahead += 120_000
+  const signer: Signer = {
+    ...log.signer,
+    async sign(message, algorithm) {
+      await usurp()
+      return log.signer.sign(message, algorithm)
+    },
+  }
+  const slow = auditSequencer({ ...setting, log: { ...log, signer }, holder: 'slow' })
+  await assert.rejects(slow.runOnce(), { reason: 'leaseLost' })
+  const after = await verify(setting)
+  assert.deepEqual([after.size, after.signedSize, after.checkpoints, after.problems], [4, 1, 1, []])
+})
+
+test('postgres: the database itself refuses to change, delete or empty', { skip: withoutPostgres }, () =>
   inSetting(async (setting) => {
-    await recordMany(setting, 3)
-    const lost = new TrustError('unavailable', 'auditLogMissing')
-    const fenced = auditSequencer({
-      ...setting,
-      fence: async () => {
-        throw lost
-      },
+    await setting.sequencer.runOnce()
+    for (const sql of [
+      `UPDATE audit_entry SET actor = 'x'`,
+      'UPDATE audit_entry SET log_index = NULL',
+      'DELETE FROM audit_entry',
+      'TRUNCATE audit_entry',
+    ]) {
+      await assert.rejects(
+        setting.database.transaction((tx) => tx.query(sql)),
+        /never changed/,
+        sql,
+      )
+    }
+    assert.equal((await verify(setting)).size, 1)
+  }, 'postgres'),
+)
+
+test('postgres: R28: an altered entry is found', { skip: withoutPostgres }, () =>
+  inSetting(async (setting) => {
+    await recordMany(setting, 5)
+    await setting.sequencer.runOnce()
+    await setting.database.transaction(async (tx) => {
+      await tx.query('ALTER TABLE audit_entry DISABLE TRIGGER ALL')
+      await tx.query(`UPDATE audit_entry SET facts = '{"n":99}' WHERE log_index = 4`)
+      await tx.query('DELETE FROM audit_entry WHERE log_index = 2')
     })
-    await assert.rejects(fenced.runOnce(), lost)
-    assert.equal((await verify(setting)).size, 0)
-    setting.time.fault = 'audit.sequenced'
-    await assert.rejects(setting.sequencer.runOnce())
-    setting.time.fault = ''
-    await assert.rejects(fenced.runOnce(), lost)
-    assert.equal((await verify(setting)).checkpoints, 0)
-  }))
-
-test('entries that wait too long are reported', () =>
-  inSetting(async (setting) => {
-    await recordMany(setting, 2)
-    assert.deepEqual((await verify(setting)).problems, [])
-    setting.time.ahead = 61_000
     const { problems } = await verify(setting)
     assert.deepEqual(
-      problems.map(({ kind }) => kind),
-      ['waiting'],
+      problems.map(({ kind, logIndex }) => [kind, logIndex]),
+      [
+        ['missing', 2],
+        ['altered', 4],
+      ],
     )
-    assert.match(problems[0]?.sentence ?? '', /^3 entries wait/)
-  }))
+  }, 'postgres'),
+)
+
+onEach('entries that wait too long are reported', async (setting) => {
+  await recordMany(setting, 2)
+  assert.deepEqual((await verify(setting)).problems, [])
+  setting.time.ahead = 61_000
+  const { problems } = await verify(setting)
+  assert.deepEqual(
+    problems.map(({ kind }) => kind),
+    ['waiting'],
+  )
+  assert.match(problems[0]?.sentence ?? '', /^3 entries wait/)
+})
 
 test('the loop goes on after an error and places what came last when it is stopped', () =>
   inSetting(async (setting) => {
     const stop = new AbortController()
     const errors: unknown[] = []
-    const sizes: number[] = []
+    const placed: number[] = []
+    let released = 0
     let round = 0
     const sequencer: Sequencer = {
       async runOnce() {
         if (++round === 2) throw new Error('the key store is away')
         const run = await setting.sequencer.runOnce()
-        sizes.push(run.size)
+        placed.push(run.sequenced)
         return run
       },
+      release: async () => void released++,
     }
     await runSequencer({
       sequencer,
@@ -440,24 +545,24 @@ test('the loop goes on after an error and places what came last when it is stopp
       },
     })
     assert.deepEqual(errors.map(String), ['Error: the key store is away'])
-    assert.deepEqual(sizes, [1, 3, 4])
+    assert.deepEqual(placed, [1, 2, 1])
+    assert.equal(released, 1)
   }))
 
-test('a log is made once, and never by opening it', () =>
-  inSetting(async ({ database, world, keys }) => {
-    await assert.rejects(createAuditLog({ database, world, organizationId, keys, origin }), {
-      code: 'conflict',
-      reason: 'auditLogExists',
+onEach('a log is made once, and never by opening it', async ({ database, world, keys }) => {
+  await assert.rejects(createAuditLog({ database, world, organizationId, keys, origin }), {
+    code: 'conflict',
+    reason: 'auditLogExists',
+  })
+  const elsewhere = { database, organizationId: 'other', keys }
+  await assert.rejects(openAuditLog(elsewhere), { code: 'unavailable', reason: 'auditLogMissing', message: /sealworks init/ })
+  await assert.rejects(verifyAuditLog(database, { organizationId: 'other', clock: world.clock }), { reason: 'auditLogMissing' })
+  for (const bad of ['', 'two words', 'a+b', 'a\nb', 'x'.repeat(201)]) {
+    await assert.rejects(createAuditLog({ database, world, organizationId: 'other', keys, origin: bad }), {
+      reason: 'auditOrigin',
     })
-    const elsewhere = { database, organizationId: 'other', keys }
-    await assert.rejects(openAuditLog(elsewhere), { code: 'unavailable', reason: 'auditLogMissing', message: /sealworks init/ })
-    await assert.rejects(verifyAuditLog(database, { organizationId: 'other', clock: world.clock }), { reason: 'auditLogMissing' })
-    for (const bad of ['', 'two words', 'a+b', 'a\nb', 'x'.repeat(201)]) {
-      await assert.rejects(createAuditLog({ database, world, organizationId: 'other', keys, origin: bad }), {
-        reason: 'auditOrigin',
-      })
-    }
-  }))
+  }
+})
 
 test('a key left by an init that stopped half way is used', () =>
   inSetting(async ({ database, world, log }) => {
@@ -475,40 +580,39 @@ test('a log whose key was exchanged does not open', () =>
     await assert.rejects(openAuditLog({ database, organizationId, keys }), { code: 'unavailable', reason: 'auditKeyOther' })
   }))
 
-test('pages are newest first, filtered, and stay put while entries arrive', () =>
-  inSetting(async (setting) => {
-    const { database, audit, time } = setting
-    const record = (object: string, act = 'test.act') => database.transaction((tx) => audit.record(tx, { ...done, object, act }))
-    for (let n = 0; n < 7; n++) {
-      time.ahead += 10
-      await record(`thing:${n % 2}`)
-    }
-    const filter = { object: 'thing:0' }
-    const seen: string[] = []
-    let cursor: string | undefined
-    for (let page = 0; page < 2; page++) {
-      const { entries, next } = await listAuditEntries(database, { organizationId, filter, cursor, limit: 2 })
-      seen.push(...entries.map(({ id }) => id))
-      cursor = next
-      time.ahead += 10
-      await record('thing:0')
-    }
-    assert.equal(cursor, undefined)
-    assert.equal(seen.length, 4)
-    assert.deepEqual(seen, seen.toSorted().toReversed())
-    const times = (await listAuditEntries(database, { organizationId, limit: 50 })).entries.map(({ at }) => at.getTime())
-    const [newest = 0, second = 0] = times
-    const within = async (span: { from?: number; until?: number }) =>
-      (await listAuditEntries(database, { organizationId, filter: span, limit: 50 })).entries.length
-    assert.equal(await within({ from: newest }), 1)
-    assert.equal(await within({ from: second, until: newest }), 1)
-    assert.equal(await within({ until: newest }), times.length - 1)
-    const acts = await listAuditEntries(database, {
-      organizationId,
-      filter: { act: 'audit.create', actor: 'system', outcome: 'done' },
-      limit: 5,
-    })
-    assert.equal(acts.entries.length, 1)
-    assert.deepEqual((await listAuditEntries(database, { organizationId, filter: { outcome: 'refused' }, limit: 5 })).entries, [])
-    assert.deepEqual((await listAuditEntries(database, { organizationId: 'other', limit: 5 })).entries, [])
-  }))
+onEach('pages are newest first, filtered, and stay put while entries arrive', async (setting) => {
+  const { database, audit, time } = setting
+  const record = (object: string, act = 'test.act') => database.transaction((tx) => audit.record(tx, { ...done, object, act }))
+  for (let n = 0; n < 7; n++) {
+    time.ahead += 10
+    await record(`thing:${n % 2}`)
+  }
+  const filter = { object: 'thing:0' }
+  const seen: string[] = []
+  let cursor: string | undefined
+  for (let page = 0; page < 2; page++) {
+    const { entries, next } = await listAuditEntries(database, { organizationId, filter, cursor, limit: 2 })
+    seen.push(...entries.map(({ id }) => id))
+    cursor = next
+    time.ahead += 10
+    await record('thing:0')
+  }
+  assert.equal(cursor, undefined)
+  assert.equal(seen.length, 4)
+  assert.deepEqual(seen, seen.toSorted().toReversed())
+  const times = (await listAuditEntries(database, { organizationId, limit: 50 })).entries.map(({ at }) => at.getTime())
+  const [newest = 0, second = 0] = times
+  const within = async (span: { from?: number; until?: number }) =>
+    (await listAuditEntries(database, { organizationId, filter: span, limit: 50 })).entries.length
+  assert.equal(await within({ from: newest }), 1)
+  assert.equal(await within({ from: second, until: newest }), 1)
+  assert.equal(await within({ until: newest }), times.length - 1)
+  const acts = await listAuditEntries(database, {
+    organizationId,
+    filter: { act: 'audit.create', actor: 'system', outcome: 'done' },
+    limit: 5,
+  })
+  assert.equal(acts.entries.length, 1)
+  assert.deepEqual((await listAuditEntries(database, { organizationId, filter: { outcome: 'refused' }, limit: 5 })).entries, [])
+  assert.deepEqual((await listAuditEntries(database, { organizationId: 'other', limit: 5 })).entries, [])
+})

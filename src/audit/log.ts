@@ -56,7 +56,13 @@ export async function createAuditLog({
     const created = await tx.query(
       `INSERT INTO audit_log (id, organization_id, version, origin, key_label, public_key, size, peaks, created_at)
         VALUES (?, ?, 1, ?, ?, ?, 0, ?, ?) ON CONFLICT (organization_id) DO NOTHING RETURNING id`,
-      ...[uuidv7(world), organizationId, origin, KEY_LABEL, signer.publicKey, encodePeaks(emptyTree), world.clock.now()],
+      uuidv7(world),
+      organizationId,
+      origin,
+      KEY_LABEL,
+      signer.publicKey,
+      encodePeaks(emptyTree),
+      world.clock.now(),
     )
     if (created.length === 0) throw logExists()
     await guardEntries(tx, database.id)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { concat } from '#base/bytes.ts'
 import { decodePeaks, emptyTree, encodePeaks, grow, hashLeaf, rootOf } from './merkle.ts'
 

@@ -31,7 +31,16 @@ export function auditRecorder({ database, world, organizationId }: RecorderOptio
     await tx.query(
       `INSERT INTO audit_entry (id, organization_id, version, at, actor, act, object, outcome, reason, facts, leaf_hash)
         VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      ...[row.id, organizationId, row.at, row.actor, row.act, row.object, outcome, row.reason, row.facts, leafHashOf(row)],
+      row.id,
+      organizationId,
+      row.at,
+      row.actor,
+      row.act,
+      row.object,
+      outcome,
+      row.reason,
+      row.facts,
+      leafHashOf(row),
     )
   }
 

@@ -182,7 +182,9 @@ async function* checkpointsOf(database: Database, organizationId: string) {
   for (let after = -1; ;) {
     const page: readonly Row[] = await database.query<Row>(
       'SELECT id, size, root_hash, note FROM audit_checkpoint WHERE organization_id = ? AND size > ? ORDER BY size LIMIT ?',
-      ...[organizationId, after, CHECKPOINTS_PER_PAGE],
+      organizationId,
+      after,
+      CHECKPOINTS_PER_PAGE,
     )
     yield* page
     const last = page.at(-1)

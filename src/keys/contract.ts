@@ -93,7 +93,7 @@ export function keyStoreContract(
       const refusals = results.filter((result) => result.status === 'rejected')
       assert.equal(refusals.length, 7)
       for (const { reason } of refusals) assert.equal((reason as { code?: string }).code, 'conflict')
-      const [winner] = results.filter((result) => result.status === 'fulfilled')
+      const winner = results.find((result) => result.status === 'fulfilled')
       assert.deepEqual((await under.store.open('k1')).publicKey, winner?.value.publicKey)
     })
 

@@ -77,7 +77,13 @@ export function softwareKeyStore({ database, world, organizationId, wrappingKey 
       tx.query(
         `INSERT INTO wrapped_key (id, organization_id, version, label, key_algorithm, public_key, wrapped, created_at)
           VALUES (?, ?, 1, ?, ?, ?, ?, ?) ON CONFLICT (organization_id, label) DO NOTHING RETURNING id`,
-        ...[id, organizationId, label, algorithm, publicKey, wrapped, createdAt],
+        id,
+        organizationId,
+        label,
+        algorithm,
+        publicKey,
+        wrapped,
+        createdAt,
       ),
     )
     if (inserted.length === 0) throw labelTaken(label)
@@ -141,7 +147,10 @@ export function softwareKeyStore({ database, world, organizationId, wrappingKey 
         tx.query(
           `UPDATE wrapped_key SET wrapped = ?, destroyed_at = ?, version = version + 1
             WHERE organization_id = ? AND label = ? AND destroyed_at IS NULL RETURNING id`,
-          ...[new Uint8Array(0), world.clock.now(), organizationId, label],
+          new Uint8Array(0),
+          world.clock.now(),
+          organizationId,
+          label,
         ),
       )
       destroyed.add(label)
