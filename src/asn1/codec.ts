@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { equal } from '#base/bytes.ts'
-import { malformed, type ReadLimits, Reader } from './reader.ts'
+import { compare } from '#base/bytes.ts'
+import { firstOctet, hexTag, highTag, isAt, malformed, type ReadLimits, Reader } from './reader.ts'
 import { Writer } from './writer.ts'
 
 export interface Codec<T> {
@@ -38,6 +38,7 @@ export function decode<T>(codec: Codec<T>, der: Uint8Array, limits?: ReadLimits)
   return value
 }
 
+/** @throws TypeError when the value is not of its type: a mistake in code or in a profile */
 export function encode<T>(codec: Codec<T>, value: T): Uint8Array {
   const writer = new Writer()
   codec.write(writer, value)
@@ -71,12 +72,23 @@ export function tagged<T>(
   }
 }
 
-/** `[n] IMPLICIT`: the same content under a context tag. @param n 0 to 30 */
-export const implicit = <T>(n: number, inner: TaggedCodec<T>): TaggedCodec<T> =>
-  tagged(inner.name, 0x80 | (inner.tag & 0x20) | n, inner.readContent, inner.writeContent)
+const CONSTRUCTED = 0x20
+const CONTEXT = 0x80
 
-/** `[n] EXPLICIT`: the element wrapped in a context tag. @param n 0 to 30 */
-export const explicit = <T>(n: number, inner: Codec<T>): TaggedCodec<T> => tagged(inner.name, 0xa0 | n, inner.read, inner.write)
+/** A context tag in the form of {@link Reader.peekTag}; numbers above 30 take more than one octet. */
+function contextTag(n: number, form: number): number {
+  if (!Number.isInteger(n) || n < 0 || n >= 2 ** 21) throw new TypeError(`${n} is no tag number`)
+  return n < 31 ? CONTEXT | form | n : highTag(CONTEXT | form | 0x1f, n)
+}
+
+/** `[n] IMPLICIT`: the same content under a context tag. */
+export function implicit<T>(n: number, inner: TaggedCodec<T>): TaggedCodec<T> {
+  return tagged(inner.name, contextTag(n, firstOctet(inner.tag) & CONSTRUCTED), inner.readContent, inner.writeContent)
+}
+
+/** `[n] EXPLICIT`: the element wrapped in a context tag. */
+export const explicit = <T>(n: number, inner: Codec<T>): TaggedCodec<T> =>
+  tagged(inner.name, contextTag(n, CONSTRUCTED), inner.read, inner.write)
 
 interface Field<T, Presence extends 'required' | 'optional' | 'default'> {
   readonly codec: Codec<T>
@@ -118,7 +130,7 @@ export function sequence<S extends Fields>(name: string, fields: S): TaggedCodec
       }
       const start = from.at
       out[key] = codec.read(from)
-      if (fallbackDER !== undefined && equal(fallbackDER, from.bytes.subarray(start, from.at))) {
+      if (fallbackDER !== undefined && isAt(from.bytes, start, from.at, fallbackDER)) {
         throw malformed(`${label} encodes its DEFAULT`) // X.690 11.5
       }
     }
@@ -134,11 +146,10 @@ export function sequence<S extends Fields>(name: string, fields: S): TaggedCodec
         if (presence === 'required') throw new TypeError(`${label} is required`)
         continue
       }
-      if (fallbackDER === undefined) codec.write(to, component)
-      else if (component !== fallback) {
-        const der = encode(codec, component)
-        if (!equal(der, fallbackDER)) to.octets(der)
-      }
+      if (fallbackDER !== undefined && component === fallback) continue
+      const mark = to.size
+      codec.write(to, component)
+      if (fallbackDER !== undefined && to.wrote(mark, fallbackDER)) to.drop(mark) // X.690 11.5
     }
   }
 
@@ -180,24 +191,28 @@ export function setOf<T>(name: string, item: Codec<T>, { min = 0, max = ITEMS_MA
     0x31,
     (from) => {
       const items: T[] = []
-      let before: Uint8Array | undefined
+      let before = -1
       while (from.more) {
         if (items.length === max) throw malformed(`${name} has more than ${max} items`)
         const start = from.at
         items.push(item.read(from))
-        const der = from.bytes.subarray(start, from.at)
-        if (before !== undefined && Buffer.compare(before, der) > 0) throw malformed(`${name} is not in ascending order`)
-        before = der
+        if (before >= 0 && isDescending(from.bytes, before, start, from.at)) throw malformed(`${name} is not in ascending order`)
+        before = start
       }
       if (items.length < min) throw malformed(`${name} has fewer than ${min} items`)
       return items
     },
     (to, items) => {
       if (items.length === 1) return item.write(to, items[0] as T)
-      const ordered = items.map((one) => encode(item, one)).sort(Buffer.compare)
-      for (const der of ordered.reverse()) to.octets(der)
+      const descending = items.map((one) => encode(item, one)).sort((a, b) => compare(b, a))
+      for (const der of descending) to.octets(der)
     },
   )
+}
+
+/** Whether the octets from `first` to `second` come after those from `second` to `end`. */
+export function isDescending(bytes: Uint8Array, first: number, second: number, end: number): boolean {
+  return compare(bytes.subarray(first, second), bytes.subarray(second, end)) > 0
 }
 
 // `any` as in Fields: each alternative keeps its own type in ChoiceValue
@@ -215,7 +230,7 @@ export function choice<A extends Alternatives>(name: string, alternatives: A): C
       for (const [type, codec] of entries) {
         if (codec.accepts(tag)) return { type, value: codec.read(from) } as ChoiceValue<A>
       }
-      throw malformed(tag < 0 ? `${name} is missing` : `tag 0x${tag.toString(16)} is no alternative of ${name}`)
+      throw malformed(tag < 0 ? `${name} is missing` : `tag ${hexTag(tag)} is no alternative of ${name}`)
     },
     write(to, { type, value }) {
       const codec = alternatives[type]
@@ -244,4 +259,5 @@ export const captured = <T>(codec: Codec<T>): Codec<Captured<T>> => ({
 })
 
 /** OCTET STRING whose content is the encoding of one element (CONTAINING). */
-export const octetStringOf = <T>(codec: Codec<T>): TaggedCodec<T> => tagged(`OCTET STRING of ${codec.name}`, 0x04, codec.read, codec.write)
+export const octetStringOf = <T>(codec: Codec<T>): TaggedCodec<T> =>
+  tagged(`OCTET STRING of ${codec.name}`, 0x04, codec.read, codec.write)

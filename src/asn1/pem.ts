@@ -14,20 +14,43 @@ export interface PEMBlock {
   readonly der: Uint8Array
 }
 
+/** A chain or a trust store of a plant; each block's DER has a limit of its own where it is read. */
 const PEM_MAX_CHARACTERS = 4 << 20
-const BLOCK = /-----BEGIN ([A-Z0-9 ]{1,64})-----([\s\S]*?)-----END ([A-Z0-9 ]{1,64})-----/g
 
-/** @returns every block in order, none when there is none @throws TrustError `malformed`, `tooLarge` */
+const BEGIN = '-----BEGIN '
+const END = '-----END '
+const LABEL = /^([A-Z0-9 ]{1,64})-----/
+const LABEL_LINE_MAX = 64 + 5
+
+/**
+ * Looks at each character a bounded number of times, whatever the text.
+ *
+ * @returns every block in order, none when there is none
+ * @throws TrustError `malformed`, `tooLarge`
+ */
 export function parsePEM(text: string): readonly PEMBlock[] {
   if (text.length > PEM_MAX_CHARACTERS) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: PEM_MAX_CHARACTERS } })
-  return [...text.matchAll(BLOCK)].map(([, label = '', body = '', closing]) => {
-    if (label !== closing) throw notPEM(`a block begins as ${label} and ends as ${closing}`)
-    try {
-      return { label, der: Uint8Array.fromBase64(body.replace(/[\r\n\t ]/g, ''), { lastChunkHandling: 'strict' }) }
-    } catch {
-      throw notPEM(`the ${label} block is not base64`)
-    }
-  })
+  const blocks: PEMBlock[] = []
+  for (let begin = text.indexOf(BEGIN); begin >= 0;) {
+    const labelAt = begin + BEGIN.length
+    const [line = '', label = ''] = LABEL.exec(text.slice(labelAt, labelAt + LABEL_LINE_MAX)) ?? []
+    if (label === '') throw notPEM('a block has no label')
+    const bodyAt = labelAt + line.length
+    const end = text.indexOf(END, bodyAt)
+    if (end < 0) throw notPEM(`the ${label} block does not end`)
+    if (!text.startsWith(line, end + END.length)) throw notPEM(`the ${label} block ends as another`)
+    blocks.push({ label, der: fromBase64(label, text.slice(bodyAt, end)) })
+    begin = text.indexOf(BEGIN, end + END.length + line.length)
+  }
+  return blocks
+}
+
+function fromBase64(label: string, body: string): Uint8Array {
+  try {
+    return Uint8Array.fromBase64(body, { lastChunkHandling: 'strict' })
+  } catch {
+    throw notPEM(`the ${label} block is not base64`)
+  }
 }
 
 /** @returns the one block with this label @throws TrustError `malformed` when there is none or more than one */

@@ -46,23 +46,16 @@ export class Reader {
 
   /** Reads a header with this very tag. @returns where the content ends; `at` is where it begins */
   readHeader(tag: number, name: string): number {
-    const { bytes, at } = this
-    if (at >= this.end) throw malformed(`${name} is missing`)
-    if (bytes[at] !== tag) {
-      if (tag < 0x100 || this.peekTag() !== tag) {
-        throw malformed(`expected ${name} (tag ${hex(tag)}), found tag ${hex(this.peekTag())}`)
-      }
-    }
-    return this.#readLength((bytes[at] as number) === tag ? at + 1 : this.#readHighTag().next)
+    const found = this.peekTag()
+    if (found < 0) throw malformed(`${name} is missing`)
+    if (found !== tag) throw malformed(`expected ${name} (tag ${hexTag(tag)}), found tag ${hexTag(found)}`)
+    return this.#readLength(tag < 0x100 ? this.at + 1 : this.#readHighTag().next)
   }
 
   /** Reads any header. @returns its tag and where the content ends */
   readAnyHeader(): { readonly tag: number; readonly end: number } {
-    if (this.at >= this.end) throw malformed('an element is missing')
-    const octet = this.bytes[this.at] as number
-    if ((octet & 0x1f) !== 0x1f) return { tag: octet, end: this.#readLength(this.at + 1) }
-    const { tag, next } = this.#readHighTag()
-    return { tag, end: this.#readLength(next) }
+    const tag = this.peekTag()
+    return { tag, end: this.readHeader(tag, 'an element') }
   }
 
   /** Narrows the reader to an element's content. @returns what {@link leave} needs */
@@ -118,10 +111,32 @@ export class Reader {
       if (octet < 0x80) break
     }
     if (number < 31) throw malformed('a tag number is not in its shortest form')
-    return { tag: (bytes[this.at] as number) * 2 ** 21 + number, next: at }
+    return { tag: highTag(bytes[this.at] as number, number), next: at }
   }
+}
+
+/** Whether these very octets stand from `at` to `end`; quicker than a view and a comparison. */
+export function isAt(bytes: Uint8Array, at: number, end: number, expected: Uint8Array): boolean {
+  if (expected.length !== end - at) return false
+  for (let i = 0; i < expected.length; i++) if (expected[i] !== bytes[at + i]) return false
+  return true
 }
 
 export const malformed = (detail: string): TrustError => new TrustError('malformed', 'notDER', { facts: { detail } })
 
-const hex = (tag: number): string => (tag < 0 ? 'nothing' : `0x${tag.toString(16).padStart(2, '0')}`)
+const HIGH_TAG = 2 ** 21
+
+/** A tag with a number above 30, as {@link Reader.peekTag} gives it. */
+export const highTag = (octet: number, number: number): number => octet * HIGH_TAG + number
+/** Class, form and, up to 30, number. */
+export const firstOctet = (tag: number): number => (tag < 0x100 ? tag : Math.floor(tag / HIGH_TAG))
+
+/** The number of a high tag. */
+export const tagNumber = (tag: number): number => tag % HIGH_TAG
+
+/** A tag as people read it in a dump; a high tag number stands beside its first octet. */
+export function hexTag(tag: number): string {
+  if (tag < 0) return 'nothing'
+  const octet = `0x${firstOctet(tag).toString(16).padStart(2, '0')}`
+  return tag < 0x100 ? octet : `${octet} ${tagNumber(tag)}`
+}
