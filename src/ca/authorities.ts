@@ -86,7 +86,10 @@ export async function openAuthorities(context: CAContext): Promise<Authorities> 
     bySubject.set(subject, [...(bySubject.get(subject) ?? []), authority])
   }
 
-  const rows = await context.db.query('SELECT * FROM authority WHERE organization_id = ? ORDER BY slug, generation', DEFAULT_ORGANIZATION)
+  const rows = await context.db.query(
+    'SELECT * FROM authority WHERE organization_id = ? ORDER BY slug, generation',
+    DEFAULT_ORGANIZATION,
+  )
   for (const row of rows) add(await authorityOf(context, row))
 
   const authorities: Authorities = {
@@ -132,12 +135,17 @@ async function authorityOf({ keys }: CAContext, row: Row): Promise<Authority> {
   )
 }
 
-type Stored = Pick<Authority, 'id' | 'slug' | 'generation' | 'profile' | 'issuerId' | 'state' | 'crlShards' | 'crlValiditySeconds'>
+type Stored = Pick<
+  Authority,
+  'id' | 'slug' | 'generation' | 'profile' | 'issuerId' | 'state' | 'crlShards' | 'crlValiditySeconds'
+>
 
 function describe(stored: Stored, certificate: Certificate, signer: Signer): Authority {
-  if (!equal(signer.publicKey, certificate.subjectPublicKeyInfo)) throw new TrustError('unavailable', 'authorityKeyMismatch', { facts: { authority: stored.slug } })
+  if (!equal(signer.publicKey, certificate.subjectPublicKeyInfo))
+    throw new TrustError('unavailable', 'authorityKeyMismatch', { facts: { authority: stored.slug } })
   const keyIdentifier = extensionOf(certificate, subjectKeyIdentifier)?.value
-  if (keyIdentifier === undefined) throw new TrustError('internal', 'internal', { cause: 'an authority without subjectKeyIdentifier' })
+  if (keyIdentifier === undefined)
+    throw new TrustError('internal', 'internal', { cause: 'an authority without subjectKeyIdentifier' })
   return {
     ...stored,
     address: `${stored.slug}.${stored.generation}`,
@@ -151,26 +159,45 @@ function describe(stored: Stored, certificate: Certificate, signer: Signer): Aut
   }
 }
 
-async function createAuthority(context: CAContext, authorities: Authorities, input: NewAuthority, actor: string): Promise<Authority> {
+async function createAuthority(
+  context: CAContext,
+  authorities: Authorities,
+  input: NewAuthority,
+  actor: string,
+): Promise<Authority> {
   const { db, keys, world } = context
   if (!SLUG.test(input.slug)) throw new TrustError('malformed', 'authoritySlug')
   const builtIn = await openProfile(context, input.profile)
-  if (builtIn.holder !== 'authority') throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: builtIn.id } })
+  if (builtIn.holder !== 'authority')
+    throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: builtIn.id } })
   if (!allowsKey(builtIn, input.keyAlgorithm)) {
     throw new TrustError('policyRefused', 'keyNotInProfile', { facts: { algorithm: input.keyAlgorithm, profile: builtIn.id } })
   }
   const profile: Profile = input.noExpiry === true ? { ...builtIn, validity: { noExpiry: true } } : builtIn
   const issuer = input.issuer === undefined ? undefined : authorities.byAddress(input.issuer)
-  if (issuer !== undefined && issuer.state !== 'active') throw new TrustError('conflict', 'authorityRetired', { facts: { authority: issuer.address } })
+  if (issuer !== undefined && issuer.state !== 'active')
+    throw new TrustError('conflict', 'authorityRetired', { facts: { authority: issuer.address } })
 
   const generation = 1
-  const [taken] = await db.query('SELECT id FROM authority WHERE organization_id = ? AND slug = ?', DEFAULT_ORGANIZATION, input.slug)
+  const [taken] = await db.query(
+    'SELECT id FROM authority WHERE organization_id = ? AND slug = ?',
+    DEFAULT_ORGANIZATION,
+    input.slug,
+  )
   if (taken !== undefined) throw new TrustError('conflict', 'authorityTaken', { facts: { authority: input.slug } })
 
   const signer = await keys.generate(`ca/${input.slug}.${generation}`, input.keyAlgorithm)
   const publicKey = importPublicKey(signer.publicKey)
-  const holder = { profile, publicKey, subject: encodeName(input.name), subjectText: formatName(input.name), productSerial: undefined, subjectAltName: undefined }
-  const rehearsed = issuer === undefined ? rehearse(context, selfSigned(holder, signer)) : rehearse(context, { ...holder, authority: issuer })
+  const holder = {
+    profile,
+    publicKey,
+    subject: encodeName(input.name),
+    subjectText: formatName(input.name),
+    productSerial: undefined,
+    subjectAltName: undefined,
+  }
+  const rehearsed =
+    issuer === undefined ? rehearse(context, selfSigned(holder, signer)) : rehearse(context, { ...holder, authority: issuer })
   const issued = await signRehearsed(rehearsed)
 
   const stored: Stored = {
@@ -187,8 +214,40 @@ async function createAuthority(context: CAContext, authorities: Authorities, inp
   await db.transaction(async (tx) => {
     await tx.insertMany(
       'authority',
-      ['id', 'organization_id', 'version', 'slug', 'generation', 'profile', 'issuer_id', 'key_label', 'key_algorithm', 'certificate', 'state', 'crl_shards', 'crl_validity_seconds', 'created_at'],
-      [[stored.id, DEFAULT_ORGANIZATION, 1, stored.slug, generation, profile.id, stored.issuerId ?? null, signer.label, signer.keyAlgorithm, issued.der, 'active', stored.crlShards, stored.crlValiditySeconds, world.clock.now()]],
+      [
+        'id',
+        'organization_id',
+        'version',
+        'slug',
+        'generation',
+        'profile',
+        'issuer_id',
+        'key_label',
+        'key_algorithm',
+        'certificate',
+        'state',
+        'crl_shards',
+        'crl_validity_seconds',
+        'created_at',
+      ],
+      [
+        [
+          stored.id,
+          DEFAULT_ORGANIZATION,
+          1,
+          stored.slug,
+          generation,
+          profile.id,
+          stored.issuerId ?? null,
+          signer.label,
+          signer.keyAlgorithm,
+          issued.der,
+          'active',
+          stored.crlShards,
+          stored.crlValiditySeconds,
+          world.clock.now(),
+        ],
+      ],
     )
     // a root's own certificate is recorded under itself, so that every certificate ever signed has its row
     await insertIssued(context, tx, { ...issued, authorityId: issuer?.id ?? stored.id }, { actor })
@@ -206,7 +265,11 @@ async function createAuthority(context: CAContext, authorities: Authorities, inp
 /** Certificates from this authority up to its root, DER. */
 export function chainOf(authorities: Authorities, authority: Authority): readonly Uint8Array[] {
   const chain: Uint8Array[] = []
-  for (let at: Authority | undefined = authority; at !== undefined; at = at.issuerId === undefined ? undefined : authorities.byId(at.issuerId)) {
+  for (
+    let at: Authority | undefined = authority;
+    at !== undefined;
+    at = at.issuerId === undefined ? undefined : authorities.byId(at.issuerId)
+  ) {
     chain.push(at.certificate.der)
   }
   return chain

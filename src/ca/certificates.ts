@@ -93,7 +93,11 @@ export async function findByIssuerAndSerial(
 ): Promise<CertificateRecord | undefined> {
   for (const authority of authorities.bySubject(certificate.issuer)) {
     if (!addresses.includes(authority.address)) continue
-    const [row] = await db.query('SELECT * FROM certificate WHERE serial_number = ? AND authority_id = ?', certificate.serialNumber, authority.id)
+    const [row] = await db.query(
+      'SELECT * FROM certificate WHERE serial_number = ? AND authority_id = ?',
+      certificate.serialNumber,
+      authority.id,
+    )
     if (row !== undefined) return recordOf(row, world.clock.now())
   }
   return undefined
@@ -159,7 +163,10 @@ function octetsOf(hex: string): Uint8Array {
 
 /** Counts by state, for the status page. */
 export async function countCertificates({ db }: { readonly db: Queries }): Promise<Readonly<Record<string, number>>> {
-  const rows = await db.query('SELECT state, COUNT(*) AS number FROM certificate WHERE organization_id = ? GROUP BY state', DEFAULT_ORGANIZATION)
+  const rows = await db.query(
+    'SELECT state, COUNT(*) AS number FROM certificate WHERE organization_id = ? GROUP BY state',
+    DEFAULT_ORGANIZATION,
+  )
   return Object.fromEntries(rows.map((row) => [row['state'], row['number'] as number]))
 }
 
@@ -185,7 +192,13 @@ export const holdCertificate = (context: CAContext, id: string, actor: string): 
 
 /** @throws TrustError `notFound`, `conflict` when it is not held */
 export const releaseCertificate = (context: CAContext, id: string, actor: string): Promise<void> =>
-  change(context, id, actor, { act: 'certificate.release', from: ['held'], to: 'active', reason: null, otherwise: 'certificateNotHeld' })
+  change(context, id, actor, {
+    act: 'certificate.release',
+    from: ['held'],
+    to: 'active',
+    reason: null,
+    otherwise: 'certificateNotHeld',
+  })
 
 interface Change {
   readonly act: string
@@ -196,10 +209,19 @@ interface Change {
 }
 
 /** RFC 5280, 5.3.1: a certificate that goes from hold to revoked keeps the time of the hold, from which it was not trusted. */
-async function change({ db, audit, world }: CAContext, id: string, actor: string, { act, from, to, reason, otherwise }: Change): Promise<void> {
+async function change(
+  { db, audit, world }: CAContext,
+  id: string,
+  actor: string,
+  { act, from, to, reason, otherwise }: Change,
+): Promise<void> {
   const now = world.clock.now()
   await db.transaction(async (tx) => {
-    const [row] = await tx.query('SELECT state, authority_id, serial_number FROM certificate WHERE id = ? AND organization_id = ?', id, DEFAULT_ORGANIZATION)
+    const [row] = await tx.query(
+      'SELECT state, authority_id, serial_number FROM certificate WHERE id = ? AND organization_id = ?',
+      id,
+      DEFAULT_ORGANIZATION,
+    )
     if (row === undefined) throw new TrustError('notFound', 'certificateNotFound', { facts: { certificate: id } })
     if (!from.includes(row['state'] as CertificateState)) throw new TrustError('conflict', otherwise)
     const changed = await tx.query(
@@ -209,7 +231,17 @@ async function change({ db, audit, world }: CAContext, id: string, actor: string
     )
     if (changed.length === 0) throw new TrustError('conflict', otherwise) // another process was faster
     const serialNumber = (row['serial_number'] as Uint8Array).toHex()
-    await publish(tx, world, { topic: act, organization: DEFAULT_ORGANIZATION, payload: { certificate: id, authority: row['authority_id'] as string, serialNumber } })
-    await audit.record(tx, { actor, act, object: `certificate:${id}`, outcome: 'done', facts: { serialNumber, ...(reason !== null && { reason }) } })
+    await publish(tx, world, {
+      topic: act,
+      organization: DEFAULT_ORGANIZATION,
+      payload: { certificate: id, authority: row['authority_id'] as string, serialNumber },
+    })
+    await audit.record(tx, {
+      actor,
+      act,
+      object: `certificate:${id}`,
+      outcome: 'done',
+      facts: { serialNumber, ...(reason !== null && { reason }) },
+    })
   })
 }

@@ -9,8 +9,7 @@ import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
 import { encodeCertificateList, type RevokedEntry } from '#x509/crl.ts'
 import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
-import type { CRLReason } from '#x509/extensions/crl-extensions.ts'
-import { crlNumber as crlNumberType } from '#x509/extensions/crl-extensions.ts'
+import { crlNumber as crlNumberType, type CRLReason } from '#x509/extensions/crl-extensions.ts'
 import { encodeExtension } from '#x509/extensions/extension.ts'
 import type { Authority } from './authorities.ts'
 import type { CAContext } from './context.ts'
@@ -33,7 +32,11 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
     const now = world.clock.now()
     const thisUpdate = new Date(toWholeSeconds(now))
     const nextUpdate = new Date(thisUpdate.getTime() + authority.crlValiditySeconds * 1000)
-    const [last] = await db.query('SELECT MAX(crl_number) AS crl_number FROM crl WHERE authority_id = ? AND shard = ?', authority.id, shard)
+    const [last] = await db.query(
+      'SELECT MAX(crl_number) AS crl_number FROM crl WHERE authority_id = ? AND shard = ?',
+      authority.id,
+      shard,
+    )
     const crlNumber = ((last?.['crl_number'] as number | null) ?? 0) + 1
     let entries = 0
     const revoked = async function* (): AsyncGenerator<RevokedEntry> {
@@ -65,7 +68,10 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
         ],
       },
       revoked(),
-      { signatureAlgorithm: authority.signatureAlgorithm, sign: (tbs) => authority.signer.sign(tbs, authority.signatureAlgorithm) },
+      {
+        signatureAlgorithm: authority.signatureAlgorithm,
+        sign: (tbs) => authority.signer.sign(tbs, authority.signatureAlgorithm),
+      },
     )
     const issued = { authorityId: authority.id, shard, crlNumber, thisUpdate, nextUpdate, entries, der }
     if (await keep(context, issued, actor)) return issued
@@ -77,11 +83,30 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
       const kept = await tx.query(
         `INSERT INTO crl (id, organization_id, version, authority_id, shard, crl_number, this_update, next_update, entries, der)
           VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (authority_id, shard, crl_number) DO NOTHING RETURNING id`,
-        uuidv7(world), DEFAULT_ORGANIZATION, crl.authorityId, crl.shard, crl.crlNumber, crl.thisUpdate.getTime(), crl.nextUpdate.getTime(), crl.entries, crl.der,
+        uuidv7(world),
+        DEFAULT_ORGANIZATION,
+        crl.authorityId,
+        crl.shard,
+        crl.crlNumber,
+        crl.thisUpdate.getTime(),
+        crl.nextUpdate.getTime(),
+        crl.entries,
+        crl.der,
       )
       if (kept.length === 0) return false
-      await tx.query('DELETE FROM crl WHERE authority_id = ? AND shard = ? AND crl_number < ?', crl.authorityId, crl.shard, crl.crlNumber - KEPT_CRLS)
-      await audit.record(tx, { actor: by, act: 'ca.issue-crl', object: `authority:${crl.authorityId}`, outcome: 'done', facts: { crlNumber: crl.crlNumber, entries: crl.entries } })
+      await tx.query(
+        'DELETE FROM crl WHERE authority_id = ? AND shard = ? AND crl_number < ?',
+        crl.authorityId,
+        crl.shard,
+        crl.crlNumber - KEPT_CRLS,
+      )
+      await audit.record(tx, {
+        actor: by,
+        act: 'ca.issue-crl',
+        object: `authority:${crl.authorityId}`,
+        outcome: 'done',
+        facts: { crlNumber: crl.crlNumber, entries: crl.entries },
+      })
       return true
     })
   }
@@ -93,7 +118,11 @@ const KEPT_CRLS = 8
 
 /** The newest CRL of a shard. @throws TrustError `notFound` while none was issued */
 export async function latestCRL({ db }: Pick<CAContext, 'db'>, authority: Authority, shard: number): Promise<IssuedCRL> {
-  const [row] = await db.query('SELECT * FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1', authority.id, shard)
+  const [row] = await db.query(
+    'SELECT * FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1',
+    authority.id,
+    shard,
+  )
   if (row === undefined) throw new TrustError('notFound', 'crlNone', { facts: { authority: authority.address } })
   return {
     authorityId: authority.id,
@@ -123,7 +152,13 @@ export async function issueDueCRLs(context: CAContext, authorities: readonly Aut
             (SELECT COUNT(*) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL AND not_after > ?) AS due_entries,
             (SELECT MAX(revoked_at) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL) AS last_revoked
           FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1`,
-        authority.id, shard, now - KEPT_AFTER_END_MILLISECONDS, authority.id, shard, authority.id, shard,
+        authority.id,
+        shard,
+        now - KEPT_AFTER_END_MILLISECONDS,
+        authority.id,
+        shard,
+        authority.id,
+        shard,
       )
       if (row !== undefined && !isDue(row as never, now, settings.crlMinIntervalSeconds * 1000)) continue
       await issueCRL(context, authority, shard, 'system')

@@ -24,7 +24,10 @@ export const EndpointRules = Type.Object(
     /** Stations and gateways, each with the product serials it may ask for; `*` stands for any run of characters. */
     registrationAuthorities: Type.Array(
       Type.Object(
-        { fingerprint: Type.String({ pattern: '^[0-9a-f]{64}$' }), productSerials: Type.Array(Type.String({ minLength: 1, maxLength: 80 }), { minItems: 1, maxItems: 256 }) },
+        {
+          fingerprint: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+          productSerials: Type.Array(Type.String({ minLength: 1, maxLength: 80 }), { minItems: 1, maxItems: 256 }),
+        },
         { additionalProperties: false },
       ),
       { maxItems: 1024 },
@@ -42,7 +45,13 @@ export type EndpointRules = Static<typeof EndpointRules>
 
 const compiled = Compile(EndpointRules)
 
-export const noRules: EndpointRules = { clientIssuers: [], secrets: false, registrationAuthorities: [], names: [], firstEnrollmentOnReenroll: false }
+export const noRules: EndpointRules = {
+  clientIssuers: [],
+  secrets: false,
+  registrationAuthorities: [],
+  names: [],
+  firstEnrollmentOnReenroll: false,
+}
 
 export type EndpointProtocol = 'est'
 
@@ -82,17 +91,63 @@ export async function createEndpoint({ db, audit, world }: CAContext, input: New
   await db.transaction(async (tx) => {
     const [taken] = await tx.query(
       'SELECT label FROM endpoint WHERE organization_id = ? AND protocol = ? AND (label = ? OR (is_default = 1 AND ? = 1))',
-      DEFAULT_ORGANIZATION, input.protocol, input.label, input.isDefault === true ? 1 : 0,
+      DEFAULT_ORGANIZATION,
+      input.protocol,
+      input.label,
+      input.isDefault === true ? 1 : 0,
     )
-    if (taken !== undefined) throw new TrustError('conflict', taken['label'] === input.label ? 'endpointTaken' : 'endpointDefaultTaken')
+    if (taken !== undefined)
+      throw new TrustError('conflict', taken['label'] === input.label ? 'endpointTaken' : 'endpointDefaultTaken')
     await tx.insertMany(
       'endpoint',
-      ['id', 'organization_id', 'version', 'label', 'protocol', 'authority_id', 'profile', 'rules', 'is_default', 'state', 'created_at'],
-      [[id, DEFAULT_ORGANIZATION, 1, input.label, input.protocol, input.authorityId, input.profile, JSON.stringify(rules), input.isDefault === true ? 1 : 0, 'enabled', now]],
+      [
+        'id',
+        'organization_id',
+        'version',
+        'label',
+        'protocol',
+        'authority_id',
+        'profile',
+        'rules',
+        'is_default',
+        'state',
+        'created_at',
+      ],
+      [
+        [
+          id,
+          DEFAULT_ORGANIZATION,
+          1,
+          input.label,
+          input.protocol,
+          input.authorityId,
+          input.profile,
+          JSON.stringify(rules),
+          input.isDefault === true ? 1 : 0,
+          'enabled',
+          now,
+        ],
+      ],
     )
-    await audit.record(tx, { actor, act: 'endpoint.create', object: `endpoint:${id}`, outcome: 'done', facts: { label: input.label, profile: input.profile } })
+    await audit.record(tx, {
+      actor,
+      act: 'endpoint.create',
+      object: `endpoint:${id}`,
+      outcome: 'done',
+      facts: { label: input.label, profile: input.profile },
+    })
   })
-  return { id, label: input.label, protocol: input.protocol, authorityId: input.authorityId, profile: input.profile, rules, isDefault: input.isDefault === true, state: 'enabled', createdAt: new Date(now) }
+  return {
+    id,
+    label: input.label,
+    protocol: input.protocol,
+    authorityId: input.authorityId,
+    profile: input.profile,
+    rules,
+    isDefault: input.isDefault === true,
+    state: 'enabled',
+    createdAt: new Date(now),
+  }
 }
 
 function checkRules(rules: unknown): void {
@@ -104,15 +159,22 @@ function checkRules(rules: unknown): void {
 /** Replaces the rules. @throws TrustError `notFound`, `malformed` */
 export async function changeRules({ db, audit }: CAContext, id: string, rules: EndpointRules, actor: string): Promise<void> {
   checkRules(rules)
-  await changeOne(db, id, (tx) => tx.query('UPDATE endpoint SET rules = ?, version = version + 1 WHERE id = ? RETURNING id', JSON.stringify(rules), id), async (tx) =>
-    audit.record(tx, { actor, act: 'endpoint.change', object: `endpoint:${id}`, outcome: 'done' }),
+  await changeOne(
+    db,
+    id,
+    (tx) => tx.query('UPDATE endpoint SET rules = ?, version = version + 1 WHERE id = ? RETURNING id', JSON.stringify(rules), id),
+    async (tx) => audit.record(tx, { actor, act: 'endpoint.change', object: `endpoint:${id}`, outcome: 'done' }),
   )
 }
 
 /** Refuses every request from now on; certificates that were issued stay as they are. @throws TrustError `notFound` */
 export async function disableEndpoint({ db, audit }: CAContext, id: string, actor: string): Promise<void> {
-  await changeOne(db, id, (tx) => tx.query("UPDATE endpoint SET state = 'disabled', is_default = 0, version = version + 1 WHERE id = ? RETURNING id", id), async (tx) =>
-    audit.record(tx, { actor, act: 'endpoint.disable', object: `endpoint:${id}`, outcome: 'done' }),
+  await changeOne(
+    db,
+    id,
+    (tx) =>
+      tx.query("UPDATE endpoint SET state = 'disabled', is_default = 0, version = version + 1 WHERE id = ? RETURNING id", id),
+    async (tx) => audit.record(tx, { actor, act: 'endpoint.disable', object: `endpoint:${id}`, outcome: 'done' }),
   )
 }
 
@@ -134,12 +196,26 @@ export async function listEndpoints({ db }: Pick<CAContext, 'db'>): Promise<read
 }
 
 /** @param label undefined for the protocol's default @throws TrustError `notFound`, also for a disabled one */
-export async function openEndpoint({ db }: Pick<CAContext, 'db'>, protocol: EndpointProtocol, label: string | undefined): Promise<Endpoint> {
+export async function openEndpoint(
+  { db }: Pick<CAContext, 'db'>,
+  protocol: EndpointProtocol,
+  label: string | undefined,
+): Promise<Endpoint> {
   const [row] =
     label === undefined
-      ? await db.query('SELECT * FROM endpoint WHERE organization_id = ? AND protocol = ? AND is_default = 1', DEFAULT_ORGANIZATION, protocol)
-      : await db.query('SELECT * FROM endpoint WHERE organization_id = ? AND protocol = ? AND label = ?', DEFAULT_ORGANIZATION, protocol, label)
-  if (row === undefined || row['state'] !== 'enabled') throw new TrustError('notFound', 'endpointUnknown', { facts: { endpoint: label ?? 'default' } })
+      ? await db.query(
+          'SELECT * FROM endpoint WHERE organization_id = ? AND protocol = ? AND is_default = 1',
+          DEFAULT_ORGANIZATION,
+          protocol,
+        )
+      : await db.query(
+          'SELECT * FROM endpoint WHERE organization_id = ? AND protocol = ? AND label = ?',
+          DEFAULT_ORGANIZATION,
+          protocol,
+          label,
+        )
+  if (row === undefined || row['state'] !== 'enabled')
+    throw new TrustError('notFound', 'endpointUnknown', { facts: { endpoint: label ?? 'default' } })
   return endpointOf(row)
 }
 
@@ -188,7 +264,8 @@ export async function createEnrollmentSecret(
   { endpointId, productSerial, validSeconds }: NewEnrollmentSecret,
   actor: string,
 ): Promise<{ readonly userName: string; readonly password: Secret; readonly expiresAt: Date }> {
-  if (validSeconds < 60 || validSeconds > SECRET_MAX_SECONDS) throw new TrustError('malformed', 'secretLifetime', { facts: { most: SECRET_MAX_SECONDS } })
+  if (validSeconds < 60 || validSeconds > SECRET_MAX_SECONDS)
+    throw new TrustError('malformed', 'secretLifetime', { facts: { most: SECRET_MAX_SECONDS } })
   const id = uuidv7(world)
   const userName = world.random.octets(6).toHex()
   const password = world.random.octets(SECRET_OCTETS).toHex()
@@ -199,10 +276,28 @@ export async function createEnrollmentSecret(
     if (known === undefined) throw new TrustError('notFound', 'endpointUnknown', { facts: { endpoint: endpointId } })
     await tx.insertMany(
       'enrollment_secret',
-      ['id', 'organization_id', 'version', 'endpoint_id', 'user_name', 'hash', 'product_serial', 'expires_at', 'used_at', 'used_request_hash', 'created_at'],
+      [
+        'id',
+        'organization_id',
+        'version',
+        'endpoint_id',
+        'user_name',
+        'hash',
+        'product_serial',
+        'expires_at',
+        'used_at',
+        'used_request_hash',
+        'created_at',
+      ],
       [[id, DEFAULT_ORGANIZATION, 1, endpointId, userName, hashOf(password), productSerial ?? null, expiresAt, null, null, now]],
     )
-    await audit.record(tx, { actor, act: 'endpoint.secret', object: `secret:${id}`, outcome: 'done', facts: { endpoint: endpointId } })
+    await audit.record(tx, {
+      actor,
+      act: 'endpoint.secret',
+      object: `secret:${id}`,
+      outcome: 'done',
+      facts: { endpoint: endpointId },
+    })
   })
   return { userName, password: secret(utf8(password)), expiresAt: new Date(expiresAt) }
 }
@@ -222,11 +317,14 @@ export async function openEnrollmentSecret(
 ): Promise<EnrollmentSecret> {
   const [row] = await db.query(
     'SELECT * FROM enrollment_secret WHERE organization_id = ? AND endpoint_id = ? AND user_name = ?',
-    DEFAULT_ORGANIZATION, endpointId, userName,
+    DEFAULT_ORGANIZATION,
+    endpointId,
+    userName,
   )
   const given = hashOf(password.reveal('compare with the stored hash'))
   const matches = equalInConstantTime(given, (row?.['hash'] as Uint8Array | undefined) ?? new Uint8Array(given.length))
-  if (row === undefined || !matches || (row['expires_at'] as number) <= world.clock.now()) throw new TrustError('unauthenticated', 'secretWrong')
+  if (row === undefined || !matches || (row['expires_at'] as number) <= world.clock.now())
+    throw new TrustError('unauthenticated', 'secretWrong')
   return {
     id: row['id'] as string,
     productSerial: (row['product_serial'] as string | null) ?? undefined,
@@ -243,7 +341,10 @@ export async function useEnrollmentSecret(tx: Transaction, id: string, requestHa
   const used = await tx.query(
     `UPDATE enrollment_secret SET used_at = ?, used_request_hash = ?, version = version + 1
       WHERE id = ? AND (used_request_hash IS NULL OR used_request_hash = ?) RETURNING id`,
-    now, requestHash, id, requestHash,
+    now,
+    requestHash,
+    id,
+    requestHash,
   )
   if (used.length === 0) throw new TrustError('forbidden', 'secretUsed')
 }

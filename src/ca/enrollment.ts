@@ -67,7 +67,11 @@ export interface IssuedAnswer {
 }
 
 /** A question put to other rooms before a certificate is signed: they may refuse by throwing. */
-export type Authorize = (question: { readonly endpoint: Endpoint; readonly identity: Identity; readonly productSerial: string | undefined }) => Promise<void>
+export type Authorize = (question: {
+  readonly endpoint: Endpoint
+  readonly identity: Identity
+  readonly productSerial: string | undefined
+}) => Promise<void>
 
 export interface Enrollment {
   /** @param label undefined for the protocol's default @throws TrustError `notFound` */
@@ -92,7 +96,11 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
     const before = await answeredBefore(endpoint, asker, requestHash)
     if (before !== undefined) return before
-    if (identity.kind === 'secret' && identity.secret.usedRequestHash !== undefined && identity.secret.usedRequestHash !== requestHash) {
+    if (
+      identity.kind === 'secret' &&
+      identity.secret.usedRequestHash !== undefined &&
+      identity.secret.usedRequestHash !== requestHash
+    ) {
       throw new TrustError('forbidden', 'secretUsed')
     }
 
@@ -115,15 +123,27 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
             certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
             created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END
           RETURNING certificate_id`,
-        uuidv7(world), DEFAULT_ORGANIZATION, endpoint.id, endpoint.protocol, input.transactionId ?? null, asker, requestHash,
-        issued.id, world.clock.now(), windowStart(), windowStart(),
+        uuidv7(world),
+        DEFAULT_ORGANIZATION,
+        endpoint.id,
+        endpoint.protocol,
+        input.transactionId ?? null,
+        asker,
+        requestHash,
+        issued.id,
+        world.clock.now(),
+        windowStart(),
+        windowStart(),
       )
       const certificateId = claimed?.['certificate_id'] as string
       if (certificateId !== issued.id) return sameAnswer(tx, certificateId, authority) // another copy of this request was faster
       if (identity.kind === 'secret') await useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())
       await insertIssued(context, tx, issued, { actor: asker, endpointId: endpoint.id })
       if (isRenewal(input) && identity.kind === 'device') {
-        await tx.query("UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'", identity.record.id)
+        await tx.query(
+          "UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'",
+          identity.record.id,
+        )
       }
       return answerOf(issued, authority)
     })
@@ -135,7 +155,11 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const [row] = await db.query(
       `SELECT c.id, c.der, c.authority_id, c.revoked_at FROM enrollment_request r JOIN certificate c ON c.id = r.certificate_id
         WHERE r.organization_id = ? AND r.endpoint_id = ? AND r.identity = ? AND r.request_hash = ? AND r.created_at > ?`,
-      DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash, windowStart(),
+      DEFAULT_ORGANIZATION,
+      endpoint.id,
+      asker,
+      requestHash,
+      windowStart(),
     )
     if (row === undefined) return undefined
     if (row['revoked_at'] !== null) throw new TrustError('forbidden', 'answerRevoked')
@@ -143,7 +167,11 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     return { state: 'issued', certificateId: row['id'] as string, certificate: row['der'] as Uint8Array, chain }
   }
 
-  async function sameAnswer(tx: Pick<CAContext['db'], 'query'>, certificateId: string, authority: Authority): Promise<IssuedAnswer> {
+  async function sameAnswer(
+    tx: Pick<CAContext['db'], 'query'>,
+    certificateId: string,
+    authority: Authority,
+  ): Promise<IssuedAnswer> {
     const [row] = await tx.query('SELECT der FROM certificate WHERE id = ?', certificateId)
     return { state: 'issued', certificateId, certificate: row?.['der'] as Uint8Array, chain: chainOf(authorities, authority) }
   }
@@ -161,11 +189,14 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const keyHash = hashOfKey(publicKey.spki)
     const rows = await db.query(
       'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (product_serial = ? AND is_birth = 1))',
-      DEFAULT_ORGANIZATION, keyHash, productSerial,
+      DEFAULT_ORGANIZATION,
+      keyHash,
+      productSerial,
     )
     for (const row of rows) {
       if (row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-      if (birth && Buffer.compare(row['key_hash'] as Uint8Array, keyHash) !== 0) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+      if (birth && Buffer.compare(row['key_hash'] as Uint8Array, keyHash) !== 0)
+        throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
     }
   }
 
@@ -188,7 +219,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const issuer = authorities.bySubject(certificate.issuer).find(({ address }) => endpoint.rules.clientIssuers.includes(address))
     if (issuer === undefined) throw new TrustError('forbidden', 'issuerNotListed')
     const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
-    if (record === undefined || Buffer.compare(record.der, der) !== 0) throw new TrustError('unauthenticated', 'certificateUnknown')
+    if (record === undefined || Buffer.compare(record.der, der) !== 0)
+      throw new TrustError('unauthenticated', 'certificateUnknown')
     const problem = isUsable(record, world.clock.now())
     if (problem !== undefined) throw new TrustError('forbidden', problem)
 
@@ -205,7 +237,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       const authority = authorities.byId(endpoint.authorityId)
       return [authority.certificate.der, ...chainOf(authorities, authority).filter((der) => der !== authority.certificate.der)]
     },
-    authenticate: (endpoint, credentials) => audited(endpoint, 'endpoint.authenticate', undefined, () => authenticate(endpoint, credentials)),
+    authenticate: (endpoint, credentials) =>
+      audited(endpoint, 'endpoint.authenticate', undefined, () => authenticate(endpoint, credentials)),
     enroll: (input) => audited(input.endpoint, 'certificate.enroll', input.identity, () => enroll(input)),
     profileOf: (endpoint) => openProfile(context, endpoint.profile),
   }
@@ -218,7 +251,13 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       const error = asTrustError(thrown)
       if (isSensitive(error)) {
         const actor = identity === undefined ? 'stranger' : nameOfIdentity(identity)
-        await audit.refuse({ actor, act, object: `endpoint:${endpoint.id}`, reason: error.reason, facts: { code: error.code, ...error.facts } })
+        await audit.refuse({
+          actor,
+          act,
+          object: `endpoint:${endpoint.id}`,
+          reason: error.reason,
+          facts: { code: error.code, ...error.facts },
+        })
       }
       throw error
     }
@@ -226,7 +265,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 }
 
 const isSensitive = ({ code, reason }: TrustError): boolean =>
-  reason !== 'noCredentials' && ['unauthenticated', 'forbidden', 'badProof', 'policyRefused', 'conflict', 'quotaExceeded'].includes(code)
+  reason !== 'noCredentials' &&
+  ['unauthenticated', 'forbidden', 'badProof', 'policyRefused', 'conflict', 'quotaExceeded'].includes(code)
 
 /** Renewal proper: a device's own certificate, at the renewal operation, for a certificate of the same profile. */
 function isRenewal({ endpoint, operation, identity }: EnrollmentInput): boolean {
@@ -241,7 +281,10 @@ function applicantOf(identity: Identity): Applicant {
     case 'device':
       return { kind: 'device', certificate: identity.certificate, productSerial: identity.record.productSerial as string }
     case 'registration-authority':
-      return { kind: 'registration-authority', mayAskFor: (serial) => identity.productSerials.some((pattern) => matchesPattern(pattern, serial)) }
+      return {
+        kind: 'registration-authority',
+        mayAskFor: (serial) => identity.productSerials.some((pattern) => matchesPattern(pattern, serial)),
+      }
     case 'secret':
       return { kind: 'secret', productSerial: identity.secret.productSerial }
     case 'person':

@@ -86,7 +86,8 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
   const notBefore = wholeSecond(issuedAt - settings.backdateSeconds * 1000)
   const notAfter = 'noExpiry' in profile.validity ? NO_EXPIRY : wholeSecond(issuedAt + profile.validity.days * DAY_MILLISECONDS)
   const serialNumber = newSerialNumber(world, issuedAt)
-  const crlShard = issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
+  const crlShard =
+    issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
   const tbsCertificate = encodeTBSCertificate({
     serialNumber,
     signatureAlgorithm: signatureIdentifier(issuer.signatureAlgorithm),
@@ -96,9 +97,12 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
     subjectPublicKeyInfo: publicKey.spki,
     extensions: extensionsOf(plan, issuer, settings, crlShard),
   })
-  const rehearsal = parseCertificate(encodeSigned(tbsCertificate, signatureIdentifier(issuer.signatureAlgorithm), placeholderSignature))
+  const rehearsal = parseCertificate(
+    encodeSigned(tbsCertificate, signatureIdentifier(issuer.signatureAlgorithm), placeholderSignature),
+  )
   const finding = lint({ certificate: rehearsal, publicKey, profile, issuer: issuer.authority?.certificate ?? rehearsal })
-  if (finding !== undefined) throw new TrustError('policyRefused', 'lint', { facts: { rule: finding.rule, finding: finding.finding } })
+  if (finding !== undefined)
+    throw new TrustError('policyRefused', 'lint', { facts: { rule: finding.rule, finding: finding.finding } })
   return {
     tbsCertificate,
     issuer,
@@ -130,7 +134,8 @@ export async function signRehearsed({ tbsCertificate, issuer, record }: Rehearse
 function issuerOf(plan: Plan | SelfSigned): Issuer {
   if ('authority' in plan) {
     const { authority } = plan
-    if (authority.state !== 'active') throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
+    if (authority.state !== 'active')
+      throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
     const { certificate, keyIdentifier, signer, signatureAlgorithm } = authority
     return { subject: certificate.subject, keyIdentifier, signer, signatureAlgorithm, authority }
   }
@@ -202,7 +207,12 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
   ]
   if (profile.extendedKeyUsage.length > 0) extensions.push(encodeExtension(extKeyUsage, profile.extendedKeyUsage))
   if (profile.certificatePolicies !== undefined && profile.certificatePolicies.length > 0) {
-    extensions.push(encodeExtension(certificatePolicies, profile.certificatePolicies.map((policyIdentifier) => ({ policyIdentifier }))))
+    extensions.push(
+      encodeExtension(
+        certificatePolicies,
+        profile.certificatePolicies.map((policyIdentifier) => ({ policyIdentifier })),
+      ),
+    )
   }
   if (profile.revocationPointers && authority !== undefined) {
     const { publicUrl } = settings
@@ -230,7 +240,12 @@ export interface IssuedBy {
  * @throws TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has another key:
  * the unique indexes decide between requests that race
  */
-export async function insertIssued({ audit, world }: CAContext, tx: Transaction, issued: Issued, { actor, endpointId }: IssuedBy): Promise<void> {
+export async function insertIssued(
+  { audit, world }: CAContext,
+  tx: Transaction,
+  issued: Issued,
+  { actor, endpointId }: IssuedBy,
+): Promise<void> {
   const { id, authorityId, profile, productSerial } = issued
   if (authorityId === undefined) throw new TypeError('a certificate is recorded under its authority')
   if (productSerial !== undefined) await bindKey(world, tx, issued, productSerial)
@@ -238,8 +253,20 @@ export async function insertIssued({ audit, world }: CAContext, tx: Transaction,
     `INSERT INTO certificate (id, organization_id, version, authority_id, serial_number, profile, endpoint_id, subject, product_serial,
         key_hash, not_before, not_after, state, revoked_at, revocation_reason, crl_shard, der, created_at)
       VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active', NULL, NULL, ?, ?, ?)`,
-    id, DEFAULT_ORGANIZATION, authorityId, issued.serialNumber, profile.id, endpointId ?? null, issued.subjectText, productSerial ?? null,
-    issued.keyHash, issued.notBefore, issued.notAfter, issued.crlShard, issued.der, issued.issuedAt,
+    id,
+    DEFAULT_ORGANIZATION,
+    authorityId,
+    issued.serialNumber,
+    profile.id,
+    endpointId ?? null,
+    issued.subjectText,
+    productSerial ?? null,
+    issued.keyHash,
+    issued.notBefore,
+    issued.notAfter,
+    issued.crlShard,
+    issued.der,
+    issued.issuedAt,
   )
   world.faults.reach('certificate inserted')
   await audit.record(tx, {
@@ -247,12 +274,22 @@ export async function insertIssued({ audit, world }: CAContext, tx: Transaction,
     act: 'certificate.issue',
     object: `certificate:${id}`,
     outcome: 'done',
-    facts: { serialNumber: issued.serialNumber.toHex(), profile: profile.id, authority: authorityId, ...(endpointId !== undefined && { endpoint: endpointId }) },
+    facts: {
+      serialNumber: issued.serialNumber.toHex(),
+      profile: profile.id,
+      authority: authorityId,
+      ...(endpointId !== undefined && { endpoint: endpointId }),
+    },
   })
 }
 
 /** A key stays bound to one product for good; a birth binds the product to its key as well (decision 10). */
-async function bindKey(world: World, tx: Transaction, { keyHash, profile, issuedAt }: Issued, productSerial: string): Promise<void> {
+async function bindKey(
+  world: World,
+  tx: Transaction,
+  { keyHash, profile, issuedAt }: Issued,
+  productSerial: string,
+): Promise<void> {
   try {
     const [bound] = await tx.query(
       `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
@@ -260,7 +297,12 @@ async function bindKey(world: World, tx: Transaction, { keyHash, profile, issued
           version = key_binding.version + 1,
           is_birth = CASE WHEN excluded.is_birth = 1 THEN 1 ELSE key_binding.is_birth END
         RETURNING product_serial`,
-      uuidv7(world), DEFAULT_ORGANIZATION, keyHash, productSerial, profile.birth ? 1 : 0, issuedAt,
+      uuidv7(world),
+      DEFAULT_ORGANIZATION,
+      keyHash,
+      productSerial,
+      profile.birth ? 1 : 0,
+      issuedAt,
     )
     if (bound?.['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
   } catch (error) {

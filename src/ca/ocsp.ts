@@ -109,7 +109,9 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   async function openResponder(authority: Authority, now: number): Promise<Responder | undefined> {
     const rows = await db.query(
       "SELECT der FROM certificate WHERE authority_id = ? AND profile = ? AND state = 'active' AND not_after > ? ORDER BY id DESC LIMIT 4",
-      authority.id, responderProfile.id, now,
+      authority.id,
+      responderProfile.id,
+      now,
     )
     const labelled = (await keys.list()).filter(({ label }) => label.startsWith(`ocsp/${authority.address}/`))
     for (const row of rows) {
@@ -140,7 +142,11 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   function ready(signer: Signer, der: Uint8Array): Responder {
     const { notBefore, notAfter } = parseCertificate(der)
     const signatureAlgorithm = certificateSignatureOf(signer.keyAlgorithm)
-    const fields = ocspResponder({ publicKey: signer.publicKey, signatureAlgorithm: signatureIdentifier(signatureAlgorithm), certificates: [der] })
+    const fields = ocspResponder({
+      publicKey: signer.publicKey,
+      signatureAlgorithm: signatureIdentifier(signatureAlgorithm),
+      certificates: [der],
+    })
     return { fields, signer, signatureAlgorithm, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() }
   }
 
@@ -160,7 +166,12 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
       }
       const tbs = encodeResponseData(responder.fields, { producedAt, responses, nonce: request.nonce })
       const signature = await responder.signer.sign(tbs, responder.signatureAlgorithm)
-      return { der: encodeOCSPResponse(responder.fields, tbs, signature), producedAt, nextUpdate, hasNonce: request.nonce !== undefined }
+      return {
+        der: encodeOCSPResponse(responder.fields, tbs, signature),
+        producedAt,
+        nextUpdate,
+        hasNonce: request.nonce !== undefined,
+      }
     },
 
     async renewResponders() {

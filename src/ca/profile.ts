@@ -10,7 +10,15 @@ import { Compile } from 'typebox/compile'
 import { TrustError } from '#base/errors.ts'
 import { isKeyAlgorithmId, type KeyAlgorithmId } from '#algorithms/table.ts'
 
-const KEY_USAGES = ['digitalSignature', 'nonRepudiation', 'keyEncipherment', 'dataEncipherment', 'keyAgreement', 'keyCertSign', 'cRLSign'] as const
+const KEY_USAGES = [
+  'digitalSignature',
+  'nonRepudiation',
+  'keyEncipherment',
+  'dataEncipherment',
+  'keyAgreement',
+  'keyCertSign',
+  'cRLSign',
+] as const
 
 /** `any`, or the values that are allowed, where `{productSerial}` stands for the device's own. */
 const NameRule = Type.Union([Type.Literal('any'), Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 16 })])
@@ -23,7 +31,13 @@ export const Profile = Type.Object(
     id: Type.String({ pattern: '^[a-z][a-z0-9-]{1,40}$' }),
     /** What people call it. */
     title: Type.String({ minLength: 1, maxLength: 80 }),
-    holder: Type.Union([Type.Literal('authority'), Type.Literal('device'), Type.Literal('server'), Type.Literal('responder'), Type.Literal('registration-authority')]),
+    holder: Type.Union([
+      Type.Literal('authority'),
+      Type.Literal('device'),
+      Type.Literal('server'),
+      Type.Literal('responder'),
+      Type.Literal('registration-authority'),
+    ]),
     keyAlgorithms: Type.Array(Type.String(), { minItems: 1, maxItems: 32 }),
     /** `noExpiry` is 99991231235959Z (RFC 5280, 4.1.2.5; IEEE 802.1AR, 8.7): for identities that live as long as the device. */
     validity: Type.Union([
@@ -67,7 +81,9 @@ const compiled = Compile(Profile)
 
 /** @throws TrustError `malformed`, naming every problem at once */
 export function parseProfile(value: unknown): Profile {
-  const problems = compiled.Check(value) ? contradictions(value) : compiled.Errors(value).map((error) => `${error.instancePath || '/'} ${error.message}`)
+  const problems = compiled.Check(value)
+    ? contradictions(value)
+    : compiled.Errors(value).map((error) => `${error.instancePath || '/'} ${error.message}`)
   if (problems.length > 0) throw new TrustError('malformed', 'profileMalformed', { facts: { problems: problems.join('; ') } })
   return value as Profile
 }
@@ -76,7 +92,8 @@ function contradictions(profile: Profile): string[] {
   const problems: string[] = []
   const isAuthority = profile.holder === 'authority'
   for (const id of profile.keyAlgorithms) if (!isKeyAlgorithmId(id)) problems.push(`/keyAlgorithms: ${id} is not offered`)
-  if (isAuthority !== profile.keyUsage.includes('keyCertSign')) problems.push('/keyUsage: keyCertSign is for authorities, and only for them')
+  if (isAuthority !== profile.keyUsage.includes('keyCertSign'))
+    problems.push('/keyUsage: keyCertSign is for authorities, and only for them')
   if (!isAuthority && profile.pathLenConstraint !== undefined) problems.push('/pathLenConstraint: only an authority has one')
   if (profile.birth && profile.subject['serialNumber'] !== 'required') problems.push('/subject: a birth needs serialNumber')
   if (profile.subjectAltName.hardwareModuleName === true && profile.subject['serialNumber'] !== 'required') {

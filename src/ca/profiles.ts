@@ -38,7 +38,11 @@ export async function putProfile({ db, audit, world }: CAContext, definition: un
     await tx.query(
       `INSERT INTO profile (id, organization_id, version, name, definition, created_at) VALUES (?, ?, 1, ?, ?, ?)
         ON CONFLICT (organization_id, name) DO UPDATE SET definition = excluded.definition, version = profile.version + 1`,
-      uuidv7(world), DEFAULT_ORGANIZATION, profile.id, JSON.stringify(profile), world.clock.now(),
+      uuidv7(world),
+      DEFAULT_ORGANIZATION,
+      profile.id,
+      JSON.stringify(profile),
+      world.clock.now(),
     )
     await audit.record(tx, { actor, act: 'profile.put', object: `profile:${profile.id}`, outcome: 'done' })
   })

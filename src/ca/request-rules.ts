@@ -14,7 +14,13 @@ import type { CertificationRequest } from '#x509/certification-request.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
 import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
 import { decodeExtension, type Extension, readExtension } from '#x509/extensions/extension.ts'
-import { formatIPAddress, type GeneralName, type GeneralNames, hardwareModuleName, hardwareModuleNameOf } from '#x509/extensions/general-name.ts'
+import {
+  formatIPAddress,
+  type GeneralName,
+  type GeneralNames,
+  hardwareModuleName,
+  hardwareModuleNameOf,
+} from '#x509/extensions/general-name.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { subjectAltName as subjectAltNameType } from '#x509/extensions/subject-alternative-name.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
@@ -58,7 +64,8 @@ export interface Asked {
 /** @throws TrustError `policyRefused`, `forbidden`, `malformed` */
 export function planCertificate(asked: Asked): Plan {
   const { authority, profile, publicKey } = asked
-  if (!allowsKey(profile, publicKey.algorithm)) throw refused('keyNotInProfile', { algorithm: publicKey.algorithm, profile: profile.id })
+  if (!allowsKey(profile, publicKey.algorithm))
+    throw refused('keyNotInProfile', { algorithm: publicKey.algorithm, profile: profile.id })
   const attributes = checkSubject(asked)
   const productSerial = attributes.get('serialNumber')
   checkProductSerial(asked, productSerial)
@@ -67,7 +74,15 @@ export function planCertificate(asked: Asked): Plan {
   const subjectAltName = planNames(asked, productSerial)
   if (asked.renewal && asked.applicant.kind === 'device') checkRenewedNames(asked, asked.applicant.certificate)
   const name = nameOf([...attributes].map(([type, value]) => ({ type, value })))
-  return { authority, profile, publicKey, subject: encodeName(name), subjectText: formatName(name), productSerial, subjectAltName }
+  return {
+    authority,
+    profile,
+    publicKey,
+    subject: encodeName(name),
+    subjectText: formatName(name),
+    productSerial,
+    subjectAltName,
+  }
 }
 
 /** Values that end up in names of ours: printable, without the characters that have fooled comparisons. */
@@ -85,14 +100,16 @@ function checkSubject({ profile, request, applicant }: Asked): Map<string, strin
     const type = attributeLabel(attribute.type)
     const fixed = profile.subjectFixed?.[type]
     if (fixed !== undefined && fixed !== attribute.value) throw refused('subjectFixed', { attribute: type, value: fixed })
-    if (fixed === undefined && profile.subject[type] === undefined) throw refused('subjectAttribute', { attribute: type, profile: profile.id })
+    if (fixed === undefined && profile.subject[type] === undefined)
+      throw refused('subjectAttribute', { attribute: type, profile: profile.id })
     if (attributes.has(type)) throw refused('subjectRepeated', { attribute: type })
     if (attribute.encoding === 'any' || UNSAFE_TEXT.test(attribute.value)) throw refused('subjectText', { attribute: type })
     attributes.set(type, attribute.value)
   }
   for (const [type, value] of Object.entries(profile.subjectFixed ?? {})) if (!attributes.has(type)) attributes.set(type, value)
   for (const [type, presence] of Object.entries(profile.subject)) {
-    if (presence === 'required' && !attributes.has(type)) throw refused('subjectMissing', { attribute: type, profile: profile.id })
+    if (presence === 'required' && !attributes.has(type))
+      throw refused('subjectMissing', { attribute: type, profile: profile.id })
   }
   return attributes
 }
@@ -106,7 +123,8 @@ function checkProductSerial({ applicant }: Asked, productSerial: string | undefi
       if (productSerial === undefined || !applicant.mayAskFor(productSerial)) throw forbidden('productSerialNotListed')
       return
     case 'secret':
-      if (applicant.productSerial !== undefined && productSerial !== applicant.productSerial) throw forbidden('foreignProductSerial')
+      if (applicant.productSerial !== undefined && productSerial !== applicant.productSerial)
+        throw forbidden('foreignProductSerial')
       return
     case 'person':
       return
@@ -114,8 +132,14 @@ function checkProductSerial({ applicant }: Asked, productSerial: string | undefi
 }
 
 /** A device speaks for itself: each attribute is one of its own certificate, its product serial, or the profile's. */
-function checkOwnAttributes(applicant: Applicant & { kind: 'device' }, profile: Profile, attributes: ReadonlyMap<string, string>): void {
-  const own = new Map(parseName(applicant.certificate.subject).flatMap((rdn) => rdn.map((one) => [attributeLabel(one.type), one.value])))
+function checkOwnAttributes(
+  applicant: Applicant & { kind: 'device' },
+  profile: Profile,
+  attributes: ReadonlyMap<string, string>,
+): void {
+  const own = new Map(
+    parseName(applicant.certificate.subject).flatMap((rdn) => rdn.map((one) => [attributeLabel(one.type), one.value])),
+  )
   for (const [type, value] of attributes) {
     const mayBe = [own.get(type), profile.subjectFixed?.[type], type === 'CN' ? applicant.productSerial : undefined]
     if (!mayBe.includes(value)) throw forbidden('foreignSubject', { attribute: type })
@@ -149,7 +173,8 @@ function checkRequestedExtension(profile: Profile, extension: Extension): void {
     case subjectAltNameType.oid:
       return // planNames looks at each name
     default:
-      if (!IGNORED_EXTENSIONS.has(extension.extnID)) throw refused('requestedExtension', { extension: extension.extnID, profile: profile.id })
+      if (!IGNORED_EXTENSIONS.has(extension.extnID))
+        throw refused('requestedExtension', { extension: extension.extnID, profile: profile.id })
   }
 }
 
@@ -165,7 +190,10 @@ function planNames(asked: Asked, productSerial: string | undefined): GeneralName
       names.push(name)
       continue
     }
-    const isOwn = hardware.hwType === endpoint?.rules.hardwareType && productSerial !== undefined && equal(hardware.hwSerialNum, utf8(productSerial))
+    const isOwn =
+      hardware.hwType === endpoint?.rules.hardwareType &&
+      productSerial !== undefined &&
+      equal(hardware.hwSerialNum, utf8(productSerial))
     if (rules.hardwareModuleName !== true || !isOwn) throw forbidden('foreignName', { name: 'hardwareModuleName' })
   }
   if (rules.hardwareModuleName === true) {
@@ -204,7 +232,10 @@ function checkName({ profile, applicant, endpoint }: Asked, name: GeneralName, p
   if (!own.some((value) => compare(value) === compare(text))) throw forbidden('foreignName', { name: text })
 }
 
-function textOf(profile: Profile, name: GeneralName): { rule: 'any' | readonly string[] | undefined; text: string; folds: boolean } {
+function textOf(
+  profile: Profile,
+  name: GeneralName,
+): { rule: 'any' | readonly string[] | undefined; text: string; folds: boolean } {
   const { dNSName, iPAddress, uniformResourceIdentifier } = profile.subjectAltName
   switch (name.type) {
     case 'dNSName':
@@ -222,10 +253,12 @@ function textOf(profile: Profile, name: GeneralName): { rule: 'any' | readonly s
 
 /** RFC 7030, 4.2.2: subject and subjectAltName are those of the certificate that is renewed; absent means the same. */
 function checkRenewedNames({ request }: Asked, current: Certificate): void {
-  if (parseName(request.subject).length > 0 && !equalNames(request.subject, current.subject)) throw forbidden('renewalChangesNames')
+  if (parseName(request.subject).length > 0 && !equalNames(request.subject, current.subject))
+    throw forbidden('renewalChangesNames')
   const requested = request.requestedExtensions.find(({ extnID }) => extnID === subjectAltNameType.oid)
   const held = current.extensions.find(({ extnID }) => extnID === subjectAltNameType.oid)
-  if (requested !== undefined && (held === undefined || !equal(requested.extnValue, held.extnValue))) throw forbidden('renewalChangesNames')
+  if (requested !== undefined && (held === undefined || !equal(requested.extnValue, held.extnValue)))
+    throw forbidden('renewalChangesNames')
 }
 
 const refused = (reason: ConstructorParameters<typeof TrustError>[1], facts: Record<string, string> = {}): TrustError =>

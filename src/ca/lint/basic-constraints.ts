@@ -10,9 +10,11 @@ export const basicConstraints: LintRule = {
   check({ certificate, profile }) {
     const found = extensionOf(certificate, basicConstraintsType)
     const cA = found?.value.cA ?? false
-    if (cA !== (profile.holder === 'authority')) return cA ? 'it is an authority and its profile is not' : 'its profile is for authorities and it is not one'
+    if (cA !== (profile.holder === 'authority'))
+      return cA ? 'it is an authority and its profile is not' : 'its profile is for authorities and it is not one'
     if (cA && found?.critical !== true) return 'basicConstraints of an authority is not critical'
-    if (!cA && found?.value.pathLenConstraint !== undefined) return 'pathLenConstraint stands in a certificate that is no authority'
+    if (!cA && found?.value.pathLenConstraint !== undefined)
+      return 'pathLenConstraint stands in a certificate that is no authority'
     const signsCertificates = extensionOf(certificate, keyUsage)?.value.includes('keyCertSign') ?? false
     return signsCertificates === cA ? undefined : 'keyCertSign and cA do not agree'
   },

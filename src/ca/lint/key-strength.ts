@@ -12,7 +12,8 @@ export const keyStrength: LintRule = {
   check({ publicKey: { algorithm }, profile }) {
     const { strengthBits, standing } = keyAlgorithm(algorithm)
     if (standing !== 'allowed') return `${algorithm} is ${standing}`
-    if (strengthBits < STRENGTH_MIN_BITS) return `${algorithm} has ${strengthBits} bits of strength, fewer than ${STRENGTH_MIN_BITS}`
+    if (strengthBits < STRENGTH_MIN_BITS)
+      return `${algorithm} has ${strengthBits} bits of strength, fewer than ${STRENGTH_MIN_BITS}`
     return allowsKey(profile, algorithm) ? undefined : `the profile ${profile.id} does not offer ${algorithm}`
   },
 }

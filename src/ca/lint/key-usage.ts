@@ -14,6 +14,8 @@ export const keyUsage: LintRule = {
     const foreign = found.value.find((name) => !(profile.keyUsage as readonly string[]).includes(name))
     if (foreign !== undefined) return `keyUsage ${foreign} is not in the profile`
     const enciphers = found.value.find((name) => name === 'keyEncipherment' || name === 'dataEncipherment')
-    return enciphers !== undefined && keyAlgorithm(publicKey.algorithm).family === 'ec' ? `an elliptic curve key cannot be used for ${enciphers}` : undefined
+    return enciphers !== undefined && keyAlgorithm(publicKey.algorithm).family === 'ec'
+      ? `an elliptic curve key cannot be used for ${enciphers}`
+      : undefined
   },
 }

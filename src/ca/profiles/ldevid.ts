@@ -16,7 +16,11 @@ export const ldevid: Profile = {
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.1'],
   subject: { serialNumber: 'required', CN: 'optional', O: 'optional', OU: 'optional', C: 'optional' },
-  subjectAltName: { presence: 'optional', uniformResourceIdentifier: ['urn:device:{productSerial}'], dNSName: ['{productSerial}'] },
+  subjectAltName: {
+    presence: 'optional',
+    uniformResourceIdentifier: ['urn:device:{productSerial}'],
+    dNSName: ['{productSerial}'],
+  },
   birth: false,
   revocationPointers: true,
   subjectKeyIdentifier: true,

@@ -1,0 +1,136 @@
+/** A whole certification authority on a temporary database, for the tests of this room. @module */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createPrivateKey, generateKeyPairSync, type KeyObject, sign as signNow } from 'node:crypto'
+import { auditMigrations } from '#audit/migrations.ts'
+import { auditRecorder } from '#audit/recorder.ts'
+import { secret } from '#base/secret.ts'
+import { systemWorld, type World } from '#base/world.ts'
+import { keysMigrations } from '#keys/migrations.ts'
+import { softwareKeyStore } from '#keys/software/index.ts'
+import { migrate } from '#store/migrate.ts'
+import { storeMigrations } from '#store/migrations.ts'
+import { sqlite } from '#store/sqlite/index.ts'
+import { encodeCertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
+import type { CertificationRequest } from '#x509/certification-request.ts'
+import type { Extension } from '#x509/extensions/extension.ts'
+import { nameOf, type NamePart } from '#x509/name.ts'
+import { type Authorities, openAuthorities } from './authorities.ts'
+import type { CAContext, CASettings } from './context.ts'
+import { caMigrations, DEFAULT_ORGANIZATION } from './tables.ts'
+
+export const testSettings: CASettings = {
+  publicUrl: 'http://pki.test',
+  backdateSeconds: 60,
+  retryWindowSeconds: 3600,
+  crlMinIntervalSeconds: 60,
+  ocspValiditySeconds: 3600,
+}
+
+export interface TestCA extends AsyncDisposable {
+  readonly context: CAContext
+  readonly authorities: Authorities
+  /** Moves the clock. */
+  advance(seconds: number): void
+  /** What the audit log holds, oldest first. */
+  entries(): Promise<
+    readonly { readonly act: string; readonly outcome: string; readonly reason: string | null; readonly actor: string }[]
+  >
+}
+
+export async function testCA(settings: Partial<CASettings> = {}): Promise<TestCA> {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-ca-'))
+  const db = sqlite({ path: join(directory, 'sealworks.db') })
+  const system = systemWorld()
+  let offset = 0
+  const world: World = { ...system, clock: { now: () => system.clock.now() + offset } }
+  await migrate(db, [...storeMigrations, ...keysMigrations, ...auditMigrations, ...caMigrations], world)
+  const keys = softwareKeyStore({
+    database: db,
+    world,
+    organizationId: DEFAULT_ORGANIZATION,
+    wrappingKey: secret(world.random.octets(32)),
+  })
+  const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
+  const context: CAContext = { db, keys, audit, world, settings: { ...testSettings, ...settings } }
+  return {
+    context,
+    authorities: await openAuthorities(context),
+    advance: (seconds) => {
+      offset += seconds * 1000
+    },
+    entries: () => db.query('SELECT act, outcome, reason, actor FROM audit_entry ORDER BY id'),
+    async [Symbol.asyncDispose]() {
+      await db.close()
+      rmSync(directory, { recursive: true })
+    },
+  }
+}
+
+export const person = 'person:tester'
+
+/** A root and an issuing authority below it, as a maker of devices has them. */
+export async function hierarchy({ authorities }: Pick<TestCA, 'authorities'>, { noExpiry = true } = {}): Promise<void> {
+  await authorities.create(
+    {
+      slug: 'root',
+      name: nameOf([
+        { type: 'O', value: 'Example' },
+        { type: 'CN', value: 'Example root' },
+      ]),
+      profile: 'root',
+      keyAlgorithm: 'ecdsa-p256',
+      noExpiry,
+    },
+    person,
+  )
+  await authorities.create(
+    {
+      slug: 'line1',
+      name: nameOf([
+        { type: 'O', value: 'Example' },
+        { type: 'CN', value: 'Example line 1' },
+      ]),
+      profile: 'issuing',
+      issuer: 'root',
+      keyAlgorithm: 'ecdsa-p256',
+      noExpiry,
+    },
+    person,
+  )
+}
+
+export interface TestKey {
+  readonly key: KeyObject
+  readonly spki: Uint8Array
+}
+
+export function testKey(): TestKey {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  return {
+    key: createPrivateKey(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+    spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
+  }
+}
+
+export interface TestRequest {
+  readonly subject: readonly NamePart[]
+  readonly key?: TestKey
+  readonly extensions?: readonly Extension[]
+  /** Signs instead of the request's own key: a broken proof of possession. */
+  readonly signedBy?: TestKey
+}
+
+export async function testRequest({
+  subject,
+  key = testKey(),
+  extensions = [],
+  signedBy = key,
+}: TestRequest): Promise<CertificationRequest> {
+  const der = await encodeCertificationRequest(
+    { subject: nameOf(subject), publicKey: key.spki, extensions },
+    { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(signNow('sha256', message, signedBy.key)) },
+  )
+  return parseCertificationRequest(der)
+}
