@@ -157,6 +157,8 @@ const english = {
   requestedKeyPurpose: 'The profile "{profile}" does not give the key purpose {purpose}. Leave it out of the request.',
   requestedExtension: 'The profile "{profile}" does not take the extension {extension} from a request. Leave it out.',
   renewalChangesNames: 'A renewal keeps the names of the certificate that it renews. Copy its subject and subject alternative name.',
+  // cms
+  badBundle: 'The certificate bundle cannot be used: {detail}. Export it again as PKCS #7 with certificates only.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english

@@ -13,7 +13,14 @@ import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } fr
 import { Writer } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { type Extension, Extensions, ExtensionsAsGiven, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
+import {
+  type Extension,
+  Extensions,
+  ExtensionsAsGiven,
+  type ExtensionType,
+  type ReadExtension,
+  readExtension,
+} from './extensions/extension.ts'
 import { Name } from './name.ts'
 
 /** Octets are views of `der`. */
@@ -69,7 +76,8 @@ export function parseCertificate(der: Uint8Array): Certificate {
   const { version, serialNumber, extensions = [] } = tbs
   if (version > 2) throw unusable(`its version is ${version + 1}`)
   if (extensions.length > 0 && version !== 2) throw unusable('it has extensions and is not version 3') // RFC 5280, 4.1.2.9
-  if ((tbs.issuerUniqueID ?? tbs.subjectUniqueID) !== undefined && version === 0) throw unusable('it has a unique identifier and is version 1')
+  if ((tbs.issuerUniqueID ?? tbs.subjectUniqueID) !== undefined && version === 0)
+    throw unusable('it has a unique identifier and is version 1')
   if (serialNumber.length > SERIAL_NUMBER_MAX_OCTETS) throw unusable('its serial number is longer than any in use')
   if (!equal(tbs.signature, signatureAlgorithm)) throw unusable('its two signature algorithms differ') // RFC 5280, 4.1.1.2
   return {
@@ -96,8 +104,10 @@ const unusable = (detail: string): TrustError => new TrustError('malformed', 'ba
  * @returns undefined when the certificate does not have it
  * @throws TrustError `malformed` when its value is not of its type
  */
-export const extensionOf = <T>({ extensions }: Pick<Certificate, 'extensions'>, type: ExtensionType<T>): ReadExtension<T> | undefined =>
-  readExtension(extensions, type)
+export const extensionOf = <T>(
+  { extensions }: Pick<Certificate, 'extensions'>,
+  type: ExtensionType<T>,
+): ReadExtension<T> | undefined => readExtension(extensions, type)
 
 /** Lower-case hex of the content octets: how serial numbers are kept, compared and shown. */
 export const serialHex = ({ serialNumber }: Pick<Certificate, 'serialNumber'>): string => serialNumber.toHex()
@@ -150,7 +160,8 @@ const EXTENSIONS = 0xa3
 export function encodeTBSCertificate(fields: TBSCertificateFields): Uint8Array {
   const { serialNumber, signatureAlgorithm, issuer, validity, subject, subjectPublicKeyInfo, extensions } = fields
   const [first = 0xff, second = 0] = serialNumber
-  if (first >= 0x80 || (first === 0 && second < 0x80)) throw new TypeError('a serial number is not a positive INTEGER in its shortest form')
+  if (first >= 0x80 || (first === 0 && second < 0x80))
+    throw new TypeError('a serial number is not a positive INTEGER in its shortest form')
   const to = new Writer()
   if (extensions.length > 0) {
     ExtensionsAsGiven.write(to, extensions)
@@ -171,4 +182,5 @@ export function encodeTBSCertificate(fields: TBSCertificateFields): Uint8Array {
 }
 
 /** For profiles that give many certificates the same ends. */
-export const encodeValidity = (validity: { readonly notBefore: Date; readonly notAfter: Date }): Uint8Array => encode(Validity, validity)
+export const encodeValidity = (validity: { readonly notBefore: Date; readonly notAfter: Date }): Uint8Array =>
+  encode(Validity, validity)

@@ -90,7 +90,9 @@ export const REQUEST_MAX_OCTETS = 64 << 10
 
 /** @throws TrustError `malformed`, `tooLarge` */
 export function parseCertificationRequest(der: Uint8Array): CertificationRequest {
-  const { certificationRequestInfo, signatureAlgorithm, signature } = decode(SignedRequest, der, { maxOctets: REQUEST_MAX_OCTETS })
+  const { certificationRequestInfo, signatureAlgorithm, signature } = decode(SignedRequest, der, {
+    maxOctets: REQUEST_MAX_OCTETS,
+  })
   const { version, subject, subjectPKInfo, attributes } = certificationRequestInfo.value
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
   refuseRepeats(attributes)
@@ -149,7 +151,10 @@ export interface CertificationRequestFields {
 }
 
 /** @returns DER CertificationRequest */
-export async function encodeCertificationRequest(fields: CertificationRequestFields, signer: SignatureMaker): Promise<Uint8Array> {
+export async function encodeCertificationRequest(
+  fields: CertificationRequestFields,
+  signer: SignatureMaker,
+): Promise<Uint8Array> {
   const { subject, publicKey, extensions = [], challengePassword, attributes = [] } = fields
   const info = encode(CertificationRequestInfo, {
     version: 0,

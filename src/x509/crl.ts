@@ -14,7 +14,14 @@ import { encodeHeader } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CRLReason, crlReasons } from './extensions/crl-extensions.ts'
-import { Extension, Extensions, ExtensionsAsGiven, type ExtensionType, type ReadExtension, readExtension } from './extensions/extension.ts'
+import {
+  Extension,
+  Extensions,
+  ExtensionsAsGiven,
+  type ExtensionType,
+  type ReadExtension,
+  readExtension,
+} from './extensions/extension.ts'
 import { Name } from './name.ts'
 import { signatureIdentifier, type SignatureMaker } from './signed.ts'
 
@@ -112,8 +119,10 @@ function* readEntries(content: Uint8Array): IterableIterator<RevokedCertificate>
 const unusable = (detail: string): TrustError => new TrustError('malformed', 'badCRL', { facts: { detail } })
 
 /** @returns undefined when the list, or the entry, does not have it @throws TrustError `malformed` */
-export const extensionOfList = <T>({ extensions }: { readonly extensions: readonly Extension[] }, type: ExtensionType<T>): ReadExtension<T> | undefined =>
-  readExtension(extensions, type)
+export const extensionOfList = <T>(
+  { extensions }: { readonly extensions: readonly Extension[] },
+  type: ExtensionType<T>,
+): ReadExtension<T> | undefined => readExtension(extensions, type)
 
 /** Whether this key signed the list. @throws TrustError `unsupported` for a signature algorithm that is not in the table */
 export const verifyListSignature = async (list: CertificateList, issuerPublicKey: PublicKey): Promise<boolean> =>
@@ -169,7 +178,8 @@ export async function encodeCertificateList(
   const list = written.size === 0 ? [] : [encodeHeader(SEQUENCE, written.size), ...written.take()]
   const parts = [...head, ...list, encode(explicit(0, ExtensionsAsGiven), fields.extensions)]
   const size = parts.reduce((sum, { length }) => sum + length, 0)
-  if (size > CRL_MAX_OCTETS - SIGNATURE_ROOM) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
+  if (size > CRL_MAX_OCTETS - SIGNATURE_ROOM)
+    throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
   return sealParts(parts, size, identifier, signer)
 }
 
@@ -179,7 +189,12 @@ const SIGNATURE_ROOM = 64 << 10
 const FRONT_ROOM = 6
 
 /** One buffer for the signed list with room on both sides, so that 50 MB are copied once. */
-async function sealParts(parts: readonly Uint8Array[], size: number, identifier: Uint8Array, signer: SignatureMaker): Promise<Uint8Array> {
+async function sealParts(
+  parts: readonly Uint8Array[],
+  size: number,
+  identifier: Uint8Array,
+  signer: SignatureMaker,
+): Promise<Uint8Array> {
   const header = encodeHeader(SEQUENCE, size)
   const end = FRONT_ROOM + header.length + size
   const buffer = new Uint8Array(end + SIGNATURE_ROOM)
@@ -212,7 +227,8 @@ class EntryWriter {
   #at = 0
 
   put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
-    if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS) throw new TypeError('a serial number has no usable length')
+    if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS)
+      throw new TypeError('a serial number has no usable length')
     if (this.#at + ENTRY_MAX_OCTETS > CHUNK_OCTETS) {
       this.#full.push(this.#chunk.subarray(0, this.#at))
       this.#chunk = new Uint8Array(CHUNK_OCTETS)

@@ -79,7 +79,10 @@ const AttributeTypeAndValue: Codec<AttributeTypeAndValue> = {
 /** More levels or values than any directory has; each costs a comparison with every other. */
 const ATTRIBUTES_MAX = 64
 
-export const RelativeDistinguishedName = setOf('RelativeDistinguishedName', AttributeTypeAndValue, { min: 1, max: ATTRIBUTES_MAX })
+export const RelativeDistinguishedName = setOf('RelativeDistinguishedName', AttributeTypeAndValue, {
+  min: 1,
+  max: ATTRIBUTES_MAX,
+})
 export type RelativeDistinguishedName = readonly AttributeTypeAndValue[]
 
 /** From the root of the directory to the entry: country first, common name last, as X.501 has it. */
@@ -180,7 +183,11 @@ export function attributeOf(name: Name, type: AttributeShortName | (string & {})
 }
 
 /** RFC 4514, 2: most specific first. Types without a short name are written as `1.2.3=#HEX` of the value's DER. */
-export const formatName = (name: Name): string => name.map((rdn) => rdn.map(formatAttribute).join('+')).reverse().join(',')
+export const formatName = (name: Name): string =>
+  name
+    .map((rdn) => rdn.map(formatAttribute).join('+'))
+    .reverse()
+    .join(',')
 
 function formatAttribute(attribute: AttributeTypeAndValue): string {
   const short = shortNames.get(attribute.type)
@@ -214,7 +221,8 @@ const TEXT_MAX_CHARACTERS = 8192
  * @throws TrustError `malformed`
  */
 export function parseDistinguishedName(text: string): Name {
-  if (text.length > TEXT_MAX_CHARACTERS) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: TEXT_MAX_CHARACTERS } })
+  if (text.length > TEXT_MAX_CHARACTERS)
+    throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: TEXT_MAX_CHARACTERS } })
   if (text.trim() === '') return []
   const name: AttributeTypeAndValue[][] = [[]]
   let at = 0
@@ -298,7 +306,8 @@ function comparable({ type, value, encoding }: AttributeTypeAndValue): string {
 
 /** RFC 4518, 2.2: characters that mean nothing. */
 // oxlint-disable-next-line no-control-regex, no-misleading-character-class -- the RFC's own list
-const UNSEEN = /[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u06dd\u070f\u1806\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2063\u206a-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffc]/g
+const UNSEEN =
+  /[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u06dd\u070f\u1806\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2063\u206a-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffc]/g
 
 /** RFC 4518: map, normalize, fold, and count runs of white space as one. Upper case first, so that ß and SS meet. */
 const foldText = (text: string): string =>
@@ -339,4 +348,5 @@ export function nameBoundFindings(name: Name): readonly string[] {
   })
 }
 
-const notName = (detail: string, cause?: unknown): TrustError => new TrustError('malformed', 'notName', { facts: { detail }, cause })
+const notName = (detail: string, cause?: unknown): TrustError =>
+  new TrustError('malformed', 'notName', { facts: { detail }, cause })

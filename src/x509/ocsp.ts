@@ -9,7 +9,19 @@
 import { hash } from 'node:crypto'
 import { identifySignature, type PublicKey, SubjectPublicKeyInfo, verifySignature } from '#algorithms/public-key.ts'
 import { ANY } from '#asn1/any.ts'
-import { captured, choice, decode, encode, explicit, implicit, type Infer, optional, sequence, sequenceOf, withDefault } from '#asn1/codec.ts'
+import {
+  captured,
+  choice,
+  decode,
+  encode,
+  explicit,
+  implicit,
+  type Infer,
+  optional,
+  sequence,
+  sequenceOf,
+  withDefault,
+} from '#asn1/codec.ts'
 import {
   BIT_STRING_OCTETS,
   ENUMERATED,
@@ -85,7 +97,11 @@ export interface OCSPRequest {
  * `unsupported` for a critical extension that is not offered here; `tooLarge`
  */
 export function parseOCSPRequest(der: Uint8Array): OCSPRequest {
-  const { version, requestList, requestExtensions = [] } = decode(SignedRequest, der, { maxOctets: OCSP_REQUEST_MAX_OCTETS }).tbsRequest
+  const {
+    version,
+    requestList,
+    requestExtensions = [],
+  } = decode(SignedRequest, der, { maxOctets: OCSP_REQUEST_MAX_OCTETS }).tbsRequest
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
   let nonce: Uint8Array | undefined
   for (const extension of requestExtensions) {
@@ -119,7 +135,10 @@ export interface IssuerHashes {
 }
 
 /** @param issuer its subject as DER Name, and its DER SubjectPublicKeyInfo */
-export function issuerHashes(issuer: { readonly subject: Uint8Array; readonly subjectPublicKeyInfo: Uint8Array }, algorithm: CertIDHash): IssuerHashes {
+export function issuerHashes(
+  issuer: { readonly subject: Uint8Array; readonly subjectPublicKeyInfo: Uint8Array },
+  algorithm: CertIDHash,
+): IssuerHashes {
   const { subjectPublicKey } = decode(SubjectPublicKeyInfo, issuer.subjectPublicKeyInfo)
   return {
     issuerNameHash: new Uint8Array(hash(algorithm, issuer.subject, 'buffer')),
@@ -228,7 +247,10 @@ const UNKNOWN = encode(Status, { type: 'unknown', value: null })
  * What a responder signs: a ResponseData. Written directly rather than by schema, since one is made for every
  * request with a nonce.
  */
-export function encodeResponseData({ responderID }: OCSPResponder, { producedAt, responses, nonce }: ResponseDataFields): Uint8Array {
+export function encodeResponseData(
+  { responderID }: OCSPResponder,
+  { producedAt, responses, nonce }: ResponseDataFields,
+): Uint8Array {
   const to = new Writer()
   if (nonce !== undefined) {
     to.octets(nonce)
@@ -284,7 +306,11 @@ const BASIC_OID = encode(OBJECT_IDENTIFIER, BASIC)
 const SUCCESSFUL = Uint8Array.of(0x0a, 1, 0)
 
 /** @param tbsResponseData of {@link encodeResponseData} @returns DER OCSPResponse */
-export function encodeOCSPResponse({ signatureAlgorithm, certs }: OCSPResponder, tbsResponseData: Uint8Array, signature: Uint8Array): Uint8Array {
+export function encodeOCSPResponse(
+  { signatureAlgorithm, certs }: OCSPResponder,
+  tbsResponseData: Uint8Array,
+  signature: Uint8Array,
+): Uint8Array {
   const to = new Writer()
   to.octets(certs)
   BIT_STRING_OCTETS.write(to, signature)
@@ -335,7 +361,9 @@ export interface BasicResponse {
 
 export type OCSPResponse = { readonly type: 'answer'; readonly answer: BasicResponse } | { readonly type: OCSPError }
 
-const errorsByNumber = new Map<number, OCSPError>((Object.entries(ocspErrors) as [OCSPError, number][]).map(([name, number]) => [number, name]))
+const errorsByNumber = new Map<number, OCSPError>(
+  (Object.entries(ocspErrors) as [OCSPError, number][]).map(([name, number]) => [number, name]),
+)
 
 /** @throws TrustError `malformed`, `unsupported` for a response type other than basic, `tooLarge` */
 export function parseOCSPResponse(der: Uint8Array): OCSPResponse {
@@ -346,7 +374,8 @@ export function parseOCSPResponse(der: Uint8Array): OCSPResponse {
     return { type }
   }
   if (responseBytes === undefined) throw unusable('it has no answer')
-  if (responseBytes.responseType !== BASIC) throw new TrustError('unsupported', 'badOCSP', { facts: { detail: 'its answer is not of the basic type' } })
+  if (responseBytes.responseType !== BASIC)
+    throw new TrustError('unsupported', 'badOCSP', { facts: { detail: 'its answer is not of the basic type' } })
   const { tbsResponseData, signatureAlgorithm, signature, certs = [] } = decode(BasicOCSPResponse, responseBytes.response)
   const { version, responderID, producedAt, responses, responseExtensions: extensions = [] } = tbsResponseData.value
   if (version !== 0) throw unusable(`its version is ${version + 1}`)
@@ -377,5 +406,8 @@ function statusOf(status: Infer<typeof Status>): CertStatus {
 }
 
 /** Whether this key signed the answer. Whether it may is for the caller to say (RFC 6960, 4.2.2.2). */
-export const verifyResponseSignature = async ({ signatureAlgorithm, signature, tbsResponseData }: BasicResponse, publicKey: PublicKey): Promise<boolean> =>
+export const verifyResponseSignature = async (
+  { signatureAlgorithm, signature, tbsResponseData }: BasicResponse,
+  publicKey: PublicKey,
+): Promise<boolean> =>
   verifySignature({ algorithm: identifySignature(signatureAlgorithm), octets: signature }, publicKey, tbsResponseData)

@@ -27,7 +27,9 @@ export const accessMethods = {
 } as const
 export type AccessMethod = keyof typeof accessMethods
 
-const methods = new Map<string, AccessMethod>((Object.entries(accessMethods) as [AccessMethod, string][]).map(([name, oid]) => [oid, name]))
+const methods = new Map<string, AccessMethod>(
+  (Object.entries(accessMethods) as [AccessMethod, string][]).map(([name, oid]) => [oid, name]),
+)
 
 /** Name of an access method, or its dotted form. */
 export const accessMethodLabel = (oid: string): string => methods.get(oid) ?? oid

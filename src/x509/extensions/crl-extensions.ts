@@ -27,7 +27,9 @@ export const crlReasons = {
 } as const
 export type CRLReason = keyof typeof crlReasons
 
-const reasonsByNumber = new Map<number, CRLReason>((Object.entries(crlReasons) as [CRLReason, number][]).map(([name, number]) => [number, name]))
+const reasonsByNumber = new Map<number, CRLReason>(
+  (Object.entries(crlReasons) as [CRLReason, number][]).map(([name, number]) => [number, name]),
+)
 
 export const CRLReason: Codec<CRLReason> = {
   name: 'CRLReason',

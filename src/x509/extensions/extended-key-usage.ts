@@ -29,7 +29,9 @@ export const keyPurposes = {
 } as const
 export type KeyPurpose = keyof typeof keyPurposes
 
-const purposes = new Map<string, KeyPurpose>((Object.entries(keyPurposes) as [KeyPurpose, string][]).map(([name, oid]) => [oid, name]))
+const purposes = new Map<string, KeyPurpose>(
+  (Object.entries(keyPurposes) as [KeyPurpose, string][]).map(([name, oid]) => [oid, name]),
+)
 
 /** Name of a purpose, or its dotted form. */
 export const purposeLabel = (oid: string): string => purposes.get(oid) ?? oid

@@ -91,11 +91,19 @@ export interface ExtensionType<T> {
 export const extensionType = <T>(type: ExtensionType<T>): ExtensionType<T> => type
 
 /** @returns DER Extension @param critical the type's own rule where left out; types that may be either are not */
-export function encodeExtension<T>(type: ExtensionType<T>, value: T, critical: boolean = type.criticality === 'critical'): Uint8Array {
+export function encodeExtension<T>(
+  type: ExtensionType<T>,
+  value: T,
+  critical: boolean = type.criticality === 'critical',
+): Uint8Array {
   return encode(Extension, extensionWith(type, value, critical))
 }
 
-export function extensionWith<T>(type: ExtensionType<T>, value: T, critical: boolean = type.criticality === 'critical'): Extension {
+export function extensionWith<T>(
+  type: ExtensionType<T>,
+  value: T,
+  critical: boolean = type.criticality === 'critical',
+): Extension {
   return { extnID: type.oid, critical, extnValue: encode(type.codec, value) }
 }
 
@@ -120,7 +128,10 @@ export function decodeExtension<T>(type: ExtensionType<T>, { extnValue }: Extens
     return decode(type.codec, extnValue)
   } catch (cause) {
     if (!(cause instanceof TrustError)) throw cause
-    throw new TrustError('malformed', 'badExtension', { facts: { extension: type.id, detail: String(cause.facts['detail'] ?? cause.message) }, cause })
+    throw new TrustError('malformed', 'badExtension', {
+      facts: { extension: type.id, detail: String(cause.facts['detail'] ?? cause.message) },
+      cause,
+    })
   }
 }
 

@@ -68,7 +68,9 @@ export function hardwareModuleNameOf(name: GeneralName): HardwareModuleName | un
 export function formatIPAddress(octets: Uint8Array): string {
   if (octets.length === 4) return octets.join('.')
   if (octets.length !== 16) throw notAddress(octets.toHex())
-  const groups = Array.from({ length: 8 }, (_, i) => (((octets[2 * i] as number) << 8) | (octets[2 * i + 1] as number)).toString(16))
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((octets[2 * i] as number) << 8) | (octets[2 * i + 1] as number)).toString(16),
+  )
   let best = { at: -1, length: 1 }
   for (let at = 0; at < 8; at++) {
     let length = 0

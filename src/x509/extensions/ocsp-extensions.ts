@@ -18,7 +18,8 @@ const Nonce: TaggedCodec<Uint8Array> = tagged(
   OCTET_STRING.tag,
   (from) => {
     const nonce = OCTET_STRING.readContent(from)
-    if (nonce.length < 1 || nonce.length > NONCE_MAX_OCTETS) throw malformed(`a nonce has ${nonce.length} octets instead of 1 to ${NONCE_MAX_OCTETS}`)
+    if (nonce.length < 1 || nonce.length > NONCE_MAX_OCTETS)
+      throw malformed(`a nonce has ${nonce.length} octets instead of 1 to ${NONCE_MAX_OCTETS}`)
     return nonce
   },
   OCTET_STRING.writeContent,
