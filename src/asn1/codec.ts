@@ -204,7 +204,7 @@ export function setOf<T>(name: string, item: Codec<T>, { min = 0, max = ITEMS_MA
     },
     (to, items) => {
       if (items.length === 1) return item.write(to, items[0] as T)
-      const descending = items.map((one) => encode(item, one)).sort((a, b) => compare(b, a))
+      const descending = items.map((one) => encode(item, one)).toSorted((a, b) => compare(b, a))
       for (const der of descending) to.octets(der)
     },
   )
@@ -228,7 +228,7 @@ export function choice<A extends Alternatives>(name: string, alternatives: A): C
     read(from) {
       const tag = from.peekTag()
       for (const [type, codec] of entries) {
-        if (codec.accepts(tag)) return { type, value: codec.read(from) } as ChoiceValue<A>
+        if (codec.accepts(tag)) return { type, value: codec.read(from) }
       }
       throw malformed(tag < 0 ? `${name} is missing` : `tag ${hexTag(tag)} is no alternative of ${name}`)
     },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { encodePEM, parseOnePEM, parsePEM } from './pem.ts'
 
 const notPEM = (message: RegExp) => ({ name: 'TrustError', code: 'malformed', reason: 'notPEM', message })

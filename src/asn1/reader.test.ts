@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { decode, encode, explicit, implicit, tagged } from './codec.ts'
 import { hexTag, Reader } from './reader.ts'
 import { INTEGER, NULL, OCTET_STRING, SMALL_INTEGER } from './types.ts'
