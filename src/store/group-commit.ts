@@ -11,11 +11,13 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { TrustError } from '#base/errors.ts'
 import type { Transaction } from './database.ts'
 
-/** Bounds how long one group holds the write lock and, on SQLite, the event loop: about 10 ms of small transactions. */
-const GROUP_MEMBERS_MAX = 256
-
-/** A work that was undone by a conflict this often runs with every other writer kept out, so that it gets done. */
-const CONFLICTS_BEFORE_ALONE = 3
+/**
+ * After a conflict so many groups keep every other writer out, twice as many after each further one. Works of one kind
+ * read and write next to each other, so where two of them met, the next two will; taking turns costs less than doing
+ * work twice.
+ */
+const TURNS_MIN = 4
+const TURNS_MAX = 256
 
 /** A work that still conflicts when alone meets something other than our own writers. */
 const CONFLICTS_MAX = 12
@@ -36,6 +38,8 @@ export interface Member {
 
 /** One writing connection. Calls come strictly one after the other. */
 export interface Lane {
+  /** Bounds how long one group holds what it has locked and makes the members that are done wait. */
+  readonly membersMax: number
   /** @param alone keeps every other writer of the database out until the end of the group */
   begin(alone: boolean): Promise<void> | void
   savepoint(): Promise<void> | void
@@ -93,6 +97,8 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
   let scheduled = false
   const closing = Promise.withResolvers<void>()
   let closed = false
+  let turns = TURNS_MIN
+  let turnsLeft = 0
   const inside = new AsyncLocalStorage<Member>()
 
   const waiting = (): number => queue.length - head
@@ -136,13 +142,13 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
   async function runGroup(lane: Lane): Promise<void> {
     let request = next()
     if (request === undefined) return
-    const alone = request.conflicts >= CONFLICTS_BEFORE_ALONE
     const group: Request[] = []
     let conflicted: Request | undefined
     let begun = false
     const watch = watchMembers()
     try {
-      await lane.begin(alone)
+      await lane.begin(turnsLeft > 0)
+      if (turnsLeft > 0 && --turnsLeft === 0) turns = TURNS_MIN
       begun = true
       while (request !== undefined) {
         group.push(request)
@@ -160,7 +166,7 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
           await lane.release()
         }
         request.outcome = outcome
-        request = alone || group.length >= GROUP_MEMBERS_MAX ? undefined : next()
+        request = group.length >= lane.membersMax ? undefined : next()
       }
       if (group.some(({ outcome }) => outcome !== undefined && 'value' in outcome)) await lane.commit()
       else await lane.rollback()
@@ -188,6 +194,8 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
   }
 
   function retry(requests: readonly Request[], cause: unknown): void {
+    turnsLeft = turns
+    turns = Math.min(turns * 2, TURNS_MAX)
     for (const request of requests) {
       request.conflicts++
       request.outcome = undefined

@@ -24,6 +24,12 @@ export interface PostgresOptions {
 /** One lane gathers the largest groups; measured against 2 and 4 in docs/decisions/0003-store-shape.md. */
 const LANES = 1
 
+/**
+ * The server remembers 64 savepoints of each transaction in shared memory; beyond that every snapshot of every
+ * connection has to look on disk (PGPROC_MAX_CACHED_SUBXIDS).
+ */
+const GROUP_MEMBERS_MAX = 60
+
 /** Reading connections; a slow report holds up at most the few lookups that wait behind it on the same one. */
 const READERS = 4
 
@@ -218,6 +224,7 @@ const commitUnknown = (cause: unknown): TrustError =>
 
 function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): Promise<void> } {
   let connection: Connection | undefined
+  let released = false
   let failure: unknown // of a statement that nobody waited for
 
   const current = (): Connection => {
@@ -236,16 +243,23 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
   }
 
   return {
+    membersMax: GROUP_MEMBERS_MAX,
     async begin(alone) {
       if (connection?.broken !== undefined) await drop()
       connection ??= await connectAgain()
       failure = undefined
+      released = false
       // Before BEGIN: a serializable transaction would look at the database as it was before the wait.
       send(`SELECT pg_advisory_lock${alone ? '' : '_shared'}(${WRITERS_LOCK})`)
       send('BEGIN')
     },
-    savepoint: () => send('SAVEPOINT member'),
-    release: () => send('RELEASE member'),
+    savepoint() {
+      send(released ? 'RELEASE member; SAVEPOINT member' : 'SAVEPOINT member')
+      released = false
+    },
+    release() {
+      released = true // goes out with the next savepoint; COMMIT does not need it
+    },
     async undo() {
       await current().exec('ROLLBACK TO member; RELEASE member')
     },

@@ -20,6 +20,9 @@ export interface SqliteOptions {
 /** Prepared statements kept for each connection: above what the platform's rooms write, so only generated SQL is dropped. */
 const STATEMENTS_MAX = 1000
 
+/** About 10 ms of small transactions, during which the event loop stands still. */
+const GROUP_MEMBERS_MAX = 256
+
 /** How long to wait for another process that holds the write lock, such as a command line beside a server. */
 const BUSY_MAX_MILLISECONDS = 5000
 
@@ -148,6 +151,7 @@ function writingLane({ database, prepare, run }: Connection): Lane {
   const savepoint = prepare('SAVEPOINT member').statement
   const release = prepare('RELEASE member').statement
   return {
+    membersMax: GROUP_MEMBERS_MAX,
     async begin() {
       for (let waited = 0; ; waited += BUSY_RETRY_MILLISECONDS) {
         try {
