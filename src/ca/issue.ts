@@ -8,7 +8,8 @@
  */
 import { hash } from 'node:crypto'
 import type { PublicKey } from '#algorithms/public-key.ts'
-import { certificateSignatureOf, type SignatureAlgorithmId } from '#algorithms/table.ts'
+import { certificateSignatureOf, type KeyAlgorithmId, type SignatureAlgorithmId } from '#algorithms/table.ts'
+import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
@@ -88,6 +89,7 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
   const serialNumber = newSerialNumber(world, issuedAt)
   const crlShard =
     issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
+  const template = templateOf(profile, issuer, settings, crlShard)
   const tbsCertificate = encodeTBSCertificate({
     serialNumber,
     signatureAlgorithm: signatureIdentifier(issuer.signatureAlgorithm),
@@ -95,14 +97,18 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
     validity: encodeValidity({ notBefore: new Date(notBefore), notAfter: new Date(notAfter) }),
     subject: plan.subject,
     subjectPublicKeyInfo: publicKey.spki,
-    extensions: extensionsOf(plan, issuer, settings, crlShard),
+    extensions: [template.extensions, ...ownExtensions(plan)],
   })
   const rehearsal = parseCertificate(
     encodeSigned(tbsCertificate, signatureIdentifier(issuer.signatureAlgorithm), placeholderSignature),
   )
-  const finding = lint({ certificate: rehearsal, publicKey, profile, issuer: issuer.authority?.certificate ?? rehearsal })
+  const finding = lint(
+    { certificate: rehearsal, publicKey, profile, issuer: issuer.authority?.certificate ?? rehearsal },
+    template.passed.has(publicKey.algorithm) ? 'passed' : 'unknown',
+  )
   if (finding !== undefined)
     throw new TrustError('policyRefused', 'lint', { facts: { rule: finding.rule, finding: finding.finding } })
+  template.passed.add(publicKey.algorithm)
   return {
     tbsCertificate,
     issuer,
@@ -172,27 +178,34 @@ function sha256(octets: Uint8Array): Uint8Array {
   return new Uint8Array(digest.buffer, digest.byteOffset, digest.length)
 }
 
-/** What is the same in every certificate of one authority, profile and shard, encoded once. */
-const constantParts = new WeakMap<object, Map<string, Uint8Array[]>>()
+/** What is the same in every certificate of one authority, profile and shard: encoded once, and linted once per kind of key. */
+interface Template {
+  /** DER Extensions, one after the other. */
+  readonly extensions: Uint8Array
+  readonly passed: Set<KeyAlgorithmId>
+}
 
-function extensionsOf(plan: Plan | SelfSigned, issuer: Issuer, settings: CASettings, crlShard: number): Uint8Array[] {
-  const { profile, publicKey, subjectAltName } = plan
-  const extensions = [...constantExtensions(profile, issuer, settings, crlShard)]
+const templates = new WeakMap<Profile, Map<string, Template>>()
+
+function templateOf(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): Template {
+  const { authority } = issuer
+  if (authority === undefined) return { extensions: concat(encodeConstant(profile, issuer, settings, crlShard)), passed: new Set() }
+  const known = templates.get(profile) ?? new Map<string, Template>()
+  templates.set(profile, known)
+  const key = `${authority.id} ${crlShard} ${settings.publicUrl ?? ''}`
+  const template = known.get(key) ?? { extensions: concat(encodeConstant(profile, issuer, settings, crlShard)), passed: new Set() }
+  known.set(key, template)
+  return template
+}
+
+function ownExtensions({ profile, publicKey, subjectAltName, subject }: Plan | SelfSigned): Uint8Array[] {
+  const extensions: Uint8Array[] = []
   if (profile.subjectKeyIdentifier) extensions.push(encodeExtension(subjectKeyIdentifier, keyIdentifierOf(publicKey)))
-  if (subjectAltName !== undefined) extensions.push(encodeExtension(subjectAltNameType, subjectAltName, plan.subject.length <= 2))
+  if (subjectAltName !== undefined) extensions.push(encodeExtension(subjectAltNameType, subjectAltName, subject.length <= EMPTY_NAME_OCTETS))
   return extensions
 }
 
-function constantExtensions(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): readonly Uint8Array[] {
-  const { authority } = issuer
-  if (authority === undefined) return encodeConstant(profile, issuer, settings, crlShard)
-  const cached = constantParts.get(profile) ?? new Map<string, Uint8Array[]>()
-  constantParts.set(profile, cached)
-  const key = `${authority.id} ${crlShard} ${settings.publicUrl ?? ''}`
-  const known = cached.get(key) ?? encodeConstant(profile, issuer, settings, crlShard)
-  cached.set(key, known)
-  return known
-}
+const EMPTY_NAME_OCTETS = 2
 
 function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): Uint8Array[] {
   const { authority, keyIdentifier } = issuer

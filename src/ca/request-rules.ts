@@ -24,7 +24,7 @@ import {
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { subjectAltName as subjectAltNameType } from '#x509/extensions/subject-alternative-name.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
-import { attributeLabel, encodeName, equalNames, formatName, nameOf, parseName } from '#x509/name.ts'
+import { attributeLabel, encodeName, equalNames, formatName, isPreferredEncoding, type Name, nameOf, parseName } from '#x509/name.ts'
 import type { Authority } from './authorities.ts'
 import { type Endpoint, matchesPattern } from './endpoint.ts'
 import { allowsKey, type Profile } from './profile.ts'
@@ -66,19 +66,19 @@ export function planCertificate(asked: Asked): Plan {
   const { authority, profile, publicKey } = asked
   if (!allowsKey(profile, publicKey.algorithm))
     throw refused('keyNotInProfile', { algorithm: publicKey.algorithm, profile: profile.id })
-  const attributes = checkSubject(asked)
+  const { attributes, written } = checkSubject(asked)
   const productSerial = attributes.get('serialNumber')
   checkProductSerial(asked, productSerial)
   if (asked.applicant.kind === 'device') checkOwnAttributes(asked.applicant, profile, attributes)
   checkRequestedExtensions(asked)
   const subjectAltName = planNames(asked, productSerial)
   if (asked.renewal && asked.applicant.kind === 'device') checkRenewedNames(asked, asked.applicant.certificate)
-  const name = nameOf([...attributes].map(([type, value]) => ({ type, value })))
+  const name = written?.name ?? nameOf([...attributes].map(([type, value]) => ({ type, value })))
   return {
     authority,
     profile,
     publicKey,
-    subject: encodeName(name),
+    subject: written?.der ?? encodeName(name),
     subjectText: formatName(name),
     productSerial,
     subjectAltName,
@@ -89,12 +89,21 @@ export function planCertificate(asked: Asked): Plan {
 // oxlint-disable-next-line no-control-regex -- control characters are what is refused
 const UNSAFE_TEXT = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/
 
-/** @returns short name → value, in the request's order, then what the profile fixes */
-function checkSubject({ profile, request, applicant }: Asked): Map<string, string> {
+interface Subject {
+  /** Short name → value, in the request's order, then what the profile fixes. */
+  readonly attributes: ReadonlyMap<string, string>
+  /** The name as it was asked for, when it is written just as we would write it. */
+  readonly written: { readonly der: Uint8Array; readonly name: Name } | undefined
+}
+
+function checkSubject({ profile, request, applicant }: Asked): Subject {
   const attributes = new Map<string, string>()
   const requested = parseName(request.subject)
-  const source = requested.length === 0 && applicant.kind === 'device' ? parseName(applicant.certificate.subject) : requested
-  for (const rdn of source) {
+  const fillsIn = requested.length === 0 && applicant.kind === 'device'
+  const der = fillsIn ? applicant.certificate.subject : request.subject
+  const name = fillsIn ? parseName(der) : requested
+  let asWritten = true
+  for (const rdn of name) {
     const [attribute, another] = rdn
     if (attribute === undefined || another !== undefined) throw refused('subjectMultiValued')
     const type = attributeLabel(attribute.type)
@@ -104,14 +113,19 @@ function checkSubject({ profile, request, applicant }: Asked): Map<string, strin
       throw refused('subjectAttribute', { attribute: type, profile: profile.id })
     if (attributes.has(type)) throw refused('subjectRepeated', { attribute: type })
     if (attribute.encoding === 'any' || UNSAFE_TEXT.test(attribute.value)) throw refused('subjectText', { attribute: type })
+    if (!isPreferredEncoding(attribute)) asWritten = false
     attributes.set(type, attribute.value)
   }
-  for (const [type, value] of Object.entries(profile.subjectFixed ?? {})) if (!attributes.has(type)) attributes.set(type, value)
+  for (const [type, value] of Object.entries(profile.subjectFixed ?? {})) {
+    if (attributes.has(type)) continue
+    attributes.set(type, value)
+    asWritten = false
+  }
   for (const [type, presence] of Object.entries(profile.subject)) {
     if (presence === 'required' && !attributes.has(type))
       throw refused('subjectMissing', { attribute: type, profile: profile.id })
   }
-  return attributes
+  return { attributes, written: asWritten ? { der, name } : undefined }
 }
 
 function checkProductSerial({ applicant }: Asked, productSerial: string | undefined): void {

@@ -138,6 +138,12 @@ const encodings: ReadonlyMap<string, StringEncoding> = new Map([
   [attributeTypes.emailAddress, 'ia5String'],
 ])
 
+/** Whether a CA writes the attribute in this encoding (RFC 5280, 4.1.2.4 allows two for a DirectoryString). */
+export function isPreferredEncoding({ type, encoding }: AttributeTypeAndValue): boolean {
+  const only = encodings.get(type)
+  return only === undefined ? encoding === 'utf8String' || encoding === 'printableString' : encoding === only
+}
+
 export interface NamePart {
   /** Short name or dotted object identifier. */
   readonly type: AttributeShortName | (string & {})
@@ -197,8 +203,12 @@ function formatAttribute(attribute: AttributeTypeAndValue): string {
   return `${short}=${escapeText(attribute.value)}`
 }
 
+/** Text in which there is nothing to escape: nearly all of it. */
+const PLAIN_TEXT = /^[A-Za-z0-9](?:[A-Za-z0-9 ._:@/()=-]*[A-Za-z0-9._:@/()=-])?$/
+
 /** RFC 4514, 2.4. Control characters too are written as hex pairs: the text goes to terminals and logs. */
 function escapeText(value: string): string {
+  if (PLAIN_TEXT.test(value)) return value
   return (
     value
       .replace(/["+,;<>\\]/g, '\\$&')
@@ -305,9 +315,9 @@ function comparable({ type, value, encoding }: AttributeTypeAndValue): string {
 }
 
 /** RFC 4518, 2.2: characters that mean nothing. */
-// oxlint-disable-next-line no-control-regex, no-misleading-character-class -- the RFC's own list
 const UNSEEN =
-  /[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u034f\u06dd\u070f\u1806\u180b-\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2063\u206a-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffc]/g
+  // oxlint-disable-next-line no-control-regex -- the RFC's own list
+  /[\u034f\ufe00-\ufe0f\u180b-\u180e\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u06dd\u070f\u1806\u200b-\u200f\u202a-\u202e\u2060-\u2063\u206a-\u206f\ufeff\ufff9-\ufffc]/g
 
 /** RFC 4518: map, normalize, fold, and count runs of white space as one. Upper case first, so that ß and SS meet. */
 const foldText = (text: string): string =>

@@ -7,6 +7,7 @@ import type { LintRule } from './rule.ts'
 export const basicConstraints: LintRule = {
   id: 'basic-constraints',
   source: 'RFC 5280, 4.2.1.9 and 4.2.1.3',
+  scope: 'template',
   check({ certificate, profile }) {
     const found = extensionOf(certificate, basicConstraintsType)
     const cA = found?.value.cA ?? false

@@ -6,6 +6,7 @@ import type { LintRule } from './rule.ts'
 export const extensions: LintRule = {
   id: 'extensions',
   source: 'RFC 5280, 4.2',
+  scope: 'template',
   check({ certificate }) {
     for (const { extnID, critical } of certificate.extensions) {
       const known = knownExtension(extnID)

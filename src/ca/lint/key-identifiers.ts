@@ -8,6 +8,7 @@ import type { LintRule } from './rule.ts'
 export const keyIdentifiers: LintRule = {
   id: 'key-identifiers',
   source: 'RFC 5280, 4.2.1.1 and 4.2.1.2',
+  scope: 'template',
   check({ certificate, profile, issuer }) {
     const own = extensionOf(certificate, subjectKeyIdentifier)
     if (profile.holder === 'authority' && own === undefined) return 'an authority has no subjectKeyIdentifier'

@@ -9,6 +9,7 @@ const STRENGTH_MIN_BITS = 112
 export const keyStrength: LintRule = {
   id: 'key-strength',
   source: 'NIST SP 800-57 part 1, 5.6.2',
+  scope: 'template',
   check({ publicKey: { algorithm }, profile }) {
     const { strengthBits, standing } = keyAlgorithm(algorithm)
     if (standing !== 'allowed') return `${algorithm} is ${standing}`

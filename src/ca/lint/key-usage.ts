@@ -7,6 +7,7 @@ import type { LintRule } from './rule.ts'
 export const keyUsage: LintRule = {
   id: 'key-usage',
   source: 'RFC 5280, 4.2.1.3; RFC 8813, 3 (elliptic curve keys do not encipher)',
+  scope: 'template',
   check({ certificate, profile, publicKey }) {
     const found = extensionOf(certificate, keyUsageType)
     if (found === undefined) return 'keyUsage is missing'

@@ -20,6 +20,11 @@ export interface LintRule {
   readonly id: string
   /** Where the standard says so. */
   readonly source: string
+  /**
+   * `each` certificate is looked at; `template`: the verdict follows from the profile, the issuer and the kind of key
+   * alone, so that it is found once for all certificates that share these.
+   */
+  readonly scope: 'each' | 'template'
   /** @returns what is wrong, in one clause, or undefined */
   check(rehearsal: Rehearsal): string | undefined
 }

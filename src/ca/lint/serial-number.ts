@@ -8,6 +8,7 @@ const OCTETS_MAX = 20
 export const serialNumber: LintRule = {
   id: 'serial-number',
   source: 'RFC 5280, 4.1.2.2',
+  scope: 'each',
   check({ certificate: { serialNumber: octets } }) {
     if ((octets[0] as number) >= 0x80) return 'the serial number is negative'
     if (octets.length > OCTETS_MAX) return `the serial number has ${octets.length} octets, more than ${OCTETS_MAX}`

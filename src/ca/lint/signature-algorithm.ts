@@ -6,6 +6,7 @@ import type { LintRule } from './rule.ts'
 export const signatureAlgorithmAllowed: LintRule = {
   id: 'signature-algorithm',
   source: 'RFC 5280, 4.1.1.2; NIST SP 800-131A',
+  scope: 'template',
   check({ certificate }) {
     const { id, standing } = signatureAlgorithm(identifySignature(certificate.signatureAlgorithm))
     return standing === 'allowed' ? undefined : `${id} is ${standing}`

@@ -7,6 +7,7 @@ import type { LintRule } from './rule.ts'
 export const subject: LintRule = {
   id: 'subject',
   source: 'RFC 5280, 4.1.2.6, 4.2.1.6 and A.1 (upper bounds)',
+  scope: 'each',
   check({ certificate, profile }) {
     const name = parseName(certificate.subject)
     if (name.length === 0) {
