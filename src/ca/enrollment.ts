@@ -49,6 +49,8 @@ export interface EnrollmentInput {
   readonly request: CertificationRequest
   readonly identity: Identity
   readonly transactionId?: string
+  /** Throws when the request does not belong to the connection that carried it; kept in the audit log as any refusal. */
+  readonly checkChannel?: () => void
 }
 
 /** A person must act first; the request is kept. */
@@ -91,6 +93,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
   async function enroll(input: EnrollmentInput): Promise<IssuedAnswer> {
     const { endpoint, request, identity } = input
+    input.checkChannel?.()
     const requestHash = createHash('sha256').update(request.der).digest('hex')
     const asker = nameOfIdentity(identity)
 
