@@ -23,6 +23,8 @@ const english = {
   pointForm: 'The elliptic curve point is not in uncompressed form. Export the key with an uncompressed point.',
   keyTooShort: 'The RSA key has {bits} bits; at least {least} are required. Generate a longer key.',
   keyExponent: 'The RSA key has an unsafe public exponent. Generate a key with the exponent 65537.',
+  keyWeak:
+    'The RSA key has a known weakness ({weakness}): its private half can be computed. Generate a new key pair with another program or device.',
   signatureAlgorithm: 'This signature algorithm is not offered here. Sign with ECDSA or RSA and SHA-256 or longer.',
   // keys
   keyLabelTaken: 'A key labelled "{label}" exists, or existed and was destroyed. Choose another label.',
@@ -52,6 +54,18 @@ const english = {
   methodNotAllowed: 'This address does not take {method}. Use {allowed}.',
   bodyTooLarge: 'The request body is longer than the {limit} bytes allowed here. Send a smaller one.',
   bodyIncomplete: 'The request ended before its body was complete. Send it again.',
+  bodyEmpty: 'The request has no body. Send the object in it.',
+  notBase64: 'The body is not base64. Send the DER object in base64 and nothing else.',
+  mediaType: 'The body has another media type than {expected}. Set Content-Type to that.',
+  basicMalformed: 'The Authorization field is not "Basic" with a name and a password in base64 of UTF-8. Write it as RFC 7617 says.',
+  basicTooLong: 'The user name or the password is longer than any that was given out here. Check what you were given.',
+  authorizationScheme: 'Only the scheme "Basic" and client certificates authenticate here. Use one of them.',
+  channelBindingWrong:
+    'The challengePassword of the request is not the channel binding of this TLS connection. Make a request on the connection that carries it.',
+  channelBindingUnsafe:
+    'The request is bound to a TLS connection without the extended master secret, which proves nothing. Connect with TLS 1.3, or leave challengePassword out.',
+  operationNotOffered: 'The operation {operation} is not offered here. Use simpleenroll or simplereenroll.',
+  badCsrAttributes: 'The CSR attributes cannot be used: {detail}. Report it to whoever runs the EST server.',
   addressTaken: 'Another program already listens on {address}. Stop it, or choose another address in the configuration.',
   addressUnusable: 'The address {address} cannot be listened on ({detail}). Choose another in the configuration.',
   tooManyHeaders: 'The request has more than the {limit} header fields allowed here. Send fewer.',
@@ -100,7 +114,8 @@ const english = {
     "The checkpoint is not signed by this log's key. Get it from where it was kept, and check which log it belongs to.",
   // ca
   lint: 'The certificate would break a rule ({rule}): {finding}. Change the request or the profile.',
-  publicUrlMissing: 'Certificates of this profile carry CRL and OCSP addresses, and none is known. Set server.publicUrl in the configuration.',
+  publicUrlMissing:
+    'Certificates of this profile carry CRL and OCSP addresses, and none is known. Set server.publicUrl in the configuration.',
   crlNone: 'The authority "{authority}" has issued no CRL yet. Issue one with `sealworks ca issue-crl`.',
   ocspNotOurs: 'None of these certificates was issued here. Ask the responder that the certificate names.',
   profileMalformed: 'The profile cannot be used: {problems}. Mend what is named.',
@@ -108,27 +123,33 @@ const english = {
   profileBuiltIn: 'The profile "{profile}" is built in and stays as it is. Give yours another id.',
   profileNotForAuthorities: 'The profile "{profile}" is not for authorities. Use root or issuing.',
   authorityUnknown: 'There is no authority "{authority}" here. List the authorities to see what there is.',
-  authoritySlug: 'An authority\'s short name has 1 to 32 lower-case letters and digits and does not begin with "m". Choose another.',
+  authoritySlug:
+    'An authority\'s short name has 1 to 32 lower-case letters and digits and does not begin with "m". Choose another.',
   authorityTaken: 'An authority "{authority}" exists. Choose another short name.',
   authorityRetired: 'The authority "{authority}" is retired and issues nothing more. Use its successor.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
-  endpointUnknown: 'There is no enrollment endpoint "{endpoint}" here, or it is disabled. Ask the operator for the right address.',
+  endpointUnknown:
+    'There is no enrollment endpoint "{endpoint}" here, or it is disabled. Ask the operator for the right address.',
   endpointLabel: 'A label has 1 to 63 lower-case letters, digits and hyphens and is no operation name. Choose another.',
   endpointTaken: 'An endpoint with this label exists. Choose another label.',
-  endpointDefaultTaken: 'Another endpoint is the default of this protocol already. Disable that one first, or give this one a label only.',
+  endpointDefaultTaken:
+    'Another endpoint is the default of this protocol already. Disable that one first, or give this one a label only.',
   endpointRules: 'The endpoint rules cannot be used: {problems}. Mend what is named.',
   secretLifetime: 'A secret is valid for 60 to {most} seconds. Choose a time within.',
   secretWrong: 'The user name or the password is wrong, or has expired. Ask for a new secret.',
   secretUsed: 'This one-time secret was used for another request. Ask for a new secret.',
   secretsNotHere: 'This endpoint takes client certificates, not passwords. Connect with a certificate.',
-  noCredentials: 'Nothing says who asks. Connect with a client certificate, or give the user name and password that you were given.',
+  noCredentials:
+    'Nothing says who asks. Connect with a client certificate, or give the user name and password that you were given.',
   issuerNotListed: 'Certificates of this issuer are not accepted here. Use the endpoint that your certificate is meant for.',
-  certificateUnknown: 'The client certificate is not one that was issued here. Use the certificate that this installation issued.',
+  certificateUnknown:
+    'The client certificate is not one that was issued here. Use the certificate that this installation issued.',
   certificateNotYet: 'The certificate is not valid yet. Check the clock, or wait.',
   certificateRevoked: 'The certificate is revoked. Ask an officer; a revoked certificate does not come back.',
   certificateHeld: 'The certificate is on hold. Ask an officer to release it.',
   certificateExpired: 'The certificate has expired. Enroll again with the birth certificate or a new secret.',
-  certificateNotForEnrollment: 'This certificate does not name a device and is no listed registration authority. Have it listed at the endpoint.',
+  certificateNotForEnrollment:
+    'This certificate does not name a device and is no listed registration authority. Have it listed at the endpoint.',
   certificateNotFound: 'There is no certificate with this id. Search for it by serial number or product serial.',
   certificateNotHeld: 'The certificate is not on hold, so there is nothing to release.',
   certificateNotHoldable: 'Only a certificate that is in use can be put on hold.',
@@ -137,28 +158,55 @@ const english = {
   answerRevoked: 'This very request was answered, and the certificate has been revoked since. Make a new key and a new request.',
   keyNotInProfile: 'The profile "{profile}" does not offer {algorithm} keys. Make a key of an algorithm that it lists.',
   keyOfAnotherProduct: 'This key belongs to another product serial: the device is a copy. Make a new key in the device.',
-  productHasAnotherKey: 'The product serial "{productSerial}" has its birth certificate already, with another key. Check the serial on the device.',
+  productHasAnotherKey:
+    'The product serial "{productSerial}" has its birth certificate already, with another key. Check the serial on the device.',
   subjectMultiValued: 'The subject has several attributes in one level. Write each attribute in a level of its own.',
   subjectFixed: 'The subject attribute {attribute} is fixed to "{value}". Leave it out or write just that.',
   subjectAttribute: 'The profile "{profile}" has no subject attribute {attribute}. Leave it out.',
   subjectRepeated: 'The subject has the attribute {attribute} twice. Write it once.',
   subjectText: 'The subject attribute {attribute} has characters that do not print. Write it in plain text.',
   subjectMissing: 'The profile "{profile}" needs the subject attribute {attribute}. Add it to the request.',
-  foreignProductSerial: 'The request names another device than the one that asks. Ask with that device\'s own certificate or secret.',
-  productSerialNotListed: 'This registration authority may not ask for that product serial. Have the serial listed at the endpoint.',
-  foreignSubject: 'The subject attribute {attribute} is not the one of the device that asks. Copy the subject of its certificate.',
+  foreignProductSerial:
+    "The request names another device than the one that asks. Ask with that device's own certificate or secret.",
+  productSerialNotListed:
+    'This registration authority may not ask for that product serial. Have the serial listed at the endpoint.',
+  foreignSubject:
+    'The subject attribute {attribute} is not the one of the device that asks. Copy the subject of its certificate.',
   foreignName: 'The name {name} does not belong to the one that asks. Leave it out, or have it listed at the endpoint.',
   nameKind: 'The profile "{profile}" has no names of the kind {name}. Leave it out.',
   nameSyntax: 'A {name} in the request is not written as the standard asks. Correct it.',
   namesMissing: 'The profile "{profile}" needs a subject alternative name. Add one to the request.',
-  hardwareTypeMissing: 'The profile writes a hardware type and the endpoint has none. Set hardwareType in the rules of the endpoint.',
+  hardwareTypeMissing:
+    'The profile writes a hardware type and the endpoint has none. Set hardwareType in the rules of the endpoint.',
   requestedAuthority: 'The request asks to become an authority. Leave basicConstraints out.',
   requestedKeyUsage: 'The profile "{profile}" does not give the key usage {usage}. Leave it out of the request.',
   requestedKeyPurpose: 'The profile "{profile}" does not give the key purpose {purpose}. Leave it out of the request.',
   requestedExtension: 'The profile "{profile}" does not take the extension {extension} from a request. Leave it out.',
-  renewalChangesNames: 'A renewal keeps the names of the certificate that it renews. Copy its subject and subject alternative name.',
+  renewalChangesNames:
+    'A renewal keeps the names of the certificate that it renews. Copy its subject and subject alternative name.',
+  unknownObject:
+    'This is no certificate, certificate request, revocation list or OCSP message. Check that the whole file was read.',
   // cms
   badBundle: 'The certificate bundle cannot be used: {detail}. Export it again as PKCS #7 with certificates only.',
+
+  // access
+  signInNeeded: 'This needs a sign-in. Send a token, or open a new sign-in link.',
+  permissionMissing:
+    'This needs the permission {permission}, which the roles {roles} have. Ask an administrator for one of them.',
+  csrfToken: 'The request did not come from a page of this console. Reload the page and try again.',
+  roleUnknown: 'There is no role "{role}". Use one of {known}.',
+  principalUnknown: 'There is no such person or service. List them to see who there is.',
+  principalExists: 'A person or service named "{name}" exists already. Choose another name.',
+  principalName: 'A name has 1 to {limit} characters, none of them a control character and no space at either end. Change it.',
+  principalSuspended: 'This person or service is suspended. Ask an administrator to resume it.',
+  lastAdministrator: 'This is the last active administrator. Make someone else administrator first.',
+  tokenUnknown: 'The token is not valid here. Check that it is complete, or have a new one made.',
+  tokenExpired: 'The token has expired. Have a new one made.',
+  tokenNotListed: 'There is no token with this id. List the tokens of the person or service.',
+  tokenName: 'A token has a name of 1 to {limit} characters that says where it is used. Name it.',
+  tokenLifetime: 'A token lives from 1 second to {days} days. Choose another lifetime.',
+  linkUnusable: 'The sign-in link is wrong, has expired or was used. Have a new one made.',
+  sessionExpired: 'The session has ended after a time without use or at its limit. Open a new sign-in link.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english
