@@ -15,7 +15,7 @@ import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CRLReason, crlReasons } from './extensions/crl-extensions.ts'
 import {
-  Extension,
+  type Extension,
   Extensions,
   ExtensionsAsGiven,
   type ExtensionType,

@@ -192,7 +192,7 @@ export function attributeOf(name: Name, type: AttributeShortName | (string & {})
 export const formatName = (name: Name): string =>
   name
     .map((rdn) => rdn.map(formatAttribute).join('+'))
-    .reverse()
+    .toReversed()
     .join(',')
 
 function formatAttribute(attribute: AttributeTypeAndValue): string {
@@ -245,7 +245,7 @@ export function parseDistinguishedName(text: string): Name {
     if (text[next] === ',') name.push([])
     at = next + 1
   }
-  return name.reverse()
+  return name.toReversed()
 }
 
 function typedAttribute(label: string, value: string | Uint8Array): AttributeTypeAndValue {
@@ -303,7 +303,7 @@ export function equalNames(a: Uint8Array, b: Uint8Array): boolean {
 
 /** An RDN is a set: the same values in any order. */
 function equalLevels(a: RelativeDistinguishedName, b: RelativeDistinguishedName): boolean {
-  const [left, right] = [a.map(comparable).sort(), b.map(comparable).sort()]
+  const [left, right] = [a.map(comparable).toSorted(), b.map(comparable).toSorted()]
   return left.length === right.length && left.every((one, i) => one === right[i])
 }
 

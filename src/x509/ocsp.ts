@@ -35,7 +35,7 @@ import {
 import { Writer } from '#asn1/writer.ts'
 import { TrustError } from '#base/errors.ts'
 import { CRLReason } from './extensions/crl-extensions.ts'
-import { decodeExtension, Extension, Extensions, readExtension } from './extensions/extension.ts'
+import { decodeExtension, type Extension, Extensions, readExtension } from './extensions/extension.ts'
 import { ocspNonce } from './extensions/ocsp-extensions.ts'
 
 /** A request for one certificate has about 120 octets, a signed one with its certificates a few thousand. */

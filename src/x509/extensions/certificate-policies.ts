@@ -39,8 +39,8 @@ export const PolicyQualifierInfo = sequence('PolicyQualifierInfo', {
 export type PolicyQualifierInfo = Infer<typeof PolicyQualifierInfo>
 
 export const policyQualifiers: Readonly<Record<'cps' | 'unotice', { readonly oid: string; readonly codec: Codec<unknown> }>> = {
-  cps: { oid: '1.3.6.1.5.5.7.2.1', codec: IA5String as Codec<unknown> },
-  unotice: { oid: '1.3.6.1.5.5.7.2.2', codec: UserNotice as Codec<unknown> },
+  cps: { oid: '1.3.6.1.5.5.7.2.1', codec: IA5String },
+  unotice: { oid: '1.3.6.1.5.5.7.2.2', codec: UserNotice },
 }
 
 export const PolicyInformation = sequence('PolicyInformation', {
