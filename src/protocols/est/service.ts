@@ -7,7 +7,10 @@ import type { CertificationRequest } from '#x509/certification-request.ts'
 import type { KeyUsageBit } from '#x509/extensions/key-usage.ts'
 import type { Basic } from './messages.ts'
 
-/** What the service knows an endpoint by. EST hands it back as it came. */
+/**
+ * What the service knows an endpoint by. EST hands it back as it came, so the service may take its own narrower type:
+ * methods are compared in both directions.
+ */
 export type Endpoint = object
 
 /** Who asks, in the service's own words. */
@@ -46,7 +49,7 @@ export interface EstService {
     readonly operation: 'enroll' | 'reenroll'
     readonly request: CertificationRequest
     /** Throws when the request does not belong to its connection; the service keeps the refusal as it keeps its own. */
-    readonly checkChannel: () => void
+    readonly checkChannel?: () => void
   }): Promise<EnrollmentAnswer>
   profileOf(endpoint: Endpoint): Promise<RequestableProfile>
 }
