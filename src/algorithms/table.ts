@@ -102,4 +102,5 @@ export const keyAlgorithm = (id: KeyAlgorithmId): KeyAlgorithm => keyRows.get(id
 export const signatureAlgorithm = (id: SignatureAlgorithmId): SignatureAlgorithm => signatureRows.get(id) as SignatureAlgorithm
 export const isKeyAlgorithmId = (id: string): id is KeyAlgorithmId => keyRows.has(id)
 /** What a key of this algorithm signs certificates with. */
-export const certificateSignatureOf = (id: KeyAlgorithmId): SignatureAlgorithmId => keyAlgorithm(id).signsWith as SignatureAlgorithmId
+export const certificateSignatureOf = (id: KeyAlgorithmId): SignatureAlgorithmId =>
+  keyAlgorithm(id).signsWith as SignatureAlgorithmId
