@@ -189,11 +189,15 @@ const templates = new WeakMap<Profile, Map<string, Template>>()
 
 function templateOf(profile: Profile, issuer: Issuer, settings: CASettings, crlShard: number): Template {
   const { authority } = issuer
-  if (authority === undefined) return { extensions: concat(encodeConstant(profile, issuer, settings, crlShard)), passed: new Set() }
+  if (authority === undefined)
+    return { extensions: concat(encodeConstant(profile, issuer, settings, crlShard)), passed: new Set() }
   const known = templates.get(profile) ?? new Map<string, Template>()
   templates.set(profile, known)
   const key = `${authority.id} ${crlShard} ${settings.publicUrl ?? ''}`
-  const template = known.get(key) ?? { extensions: concat(encodeConstant(profile, issuer, settings, crlShard)), passed: new Set() }
+  const template = known.get(key) ?? {
+    extensions: concat(encodeConstant(profile, issuer, settings, crlShard)),
+    passed: new Set(),
+  }
   known.set(key, template)
   return template
 }
@@ -201,7 +205,8 @@ function templateOf(profile: Profile, issuer: Issuer, settings: CASettings, crlS
 function ownExtensions({ profile, publicKey, subjectAltName, subject }: Plan | SelfSigned): Uint8Array[] {
   const extensions: Uint8Array[] = []
   if (profile.subjectKeyIdentifier) extensions.push(encodeExtension(subjectKeyIdentifier, keyIdentifierOf(publicKey)))
-  if (subjectAltName !== undefined) extensions.push(encodeExtension(subjectAltNameType, subjectAltName, subject.length <= EMPTY_NAME_OCTETS))
+  if (subjectAltName !== undefined)
+    extensions.push(encodeExtension(subjectAltNameType, subjectAltName, subject.length <= EMPTY_NAME_OCTETS))
   return extensions
 }
 

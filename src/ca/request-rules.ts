@@ -24,7 +24,16 @@ import {
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { subjectAltName as subjectAltNameType } from '#x509/extensions/subject-alternative-name.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
-import { attributeLabel, encodeName, equalNames, formatName, isPreferredEncoding, type Name, nameOf, parseName } from '#x509/name.ts'
+import {
+  attributeLabel,
+  encodeName,
+  equalNames,
+  formatName,
+  isPreferredEncoding,
+  type Name,
+  nameOf,
+  parseName,
+} from '#x509/name.ts'
 import type { Authority } from './authorities.ts'
 import { type Endpoint, matchesPattern } from './endpoint.ts'
 import { allowsKey, type Profile } from './profile.ts'

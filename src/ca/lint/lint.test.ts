@@ -1,0 +1,246 @@
+/** Each rule has a certificate that fails it and no other; the one that all are made from fails none. */
+import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
+import { test } from 'node:test'
+import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { type Certificate, encodeTBSCertificate, parseCertificate, type TBSCertificateFields } from '#x509/certificate.ts'
+import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
+import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
+import { encodeExtension } from '#x509/extensions/extension.ts'
+import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
+import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
+import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
+import { nameOf } from '#x509/name.ts'
+import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
+import type { Profile } from '../profile.ts'
+import { issuing } from '../profiles/issuing.ts'
+import { ldevid } from '../profiles/ldevid.ts'
+import { root } from '../profiles/root.ts'
+import { lintRules } from './registry.ts'
+import type { LintRule } from './rule.ts'
+
+const ecKey = (namedCurve: string): PublicKey => importPublicKey(spki(generateKeyPairSync('ec', { namedCurve }).publicKey))
+const spki = (key: { export(options: { type: 'spki'; format: 'der' }): Buffer }): Uint8Array =>
+  new Uint8Array(key.export({ type: 'spki', format: 'der' }))
+
+const key = ecKey('P-256')
+const caKeyIdentifier = new Uint8Array(20).fill(7)
+const day = 86_400_000
+const now = Date.UTC(2026, 0, 1)
+
+type Part = keyof typeof parts
+const parts = {
+  basicConstraints: encodeExtension(basicConstraints, { cA: false }, true),
+  keyUsage: encodeExtension(keyUsage, ['digitalSignature'], true),
+  authorityKeyIdentifier: encodeExtension(authorityKeyIdentifier, { keyIdentifier: caKeyIdentifier }),
+  extKeyUsage: encodeExtension(extKeyUsage, ldevid.extendedKeyUsage),
+}
+
+const issuer = build({
+  fields: {
+    serialNumber: new Uint8Array(16).fill(3),
+    subject: nameOf([{ type: 'CN', value: 'Issuer' }]),
+    validity: { notBefore: new Date(now - day), notAfter: new Date(now + 900 * day) },
+  },
+  extensions: [
+    encodeExtension(basicConstraints, { cA: true, pathLenConstraint: 0 }, true),
+    encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
+    encodeExtension(subjectKeyIdentifier, caKeyIdentifier),
+    encodeExtension(authorityKeyIdentifier, { keyIdentifier: caKeyIdentifier }),
+  ],
+})
+
+interface Case {
+  readonly fields?: Partial<TBSCertificateFields>
+  /** Replaces or removes parts of a sound certificate. */
+  readonly change?: Partial<Record<Part, Uint8Array | undefined>>
+  readonly add?: readonly Uint8Array[]
+  /** Instead of all parts. */
+  readonly extensions?: readonly Uint8Array[]
+}
+
+function build({ fields = {}, change = {}, add = [], extensions }: Case): Certificate {
+  const kept = extensions ?? [
+    ...Object.entries({ ...parts, ...change })
+      .map(([, part]) => part)
+      .filter((part) => part !== undefined),
+    ...add,
+  ]
+  const tbs = encodeTBSCertificate({
+    serialNumber: new Uint8Array(16).fill(5),
+    signatureAlgorithm: signatureIdentifier('ecdsa-sha256'),
+    issuer: nameOf([{ type: 'CN', value: 'Issuer' }]),
+    validity: { notBefore: new Date(now), notAfter: new Date(now + 300 * day) },
+    subject: nameOf([{ type: 'serialNumber', value: 'A-1' }]),
+    subjectPublicKeyInfo: key.spki,
+    extensions: kept,
+    ...fields,
+  })
+  return parseCertificate(
+    encodeSigned(tbs, fields.signatureAlgorithm ?? signatureIdentifier('ecdsa-sha256'), Uint8Array.of(0x30, 0)),
+  )
+}
+
+function failing(
+  certificate: Certificate,
+  { profile = ldevid, publicKey = key, of = issuer }: { profile?: Profile; publicKey?: PublicKey; of?: Certificate } = {},
+): string[] {
+  const rules: readonly LintRule[] = lintRules
+  return rules.filter((rule) => rule.check({ certificate, publicKey, profile, issuer: of }) !== undefined).map(({ id }) => id)
+}
+
+test('a sound certificate fails no rule', () => {
+  assert.ok(lintRules.length >= 11)
+  assert.deepEqual(failing(build({})), [])
+})
+
+const p384 = ecKey('P-384')
+
+const cases: readonly {
+  rule: (typeof lintRules)[number]['id']
+  name: string
+  made: Certificate
+  with?: Parameters<typeof failing>[1]
+}[] = [
+  { rule: 'version', name: 'version 1', made: { ...build({}), version: 1 } },
+  { rule: 'serial-number', name: 'a short serial number', made: build({ fields: { serialNumber: Uint8Array.of(5) } }) },
+  { rule: 'serial-number', name: '21 octets', made: build({ fields: { serialNumber: new Uint8Array(21).fill(5) } }) },
+  {
+    rule: 'serial-number',
+    name: 'a negative serial number',
+    made: { ...build({}), serialNumber: new Uint8Array(16).fill(0x85) },
+  },
+  { rule: 'issuer-name', name: 'another issuer', made: build({ fields: { issuer: nameOf([{ type: 'CN', value: 'Other' }]) } }) },
+  { rule: 'issuer-name', name: 'no issuer', made: build({ fields: { issuer: nameOf([]) } }) },
+  {
+    rule: 'validity',
+    name: 'outlives its issuer',
+    made: build({ fields: { validity: { notBefore: new Date(now), notAfter: new Date(now + 901 * day) } } }),
+  },
+  {
+    rule: 'validity',
+    name: 'ends before it begins',
+    made: build({ fields: { validity: { notBefore: new Date(now), notAfter: new Date(now) } } }),
+  },
+  { rule: 'subject', name: 'nobody is named', made: build({ fields: { subject: nameOf([]) } }) },
+  {
+    rule: 'subject',
+    name: 'only a subjectAltName that is not critical',
+    made: build({
+      fields: { subject: nameOf([]) },
+      add: [encodeExtension(subjectAltName, [{ type: 'dNSName', value: 'a.example' }])],
+    }),
+  },
+  {
+    rule: 'subject',
+    name: 'a common name of 65 characters',
+    made: build({ fields: { subject: nameOf([{ type: 'CN', value: 'x'.repeat(65) }]) } }),
+  },
+  {
+    rule: 'key-strength',
+    name: 'a key that the profile does not offer',
+    made: build({ fields: { subjectPublicKeyInfo: p384.spki } }),
+    with: { publicKey: p384, profile: { ...ldevid, keyAlgorithms: ['ecdsa-p256'] } },
+  },
+  { rule: 'key-usage', name: 'no keyUsage', made: build({ change: { keyUsage: undefined } }) },
+  {
+    rule: 'key-usage',
+    name: 'keyUsage not critical',
+    made: build({ change: { keyUsage: encodeExtension(keyUsage, ['digitalSignature'], false) } }),
+    with: {},
+  },
+  {
+    rule: 'key-usage',
+    name: 'a usage that is not in the profile',
+    made: build({ change: { keyUsage: encodeExtension(keyUsage, ['digitalSignature', 'keyAgreement'], true) } }),
+  },
+  {
+    rule: 'key-usage',
+    name: 'an elliptic curve key that enciphers',
+    made: build({ change: { keyUsage: encodeExtension(keyUsage, ['keyEncipherment'], true) } }),
+    with: { profile: { ...ldevid, keyUsage: ['keyEncipherment'] } },
+  },
+  {
+    rule: 'basic-constraints',
+    name: 'an authority that its profile does not make',
+    made: build({ change: { basicConstraints: encodeExtension(basicConstraints, { cA: true }, true) } }),
+  },
+  {
+    rule: 'basic-constraints',
+    name: 'keyCertSign without cA',
+    made: build({ change: { keyUsage: encodeExtension(keyUsage, ['keyCertSign'], true) } }),
+    with: { profile: { ...ldevid, keyUsage: ['keyCertSign'] } },
+  },
+  {
+    rule: 'key-identifiers',
+    name: 'the issuer is not named by its key',
+    made: build({ change: { authorityKeyIdentifier: undefined } }),
+  },
+  {
+    rule: 'key-identifiers',
+    name: "another key than the issuer's",
+    made: build({
+      change: { authorityKeyIdentifier: encodeExtension(authorityKeyIdentifier, { keyIdentifier: new Uint8Array(20) }) },
+    }),
+  },
+  {
+    rule: 'key-identifiers',
+    name: 'an authority without a key identifier',
+    made: build({
+      extensions: [
+        encodeExtension(basicConstraints, { cA: true }, true),
+        encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
+        parts.authorityKeyIdentifier,
+      ],
+    }),
+    with: { profile: issuing },
+  },
+  { rule: 'extensions', name: 'an unknown extension', made: build({ add: [encodeUnknown()] }) },
+  {
+    rule: 'extensions',
+    name: 'a critical authorityKeyIdentifier',
+    made: build({
+      change: { authorityKeyIdentifier: encodeExtension(authorityKeyIdentifier, { keyIdentifier: caKeyIdentifier }, true) },
+    }),
+  },
+]
+
+/** Extension { 1.2.3.4, OCTET STRING { NULL } } */
+function encodeUnknown(): Uint8Array {
+  return Uint8Array.fromHex('300906032a030404020500')
+}
+
+for (const { rule, name, made, with: options } of cases) {
+  test(`${rule}: ${name}`, () => {
+    const failed = failing(made, options)
+    // a criticality that a rule of its own checks is found by the general rule too
+    assert.deepEqual(
+      failed.filter((id) => id !== 'extensions' || rule === 'extensions'),
+      [rule],
+    )
+  })
+}
+
+test('every rule has its certificate', () => {
+  const shown = new Set<string>(cases.map(({ rule }) => rule))
+  // no signature algorithm of the table is refused yet, and one that is not in the table does not parse as ours
+  assert.deepEqual(
+    lintRules.map(({ id }) => id).filter((id) => !shown.has(id)),
+    ['signature-algorithm'],
+  )
+  const foreign = { ...build({}), signatureAlgorithm: Uint8Array.fromHex('300b06072a8648ce3d040105') }
+  assert.throws(() => failing(foreign), { code: 'unsupported' })
+})
+
+test('a root fails no rule of its own profile', () => {
+  const self = build({
+    fields: { subject: nameOf([{ type: 'CN', value: 'Issuer' }]) },
+    extensions: [
+      encodeExtension(basicConstraints, { cA: true }, true),
+      encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
+      encodeExtension(subjectKeyIdentifier, caKeyIdentifier),
+    ],
+  })
+  assert.deepEqual(failing(self, { profile: root, of: self }), [])
+})
