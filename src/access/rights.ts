@@ -1,0 +1,93 @@
+/**
+ * What each role may do. Both lists are closed; a permission that no role has, or a role without a row, does not compile
+ * or does not pass the tests.
+ *
+ * Administration, the PKI and its audit are separate roles, so that no one person needs all of them (R17). Nothing stops a
+ * small plant from giving one person several.
+ *
+ * @module
+ */
+import { TrustError } from '#base/errors.ts'
+
+export const roles = [
+  'administrator', // who may do what, and how the server runs
+  'pki-officer', // authorities, profiles, endpoints, certificates
+  'line-operator', // a production line's enrollment
+  'release-engineer', // what is signed and released
+  'approver', // the second person
+  'auditor', // sees everything, changes nothing
+  'service', // another system of ours
+  'host-officer', // the secure hosts
+] as const
+export type Role = (typeof roles)[number]
+
+export const permissions = [
+  'user.read',
+  'user.manage',
+  'settings.read',
+  'metrics.read',
+  'audit.read',
+  'ca.read',
+  'ca.create',
+  'ca.manage',
+  'crl.issue',
+  'profile.read',
+  'profile.manage',
+  'endpoint.read',
+  'endpoint.manage',
+  'endpoint.secret', // making one-time enrollment secrets
+  'certificate.read',
+  'certificate.issue',
+  'certificate.revoke', // hold and release too
+  'key.read',
+  'key.manage',
+] as const
+export type Permission = (typeof permissions)[number]
+
+const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read'] as const satisfies readonly Permission[]
+
+export const rights = {
+  administrator: ['user.read', 'user.manage', 'settings.read', 'metrics.read', ...READ_PKI],
+  'pki-officer': [
+    ...READ_PKI,
+    'ca.create',
+    'ca.manage',
+    'crl.issue',
+    'profile.manage',
+    'endpoint.manage',
+    'endpoint.secret',
+    'certificate.issue',
+    'certificate.revoke',
+    'key.read',
+    'key.manage',
+  ],
+  'line-operator': [...READ_PKI, 'endpoint.secret'],
+  'release-engineer': [...READ_PKI, 'key.read'],
+  approver: [...READ_PKI, 'user.read', 'key.read'],
+  auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read'],
+  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke'],
+  'host-officer': [...READ_PKI, 'metrics.read'],
+} as const satisfies Record<Role, readonly Permission[]>
+
+const permitted: Readonly<Record<Role, ReadonlySet<Permission>>> = Object.fromEntries(
+  roles.map((role) => [role, new Set<Permission>(rights[role])]),
+) as Record<Role, Set<Permission>>
+
+export const isRole = (text: string): text is Role => (roles as readonly string[]).includes(text)
+
+/** @throws TrustError `malformed` */
+export function parseRole(text: string): Role {
+  if (!isRole(text)) throw new TrustError('malformed', 'roleUnknown', { facts: { role: text, known: roles.join(', ') } })
+  return text
+}
+
+export const isAllowed = (held: readonly Role[], permission: Permission): boolean =>
+  held.some((role) => permitted[role].has(permission))
+
+/** @throws TrustError `unauthenticated` without a principal, `forbidden` when none of its roles has the permission */
+export function checkAllowed(principal: { readonly roles: readonly Role[] } | undefined, permission: Permission): void {
+  if (principal === undefined) throw new TrustError('unauthenticated', 'signInNeeded')
+  if (isAllowed(principal.roles, permission)) return
+  const having = roles.filter((role) => permitted[role].has(permission))
+  throw new TrustError('forbidden', 'permissionMissing', { facts: { permission, roles: having.join(', ') } })
+}
