@@ -35,7 +35,7 @@ class Refused extends Error {}
 async function issue(count: number): Promise<void> {
   const serialNumber = world.random.octets(16).toHex()
   const der = world.random.octets(DER_OCTETS)
-  const refused = count % 20 === 0
+  const refused = count % 20 === 0 // after all was written: nothing of it may stay
   try {
     await db.transaction(async (tx) => {
       const id = uuidv7(world)
@@ -52,7 +52,7 @@ async function issue(count: number): Promise<void> {
         tx.query('INSERT INTO sim_audit_entry (id, object) VALUES (?, ?)', uuidv7(world), id),
         publish(tx, world, { topic: 'certificate.issue', organization: 'default', payload: { id } }),
       ])
-      if (refused) throw new Refused() // after all was written: nothing of it may stay
+      if (refused) throw new Refused()
     })
     // At once and without a buffer: what was said before the kill counts.
     writeSync(1, `kept ${serialNumber}\n`)
@@ -102,8 +102,8 @@ async function background(database: Database): Promise<void> {
   }
 }
 
-async function load(): Promise<void> {
-  for (let count = 1; !stopping; count++) await issue(count)
+async function load(_: unknown, slot: number): Promise<void> {
+  for (let count = slot; !stopping; count++) await issue(count)
 }
 
 writeSync(1, 'ready\n')

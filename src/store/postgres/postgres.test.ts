@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, createServer, type Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test, type TestContext } from 'node:test'
+import { TrustError } from '#base/errors.ts'
 import { databaseContract } from '../contract.ts'
+import type { Database, Transaction } from '../database.ts'
 import { toPostgres } from './dialect.ts'
 import { postgres } from './index.ts'
 import { postgresMissing, startPostgres } from './testing.ts'
@@ -34,4 +40,122 @@ test('the shared dialect becomes PostgreSQL', () => {
     ['SELECT CAST(n AS TEXT), CAST(? AS INTEGER)', 'SELECT CAST(n AS TEXT), CAST($1 AS BIGINT)'],
   ]
   for (const [shared, own] of cases) assert.equal(toPostgres(shared), own)
+})
+
+/** Stands between `pg` and the server, and can cut the line at a chosen moment. */
+async function line(t: TestContext, url: string) {
+  const target = new URL(url.replace('@/', '@host/')).searchParams.get('host') ?? ''
+  const directory = await mkdtemp(join(tmpdir(), 'sealworks-line-'))
+  const open = new Set<Socket>()
+  let cutAt: { readonly word: string; readonly pass: boolean } | undefined
+  const proxy = createServer((client) => {
+    const server = connect(join(target, '.s.PGSQL.5432'))
+    for (const socket of [client, server]) {
+      open.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => open.delete(socket))
+    }
+    client.on('data', (chunk) => {
+      if (cutAt === undefined || !chunk.includes(cutAt.word)) return void server.write(chunk)
+      if (cutAt.pass) server.write(chunk) // the server hears it, and its answer gets lost
+      cutAt = undefined
+      client.destroy()
+      setTimeout(() => server.destroy(), 100)
+    })
+    server.on('data', (chunk) => void (client.destroyed || client.write(chunk)))
+    server.on('close', () => client.destroy())
+    client.on('close', () => server.end())
+  })
+  await new Promise<void>((resolve) => proxy.listen(join(directory, '.s.PGSQL.5432'), resolve))
+  t.after(async () => {
+    for (const socket of open) socket.destroy()
+    proxy.close()
+    await rm(directory, { recursive: true, force: true })
+  })
+  return {
+    url: url.replace(/host=.*/, `host=${encodeURIComponent(directory)}`),
+    /** @param pass whether the message with the word still reaches the server */
+    cut: (word: string, pass: boolean) => (cutAt = { word, pass }),
+    cutNow: () => open.forEach((socket) => socket.destroy()),
+  }
+}
+
+describe('postgres when the connection is lost', { skip }, () => {
+  const unavailable = (reason: string) => (error: unknown) =>
+    error instanceof TrustError && error.code === 'unavailable' && error.reason === reason
+  const put = (id: string) => (tx: Transaction) => tx.query('INSERT INTO item (id) VALUES (?)', id)
+
+  const on = (
+    title: string,
+    body: (db: Database, cable: Awaited<ReturnType<typeof line>>, direct: Database) => Promise<void>,
+  ): void => {
+    test(title, async (t) => {
+      const server = await startPostgres({ durable: false })
+      t.after(server.stop)
+      const direct = postgres({ url: server.url })
+      await direct.transaction((tx) => tx.query('CREATE TABLE item (id TEXT PRIMARY KEY)'))
+      const cable = await line(t, server.url)
+      const db = postgres({ url: cable.url })
+      try {
+        await body(db, cable, direct)
+      } finally {
+        await Promise.all([db.close(), direct.close()])
+      }
+    })
+  }
+  const ids = async (db: Database) => (await db.query<{ id: string }>('SELECT id FROM item ORDER BY id')).map(({ id }) => id)
+
+  on('during the work, nothing is kept and the next transaction connects again', async (db, cable, direct) => {
+    await db.transaction(put('a'))
+    cable.cut('INSERT', false)
+    // A statement that was not sent before, so that its text crosses the line.
+    await assert.rejects(
+      db.transaction((tx) => tx.query("INSERT INTO item (id) VALUES ('b'), (?)", 'c')),
+      unavailable('databaseUnavailable'),
+    )
+    await db.transaction(put('d'))
+    assert.deepEqual(await ids(direct), ['a', 'd'])
+  })
+
+  on('while the COMMIT is under way, no member is told that it was done', async (db, cable, direct) => {
+    for (const pass of [true, false]) {
+      cable.cut('COMMIT', pass)
+      const results = await Promise.allSettled(['one', 'two'].map((id) => db.transaction(put(`${id} ${pass}`))))
+      for (const result of results) {
+        assert.ok(
+          result.status === 'rejected' && unavailable('commitUnknown')(result.reason),
+          'the outcome must be called unknown',
+        )
+      }
+    }
+    await db.transaction(put('after'))
+    assert.deepEqual(await ids(direct), ['after', 'one true', 'two true'])
+  })
+
+  on('between transactions, queries and transactions connect again', async (db, cable) => {
+    await db.transaction(put('a'))
+    await Promise.all(Array.from({ length: 8 }, () => ids(db)))
+    cable.cutNow()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await db.transaction(put('b'))
+    assert.deepEqual(await Promise.all(Array.from({ length: 8 }, () => ids(db))), Array(8).fill(['a', 'b']))
+  })
+
+  on('a stream ends with a refusal, not as if it were complete', async (db, cable) => {
+    await db.transaction((tx) =>
+      tx.insertMany(
+        'item',
+        ['id'],
+        Array.from({ length: 5000 }, (_, i) => [`k${i}`]),
+      ),
+    )
+    let rows = 0
+    await assert.rejects(async () => {
+      for await (const row of db.iterate('SELECT id FROM item')) {
+        assert.ok(row)
+        if (++rows === 10) cable.cutNow()
+      }
+    }, unavailable('databaseUnavailable'))
+    assert.ok(rows >= 10 && rows < 5000)
+  })
 })
