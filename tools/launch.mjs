@@ -79,7 +79,7 @@ function refuseForeignPlatform() {
 async function install(missing) {
   const [command, ...args] = npmCommand()
   const begun = performance.now()
-  say(`installing ${missing === 0 ? 'the runtime' : `${missing} packages`} (npm ci) …`)
+  say(`installing ${missing === 0 ? 'the runtime' : `${missing} ${missing === 1 ? 'package' : 'packages'}`} (npm ci) …`)
   const { code, output } = await npm(command, [...args, 'ci', '--no-audit', '--no-fund', '--loglevel=error'])
   if (code !== 0)
     throw new Refusal(`npm ci failed.\n${withoutAddresses(output).trim()}\nMend that, then run the same command again.`)
@@ -106,7 +106,10 @@ async function npm(command, args) {
 const withoutAddresses = (text) =>
   text
     .replace(/\bhttps?:\/\/[^\s'")]+/g, '(address)')
-    .replace(/\b(getaddrinfo \w+|connect \w+|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT) [\w.:-]+\.[\w.:-]+/g, '$1 (address)')
+    .replace(/\b(getaddrinfo \w+|connect \w+|ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT) [\w.:-]+[.:][\w.:-]+/g, '$1 (address)')
+    .split('\n')
+    .filter((line) => !/^npm \w+\s+(?:at |(?:address|port|host|hostname|errno|type): |\}?$)/.test(line))
+    .join('\n')
 
 /** Runs the program in this one's place: same terminal, same signals, same end. */
 async function become(runtime, args) {
