@@ -112,6 +112,10 @@ const english = {
   notCheckpoint: 'The text is not a log checkpoint: {detail} is not as it must be. Export the checkpoint again.',
   checkpointSignature:
     "The checkpoint is not signed by this log's key. Get it from where it was kept, and check which log it belongs to.",
+  initializedBefore: 'This data directory was made ready before. Start it with "sealworks serve", or name another directory.',
+  notInitialized: 'This data directory is not ready. Run "sealworks init" first.',
+  tlsAuthorityMissing: 'The installation has no TLS authority of its own. Restore the database, or configure server.tlsCertificate.',
+
   // ca
   lint: 'The certificate would break a rule ({rule}): {finding}. Change the request or the profile.',
   publicUrlMissing:

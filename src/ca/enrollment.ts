@@ -6,7 +6,7 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
@@ -24,7 +24,7 @@ import {
   openEnrollmentSecret,
   useEnrollmentSecret,
 } from './endpoint.ts'
-import { insertIssued, type Issued, rehearse, signRehearsed } from './issue.ts'
+import { checkBinding, insertIssued, type Issued, rehearse, signRehearsed } from './issue.ts'
 import { openProfile } from './profiles.ts'
 import { type Applicant, planCertificate } from './request-rules.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
@@ -114,7 +114,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const applicant = applicantOf(identity)
     const plan = planCertificate({ authority, profile, request, publicKey, applicant, endpoint, renewal: isRenewal(input) })
     await authorize({ endpoint, identity, productSerial: plan.productSerial })
-    await checkBinding(publicKey, plan.productSerial, profile.birth)
+    await checkBinding(context, plan)
 
     const issued = await signRehearsed(rehearse(context, plan))
     return db.transaction(async (tx) => {
@@ -185,23 +185,6 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     certificate: issued.der,
     chain: chainOf(authorities, authority),
   })
-
-  /** A first look, for a quick and clear refusal; the unique indexes decide (see `insertIssued`). */
-  async function checkBinding(publicKey: PublicKey, productSerial: string | undefined, birth: boolean): Promise<void> {
-    if (productSerial === undefined) return
-    const keyHash = hashOfKey(publicKey.spki)
-    const rows = await db.query(
-      'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (product_serial = ? AND is_birth = 1))',
-      DEFAULT_ORGANIZATION,
-      keyHash,
-      productSerial,
-    )
-    for (const row of rows) {
-      if (row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-      if (birth && Buffer.compare(row['key_hash'] as Uint8Array, keyHash) !== 0)
-        throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
-    }
-  }
 
   async function authenticate(endpoint: Endpoint, { chain, basic }: Credentials): Promise<Identity> {
     if (basic !== undefined) {
@@ -307,5 +290,3 @@ export function nameOfIdentity(identity: Identity): string {
       return `person:${identity.principalId}`
   }
 }
-
-export const hashOfKey = (spki: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(spki).digest())

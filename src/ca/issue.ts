@@ -9,7 +9,7 @@
 import { hash } from 'node:crypto'
 import type { PublicKey } from '#algorithms/public-key.ts'
 import { certificateSignatureOf, type KeyAlgorithmId, type SignatureAlgorithmId } from '#algorithms/table.ts'
-import { concat } from '#base/bytes.ts'
+import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
@@ -299,6 +299,28 @@ export async function insertIssued(
       ...(endpointId !== undefined && { endpoint: endpointId }),
     },
   })
+}
+
+/**
+ * A first look, for a quick and clear refusal before anything is signed; the unique indexes decide (see {@link insertIssued}).
+ *
+ * @throws TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has another key
+ */
+export async function checkBinding({ db }: Pick<CAContext, 'db'>, { publicKey, productSerial, profile }: Plan): Promise<void> {
+  if (productSerial === undefined) return
+  const keyHash = sha256(publicKey.spki)
+  const rows = await db.query(
+    'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (product_serial = ? AND is_birth = 1))',
+    DEFAULT_ORGANIZATION,
+    keyHash,
+    productSerial,
+  )
+  for (const row of rows) {
+    if (row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
+    if (profile.birth && !equal(row['key_hash'] as Uint8Array, keyHash)) {
+      throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+    }
+  }
 }
 
 /** A key stays bound to one product for good; a birth binds the product to its key as well (decision 10). */

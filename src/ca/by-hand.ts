@@ -1,0 +1,142 @@
+/**
+ * Certificates that a person issues: for a device that speaks no protocol, a server, a station.
+ *
+ * The person's right was checked before; the profile, the key binding and the lint rules hold here as everywhere.
+ *
+ * @module
+ */
+import { generateKeyPair, type KeyObject } from 'node:crypto'
+import { promisify } from 'node:util'
+import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { keyAlgorithm, type KeyAlgorithm, type KeyAlgorithmId } from '#algorithms/table.ts'
+import { asTrustError } from '#base/errors.ts'
+import { type Secret, secret } from '#base/secret.ts'
+import { checkProofOfPossession, type CertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
+import type { GeneralName } from '#x509/extensions/general-name.ts'
+import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
+import { encodeName, type Name } from '#x509/name.ts'
+import { type Authorities, chainOf } from './authorities.ts'
+import type { CAContext } from './context.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { IssuedAnswer } from './enrollment.ts'
+import { checkBinding, insertIssued, rehearse, signRehearsed } from './issue.ts'
+import { openProfile } from './profiles.ts'
+import { planCertificate } from './request-rules.ts'
+
+export interface ByHand {
+  /** Address of the issuing authority. */
+  readonly authority: string
+  readonly profile: string
+  /** Lends its rules (the hardware type of births). */
+  readonly endpoint?: Endpoint
+}
+
+/** @param der PKCS #10 @throws TrustError of any refusal, which is then in the audit log */
+export function issueForRequest(
+  context: CAContext,
+  authorities: Authorities,
+  where: ByHand,
+  der: Uint8Array,
+  actor: string,
+): Promise<IssuedAnswer> {
+  return recorded(context, actor, where, async () => {
+    const request = parseCertificationRequest(der)
+    const publicKey = importPublicKey(request.subjectPublicKeyInfo)
+    await checkProofOfPossession(request, publicKey)
+    return issue(context, authorities, where, { request, publicKey }, actor)
+  })
+}
+
+export interface GeneratedFor extends ByHand {
+  readonly subject: Name
+  readonly names: readonly GeneralName[]
+  readonly keyAlgorithm: KeyAlgorithmId
+}
+
+/** A certificate with a key that was made here, lives in memory, and is kept nowhere (decision 21). */
+export interface Generated extends IssuedAnswer {
+  /** DER PrivateKeyInfo */
+  readonly privateKey: Secret
+}
+
+export function generateAndIssue(
+  context: CAContext,
+  authorities: Authorities,
+  wanted: GeneratedFor,
+  actor: string,
+): Promise<Generated> {
+  return recorded(context, actor, wanted, async () => {
+    const key = await makeKey(wanted.keyAlgorithm)
+    const publicKey = importPublicKey(key.spki)
+    const request = {
+      subject: encodeName(wanted.subject),
+      requestedExtensions: wanted.names.length === 0 ? [] : [extensionWith(subjectAltName, wanted.names)],
+    }
+    const answer = await issue(context, authorities, wanted, { request, publicKey }, actor)
+    return { ...answer, privateKey: secret(new Uint8Array(key.privateKey.export({ type: 'pkcs8', format: 'der' }))) }
+  })
+}
+
+const makePair = promisify(generateKeyPair)
+
+async function makeKey(id: KeyAlgorithmId): Promise<{ readonly privateKey: KeyObject; readonly spki: Uint8Array }> {
+  const { parameters }: KeyAlgorithm = keyAlgorithm(id)
+  const { privateKey, publicKey } =
+    'curve' in parameters
+      ? await makePair('ec', { namedCurve: parameters.curve })
+      : await makePair('rsa', { modulusLength: parameters.modulusBits })
+  return { privateKey, spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })) }
+}
+
+interface Holder {
+  readonly request: Pick<CertificationRequest, 'subject' | 'requestedExtensions'>
+  readonly publicKey: PublicKey
+}
+
+async function issue(
+  context: CAContext,
+  authorities: Authorities,
+  where: ByHand,
+  holder: Holder,
+  actor: string,
+): Promise<IssuedAnswer> {
+  const authority = authorities.byAddress(where.authority)
+  const profile = await openProfile(context, where.profile)
+  const plan = planCertificate({
+    ...holder,
+    authority,
+    profile,
+    applicant: { kind: 'person' },
+    renewal: false,
+    ...(where.endpoint !== undefined && { endpoint: where.endpoint }),
+  })
+  await checkBinding(context, plan)
+  const issued = await signRehearsed(rehearse(context, plan))
+  const by = { actor, ...(where.endpoint !== undefined && { endpointId: where.endpoint.id }) }
+  await context.db.transaction((tx) => insertIssued(context, tx, issued, by))
+  return { state: 'issued', certificateId: issued.id, certificate: issued.der, chain: chainOf(authorities, authority) }
+}
+
+async function recorded<T>(
+  { audit }: CAContext,
+  actor: string,
+  { authority, profile }: ByHand,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work()
+  } catch (thrown) {
+    const { code, reason, facts } = asTrustError(thrown)
+    if (code !== 'internal' && code !== 'unavailable') {
+      await audit.refuse({
+        actor,
+        act: 'certificate.issue',
+        object: `authority:${authority}`,
+        reason,
+        facts: { ...facts, code, profile },
+      })
+    }
+    throw thrown
+  }
+}

@@ -1,0 +1,105 @@
+/**
+ * The one file that knows every implementation: it builds stores, keys, authorities and protocols and hands them down.
+ *
+ * @module
+ */
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { accessMigrations } from '#access/migrations.ts'
+import type { Audit } from '#audit/audit.ts'
+import { auditMigrations } from '#audit/migrations.ts'
+import { auditRecorder } from '#audit/recorder.ts'
+import type { Secret } from '#base/secret.ts'
+import type { World } from '#base/world.ts'
+import { type Authorities, openAuthorities } from '#ca/authorities.ts'
+import type { CAContext } from '#ca/context.ts'
+import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
+import { ocsp, type OCSP } from '#ca/ocsp.ts'
+import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
+import type { Config } from '#config/config.ts'
+import { readSecret } from '#config/secret-file.ts'
+import type { KeyStore } from '#keys/key-store.ts'
+import { keysMigrations } from '#keys/migrations.ts'
+import { softwareKeyStore } from '#keys/software/index.ts'
+import { readWrappingKey } from '#keys/software/wrapping-key.ts'
+import type { Database, Migration } from '#store/database.ts'
+import { migrate } from '#store/migrate.ts'
+import { storeMigrations } from '#store/migrations.ts'
+import { openDatabase } from '#store/registry.ts'
+import { restMigrations } from './rest/migrations.ts'
+
+const migrations: readonly Migration[] = [
+  ...storeMigrations,
+  ...keysMigrations,
+  ...auditMigrations,
+  ...accessMigrations,
+  ...caMigrations,
+  ...restMigrations,
+]
+
+/** What everything else stands on. */
+export interface Foundation {
+  readonly db: Database
+  readonly keys: KeyStore
+  readonly audit: Audit
+  readonly world: World
+  readonly organizationId: string
+}
+
+export interface FoundationOptions {
+  readonly config: Config
+  readonly world: World
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+/** Opens the database at this build's schema. @throws TrustError `unavailable`, `conflict` when a newer build made it */
+export async function openFoundation({ config, world, environment }: FoundationOptions): Promise<Foundation> {
+  const wrappingKey = await openWrappingKey(config, environment)
+  const { engine, location } = config.store.url
+  if (engine === 'sqlite') mkdirSync(dirname(location), { recursive: true, mode: 0o700 })
+  const db = openDatabase(`${engine}:${location}`)
+  try {
+    await migrate(db, migrations, world)
+  } catch (error) {
+    await db.close()
+    throw error
+  }
+  const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
+  const keys = softwareKeyStore({ database: db, world, organizationId: DEFAULT_ORGANIZATION, wrappingKey })
+  return { db, keys, audit, world, organizationId: DEFAULT_ORGANIZATION }
+}
+
+function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
+  if (wrappingKey.kind === 'file') return readWrappingKey(wrappingKey.path)
+  return Promise.resolve(readSecret(wrappingKey, environment))
+}
+
+/** The authorities with what they do. */
+export interface CAServices {
+  readonly context: CAContext
+  readonly authorities: Authorities
+  readonly enrollment: Enrollment
+  readonly ocsp: OCSP
+}
+
+/** Births, owners and orders will fill this; until then nobody else has a say. */
+const noFurtherQuestions: Authorize = async () => {}
+
+const OCSP_VALIDITY_SECONDS = 3600
+
+export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
+  const context: CAContext = {
+    db,
+    keys,
+    audit,
+    world,
+    settings: { ...config.ca, publicUrl: config.server.publicUrl, ocspValiditySeconds: OCSP_VALIDITY_SECONDS },
+  }
+  const authorities = await openAuthorities(context)
+  return {
+    context,
+    authorities,
+    enrollment: enrollment(context, authorities, noFurtherQuestions),
+    ocsp: ocsp(context, authorities),
+  }
+}
