@@ -10,7 +10,8 @@ import { readSecret } from './secret-file.ts'
 import { parseAddress } from './setting.ts'
 import { sections } from './settings.ts'
 
-const parse = (file: string, environment: Record<string, string> = {}) => parseConfig({ file, environment, dataDirectory: '/data' })
+const parse = (file: string, environment: Record<string, string> = {}) =>
+  parseConfig({ file, environment, dataDirectory: '/data' })
 
 test('an empty file is a working configuration that only this machine can reach (R25)', () => {
   const config = parse('')
@@ -32,8 +33,13 @@ test('every default is acceptable to its own setting', () => {
 })
 
 test('the file sets, the environment overrides', () => {
-  const file = '[server]\nlisten = "0.0.0.0:443"\npublicUrl = "http://pki.example/"\nserverNames = ["pki.example"]\n[log]\nlevel = "debug"\n'
-  const config = parse(file, { SEALWORKS_LOG_LEVEL: 'warn', SEALWORKS_SERVER_SERVER_NAMES: 'a.example, 192.0.2.1', SEALWORKS_SERVER_BODY_MAX_BYTES: '2048' })
+  const file =
+    '[server]\nlisten = "0.0.0.0:443"\npublicUrl = "http://pki.example/"\nserverNames = ["pki.example"]\n[log]\nlevel = "debug"\n'
+  const config = parse(file, {
+    SEALWORKS_LOG_LEVEL: 'warn',
+    SEALWORKS_SERVER_SERVER_NAMES: 'a.example, 192.0.2.1',
+    SEALWORKS_SERVER_BODY_MAX_BYTES: '2048',
+  })
   assert.deepEqual(config.server.listen, { host: '0.0.0.0', port: 443 })
   assert.equal(config.server.publicUrl, 'http://pki.example')
   assert.deepEqual(config.server.serverNames, ['a.example', '192.0.2.1'])
@@ -43,21 +49,24 @@ test('the file sets, the environment overrides', () => {
 
 test('every problem is named at once, with its line or its variable', () => {
   const file = '[server]\nlistn = "127.0.0.1:1"\nlisten = "nowhere"\n\n[stor]\nurl = "sqlite:x"\n\n[ca]\nbackdateSeconds = -1\n'
-  assert.throws(() => parse(file, { SEALWORKS_LOG_LEVEL: 'loud', SEALWORKS_LOG_LEVL: 'info' }), (error: Error & { code: string; reason: string }) => {
-    assert.equal(error.code, 'malformed')
-    assert.equal(error.reason, 'configInvalid')
-    for (const expected of [
-      'server.listn (line 2) is no setting; did you mean server.listen?',
-      'server.listen (line 3) must be HOST:PORT',
-      'stor (line 5) is no section',
-      'ca.backdateSeconds (line 9) must be a whole number from 0 to 86400',
-      'SEALWORKS_LOG_LEVEL must be one of debug, info, warn, error',
-      'SEALWORKS_LOG_LEVL is no setting; did you mean SEALWORKS_LOG_LEVEL?',
-    ]) {
-      assert.ok(error.message.includes(expected), `${expected}\nin\n${error.message}`)
-    }
-    return true
-  })
+  assert.throws(
+    () => parse(file, { SEALWORKS_LOG_LEVEL: 'loud', SEALWORKS_LOG_LEVL: 'info' }),
+    (error: Error & { code: string; reason: string }) => {
+      assert.equal(error.code, 'malformed')
+      assert.equal(error.reason, 'configInvalid')
+      for (const expected of [
+        'server.listn (line 2) is no setting; did you mean server.listen?',
+        'server.listen (line 3) must be HOST:PORT',
+        'stor (line 5) is no section',
+        'ca.backdateSeconds (line 9) must be a whole number from 0 to 86400',
+        'SEALWORKS_LOG_LEVEL must be one of debug, info, warn, error',
+        'SEALWORKS_LOG_LEVL is no setting; did you mean SEALWORKS_LOG_LEVEL?',
+      ]) {
+        assert.ok(error.message.includes(expected), `${expected}\nin\n${error.message}`)
+      }
+      return true
+    },
+  )
 })
 
 const refused: { name: string; file: string; problem: RegExp; never?: string }[] = [
@@ -67,27 +76,48 @@ const refused: { name: string; file: string; problem: RegExp; never?: string }[]
   { name: 'a port out of range', file: '[server]\nlisten = "127.0.0.1:65536"\n', problem: /server.listen/ },
   { name: 'a number as text', file: '[server]\nbodyMaxBytes = "2048"\n', problem: /server.bodyMaxBytes/ },
   { name: 'a fraction', file: '[server]\nbodyMaxBytes = 2048.5\n', problem: /server.bodyMaxBytes/ },
-  { name: 'a public address with a user', file: '[server]\npublicUrl = "http://me:hush@x/"\n', problem: /server.publicUrl/, never: 'hush' },
+  {
+    name: 'a public address with a user',
+    file: '[server]\npublicUrl = "http://me:hush@x/"\n',
+    problem: /server.publicUrl/,
+    never: 'hush',
+  },
   { name: 'a script as public address', file: '[server]\npublicUrl = "javascript:alert(1)"\n', problem: /server.publicUrl/ },
   { name: 'a secret in the file', file: '[keys]\nwrappingKey = "hunter2"\n', problem: /file:PATH or env:NAME/, never: 'hunter2' },
-  { name: 'a password in the database URL', file: '[store]\nurl = "postgres://u:hunter2@db/x"\n', problem: /must not hold a password/, never: 'hunter2' },
-  { name: 'a password in the URL query', file: '[store]\nurl = "postgres://db/x?password=hunter2"\n', problem: /must not hold a password/, never: 'hunter2' },
+  {
+    name: 'a password in the database URL',
+    file: '[store]\nurl = "postgres://u:hunter2@db/x"\n',
+    problem: /must not hold a password/,
+    never: 'hunter2',
+  },
+  {
+    name: 'a password in the URL query',
+    file: '[store]\nurl = "postgres://db/x?password=hunter2"\n',
+    problem: /must not hold a password/,
+    never: 'hunter2',
+  },
   { name: 'another database', file: '[store]\nurl = "mysql://db/x"\n', problem: /store.url/ },
   { name: 'a name inherited from Object', file: '[server]\nconstructor = 1\n[toString]\n', problem: /toString .*is no section/ },
 ]
 for (const { name, file, problem, never } of refused) {
   test(`refuses ${name}`, () => {
-    assert.throws(() => parse(file), (error: Error & { code: string }) => {
-      assert.equal(error.code, 'malformed')
-      assert.match(error.message, problem)
-      if (never !== undefined) assert.ok(!error.message.includes(never), 'a secret is never repeated')
-      return true
-    })
+    assert.throws(
+      () => parse(file),
+      (error: Error & { code: string }) => {
+        assert.equal(error.code, 'malformed')
+        assert.match(error.message, problem)
+        if (never !== undefined) assert.ok(!error.message.includes(never), 'a secret is never repeated')
+        return true
+      },
+    )
   })
 }
 
 test('no text crashes the parser: it yields a configuration or names problems', () => {
-  const line = fc.oneof(fc.string(), fc.constantFrom('[server]', '[keys]', 'listen = "x"', 'listen = {a = 1}', 'serverNames = [[1]]', 'publicUrl = 1979-05-27'))
+  const line = fc.oneof(
+    fc.string(),
+    fc.constantFrom('[server]', '[keys]', 'listen = "x"', 'listen = {a = 1}', 'serverNames = [[1]]', 'publicUrl = 1979-05-27'),
+  )
   fc.assert(
     fc.property(fc.array(line, { maxLength: 8 }), (lines) => {
       const { problems, config } = readConfig({ file: lines.join('\n'), environment: {}, dataDirectory: '/data' })

@@ -169,9 +169,17 @@ function checkNames(file: Tables, lines: ReadonlyMap<string, number>, problems: 
   const known = new Set(rows.map(({ name }) => name))
   for (const [section, values] of Object.entries(file)) {
     if (!Object.hasOwn(sections, section)) {
-      problems.push({ name: section, line: lines.get(section), problem: `is no section; there are ${Object.keys(sections).join(', ')}` })
+      problems.push({
+        name: section,
+        line: lines.get(section),
+        problem: `is no section; there are ${Object.keys(sections).join(', ')}`,
+      })
     } else if (!isTable(values)) {
-      problems.push({ name: section, line: lines.get(section), problem: 'must be a section: write it in brackets on a line of its own' })
+      problems.push({
+        name: section,
+        line: lines.get(section),
+        problem: 'must be a section: write it in brackets on a line of its own',
+      })
     } else {
       for (const key of Object.keys(values)) {
         const name = `${section}.${key}`

@@ -34,7 +34,8 @@ export function readSecret(
   try {
     const { mode, size } = statSync(reference.path)
     if (platform !== 'win32' && (mode & EXPOSED) !== 0) throw new TrustError('policyRefused', 'secretExposed', { facts })
-    if (size > SECRET_MAX_BYTES) throw new TrustError('tooLarge', 'secretTooLarge', { facts: { ...facts, limit: SECRET_MAX_BYTES } })
+    if (size > SECRET_MAX_BYTES)
+      throw new TrustError('tooLarge', 'secretTooLarge', { facts: { ...facts, limit: SECRET_MAX_BYTES } })
     return secret(withoutLineBreak(readFileSync(reference.path)))
   } catch (cause) {
     if (cause instanceof TrustError) throw cause
@@ -44,6 +45,7 @@ export function readSecret(
 
 /** Binary keys end in any octet, so only a text file loses its line break. */
 function withoutLineBreak(octets: Uint8Array): Uint8Array {
-  if (octets.at(-1) !== 0x0a || octets.some((octet) => octet >= 0x80 || (octet < 0x20 && octet !== 0x0a && octet !== 0x0d))) return octets
+  if (octets.at(-1) !== 0x0a || octets.some((octet) => octet >= 0x80 || (octet < 0x20 && octet !== 0x0a && octet !== 0x0d)))
+    return octets
   return octets.subarray(0, octets.at(-2) === 0x0d ? -2 : -1)
 }

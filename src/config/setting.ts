@@ -67,7 +67,8 @@ export const oneOf = <const V extends string>(values: readonly V[], fallback: No
   allowed: `one of ${values.join(', ')}`,
   default: fallback,
   secret: false,
-  read: (written) => (values.includes(written as V) ? { value: written as V } : { problem: `must be one of ${values.join(', ')}` }),
+  read: (written) =>
+    values.includes(written as V) ? { value: written as V } : { problem: `must be one of ${values.join(', ')}` },
   fromText: asIs,
 })
 

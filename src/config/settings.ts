@@ -5,11 +5,27 @@
  *
  * @module
  */
-import { address, databaseURL, flag, hostName, integer, listOf, oneOf, path, secretReference, type Setting, text, url } from './setting.ts'
+import {
+  address,
+  databaseURL,
+  flag,
+  hostName,
+  integer,
+  listOf,
+  oneOf,
+  path,
+  secretReference,
+  type Setting,
+  text,
+  url,
+} from './setting.ts'
 
 const server = {
   listen: address('127.0.0.1:8443', 'TLS listener for everything that needs authentication'),
-  listenPublic: address('127.0.0.1:8080', 'plain HTTP listener for what is signed or public in itself: CRLs, OCSP, CA certificates'),
+  listenPublic: address(
+    '127.0.0.1:8080',
+    'plain HTTP listener for what is signed or public in itself: CRLs, OCSP, CA certificates',
+  ),
   listenConsole: address('off', 'TLS listener for browsers: / and /api only, and never asks for a client certificate'),
   publicUrl: url(['http', 'https'], 'address of the public listener as others reach it; written into certificates'),
   installationName: text('Sealworks', 'what this installation calls itself, on its page and in reports'),
@@ -42,7 +58,10 @@ const store = {
 }
 
 const keys = {
-  wrappingKey: secretReference('file:keys/wrapping.key', 'the key that wraps all software keys; made once by init, outside the database'),
+  wrappingKey: secretReference(
+    'file:keys/wrapping.key',
+    'the key that wraps all software keys; made once by init, outside the database',
+  ),
 }
 
 const ca = {

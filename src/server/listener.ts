@@ -1,0 +1,387 @@
+/**
+ * One listening address: takes requests within limits, hands them to routers, writes their replies, and stops politely.
+ *
+ * A reply's head and body go out in one write with a Content-Length: some clients read an answer in one piece
+ * (strongSwan's EST client), and one TLS record is cheaper than two.
+ *
+ * @module
+ */
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http'
+import { createServer as createSecureServer, type Server as SecureServer } from 'node:https'
+import type { AddressInfo, Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import { asTrustError, TrustError } from '#base/errors.ts'
+import type { Log } from '#base/log.ts'
+import type { World } from '#base/world.ts'
+import type { Address } from '#config/setting.ts'
+import type { Arrival, Router } from '#protocols/dispatch.ts'
+import type { Peer, Reply } from '#protocols/protocol.ts'
+import { discardRest, readBody } from './body.ts'
+import type { RateLimit } from './rate-limit.ts'
+import { checkFace, contextOptions, TICKET_KEY_OCTETS, type TLSFace } from './tls-options.ts'
+import { peerOfTLS } from './tls-binding.ts'
+
+export interface ListenerLimits {
+  readonly bodyMaxBytes: number
+  readonly headerMaxBytes: number
+  readonly headersMaxCount: number
+  readonly headersTimeoutSeconds: number
+  readonly requestTimeoutSeconds: number
+  readonly idleTimeoutSeconds: number
+  readonly keepAliveSeconds: number
+  readonly handshakeTimeoutSeconds: number
+  readonly connectionsMax: number
+  readonly requestsPerConnectionMax: number
+  readonly ticketKeyHours: number
+  readonly gracefulStopSeconds: number
+}
+
+export interface ListenerOptions {
+  /** For the log and the metrics. */
+  readonly id: 'tls' | 'public' | 'console'
+  readonly address: Address
+  /** Absent on the plain listener. */
+  readonly tls?: { readonly face: TLSFace; readonly asksForCertificate: boolean }
+  readonly limits: ListenerLimits
+  readonly rate: RateLimit
+  /** Asked in order; the first that knows the path answers. */
+  readonly routers: readonly Router[]
+  /** Fields of every answer, lower-case names; a reply's own field of the same name wins. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly world: World
+  readonly log: Log
+  readonly observe: Observe
+}
+
+/** Told once per answer, and for what never became a request. */
+export interface Observe {
+  request(listener: string, route: string, status: number, seconds: number): void
+  connection(listener: string, event: 'opened' | 'refusedHandshake' | 'malformedRequest' | 'overLimit'): void
+}
+
+export interface Listener {
+  readonly id: ListenerOptions['id']
+  /** The address in use; the port is the real one where port 0 was asked for. */
+  readonly address: Address
+  /** New connections get the new certificate and CA names. @throws Error, and changes nothing, when they cannot be used */
+  present(face: TLSFace): void
+  /** Takes no more connections, lets requests in flight finish for a bounded time, then ends the rest. */
+  stop(): Promise<void>
+}
+
+/** What is kept for each connection while it lasts. */
+interface Connection {
+  readonly peer: Peer
+  requests: number
+  requestsInFlight: number
+}
+
+/** The kernel's queue of connections not yet accepted: a line's devices may all start at once. */
+const BACKLOG = 1024
+
+/** @throws TrustError `conflict` when the address is taken, `unavailable` when it cannot be listened on */
+export async function openListener(options: ListenerOptions): Promise<Listener> {
+  const { limits, tls, world, log, observe, id } = options
+  const connections = new Map<Socket, Connection>()
+  const handshaking = new Set<Socket>()
+  let stopping = false
+
+  const server = tls === undefined ? createServer(httpOptions(limits)) : secureServer(tls, limits)
+  server.maxHeadersCount = limits.headersMaxCount + 1 // Node drops what is over this count without a word: see tooManyHeaders
+  server.maxConnections = limits.connectionsMax
+  server.timeout = limits.idleTimeoutSeconds * 1000
+
+  const tickets = tls === undefined ? undefined : ticketKeys(server as SecureServer, limits, world)
+  server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
+    const peer = socket instanceof TLSSocket ? peerOfTLS(socket) : plainPeer(socket)
+    connections.set(socket, { peer, requests: 0, requestsInFlight: 0 })
+    socket.once('close', () => connections.delete(socket))
+    observe.connection(id, 'opened')
+    tickets?.renewWhenDue()
+  })
+  if (tls !== undefined) {
+    server.on('connection', (socket: Socket) => {
+      handshaking.add(socket)
+      socket.once('close', () => handshaking.delete(socket))
+    })
+    server.on('tlsClientError', (error: Error & { code?: string }) => {
+      observe.connection(id, 'refusedHandshake')
+      log.debug('TLS handshake failed', { listener: id, code: error.code })
+    })
+  }
+  server.on('drop', () => observe.connection(id, 'overLimit'))
+  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
+    if (socket instanceof TLSSocket && !connections.has(socket)) {
+      socket.destroy() // Node reports a failed handshake here as well, and leaves its end to us
+      return
+    }
+    observe.connection(id, 'malformedRequest')
+    log.debug('request could not be read', { listener: id, code: error.code })
+    refuseUnreadable(error.code, socket, connections.get(socket))
+  })
+
+  const requestIds = requestIdSource(world)
+  const answer = answerer(options)
+  const take = (waitsForContinue: boolean): RequestListener => {
+    return (request, response) => {
+      const connection = connections.get(request.socket)
+      if (connection === undefined) {
+        request.destroy() // closed before its request could be looked at
+        return
+      }
+      connection.requests += 1
+      connection.requestsInFlight += 1
+      const isLast = limits.requestsPerConnectionMax > 0 && connection.requests >= limits.requestsPerConnectionMax
+      response.once('close', () => {
+        connection.requestsInFlight -= 1
+        if (stopping && connection.requestsInFlight === 0) request.socket.destroySoon()
+      })
+      const announce = waitsForContinue ? () => response.writeContinue() : undefined
+      void answer(request, response, connection.peer, requestIds.next(), announce, () => stopping || isLast)
+    }
+  }
+  server.on('request', take(false))
+  server.on('checkContinue', take(true))
+
+  const address = await listen(server, options.address)
+  server.on('error', (error) => log.error('the listener had a fault', { listener: id, error })) // out of file handles, for one
+  return {
+    id,
+    address,
+    present(face) {
+      if (tls === undefined) throw new TypeError('the plain listener has no certificate')
+      checkFace(face)
+      ;(server as SecureServer).setSecureContext(contextOptions(face))
+      tickets?.renew() // a session begun under the old face does not go on under the new one
+    },
+    async stop() {
+      stopping = true
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+      for (const [socket, { requestsInFlight }] of connections) if (requestsInFlight === 0) socket.destroySoon()
+      for (const socket of handshaking) if (!hasFinished(socket, connections)) socket.destroy()
+      const bound = setTimeout(() => {
+        log.warn('requests were cut off when the server stopped', { listener: id, connections: connections.size })
+        for (const socket of connections.keys()) socket.destroy()
+        for (const socket of handshaking) socket.destroy()
+      }, limits.gracefulStopSeconds * 1000)
+      await closed
+      clearTimeout(bound)
+    },
+  }
+}
+
+function httpOptions(limits: ListenerLimits): ServerOptions {
+  const shortest = Math.min(limits.headersTimeoutSeconds, limits.requestTimeoutSeconds)
+  return {
+    maxHeaderSize: limits.headerMaxBytes,
+    headersTimeout: Math.min(limits.headersTimeoutSeconds, limits.requestTimeoutSeconds) * 1000,
+    requestTimeout: limits.requestTimeoutSeconds * 1000,
+    connectionsCheckingInterval: Math.min(5000, shortest * 500),
+    keepAliveTimeout: limits.keepAliveSeconds * 1000,
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+    noDelay: true,
+  }
+}
+
+function secureServer({ face, asksForCertificate }: NonNullable<ListenerOptions['tls']>, limits: ListenerLimits): SecureServer {
+  return createSecureServer({
+    ...httpOptions(limits),
+    ...contextOptions(face),
+    requestCert: asksForCertificate,
+    // OpenSSL's own verdict is not used: which chain is good depends on the endpoint, and is decided there.
+    rejectUnauthorized: false,
+    ALPNProtocols: ['http/1.1'],
+    handshakeTimeout: limits.handshakeTimeoutSeconds * 1000,
+  })
+}
+
+/** Tickets hold the session under this key, so an old key opens old recordings: it is replaced as it ages (RFC 9325, 3.4). */
+function ticketKeys(server: SecureServer, { ticketKeyHours }: ListenerLimits, { clock, random }: World) {
+  let since = 0
+  const renew = () => {
+    since = clock.now()
+    server.setTicketKeys(Buffer.from(random.octets(TICKET_KEY_OCTETS)))
+  }
+  renew()
+  return {
+    renew,
+    renewWhenDue: () => {
+      if (clock.now() - since > ticketKeyHours * 3_600_000) renew()
+    },
+  }
+}
+
+const plainPeer = (socket: Socket): Peer => ({ address: socket.remoteAddress ?? '', chain: [], tls: undefined })
+
+/** A TCP socket and the TLS socket above it are two objects; the port at the other end says that they belong together. */
+function hasFinished(raw: Socket, connections: ReadonlyMap<Socket, Connection>): boolean {
+  for (const socket of connections.keys()) {
+    if (socket.remotePort === raw.remotePort && socket.remoteAddress === raw.remoteAddress) return true
+  }
+  return false
+}
+
+/** Unique and cheap: chance once per process, then a count. */
+function requestIdSource({ random }: World) {
+  const prefix = random.octets(6).toHex()
+  let count = 0
+  return { next: () => `${prefix}-${(count++).toString(36)}` }
+}
+
+/** @returns what runs one request from its head to its last octet */
+function answerer({ id, limits, rate, routers, headers, log, observe }: ListenerOptions) {
+  const standing = Object.entries(headers)
+
+  return async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    peer: Peer,
+    requestId: string,
+    announce: (() => void) | undefined,
+    isLast: () => boolean,
+  ): Promise<void> => {
+    const begun = performance.now()
+    let route = 'none'
+    let reply: Reply
+    try {
+      const waitSeconds = rate.take(peer.address)
+      if (waitSeconds > 0) {
+        route = 'rateLimited'
+        reply = tooManyRequests(waitSeconds)
+      } else if (request.rawHeaders.length / 2 > limits.headersMaxCount) {
+        reply = tooManyHeaders(limits.headersMaxCount)
+      } else {
+        const arrival = arrivalOf(request, peer, requestId, limits.bodyMaxBytes, announce)
+        const found = firstOf(routers, arrival)
+        route = found?.route ?? 'none'
+        reply = await (found?.run() ?? notFound())
+      }
+    } catch (error) {
+      log.error('request failed outside its handler', { requestId, listener: id, route, error })
+      reply = { status: 500, headers: TEXT, body: `${asTrustError(error).message}\n` }
+    }
+    // An unread body of known, bounded length is read out; one that the client still holds back never comes.
+    const endsConnection = isLast() || (announce !== undefined && !request.complete)
+    send(request, response, reply, standing, requestId, endsConnection)
+    observe.request(id, route, reply.status, (performance.now() - begun) / 1000)
+  }
+}
+
+const TEXT = { 'content-type': 'text/plain; charset=utf-8' } as const
+
+function firstOf(routers: readonly Router[], arrival: Arrival) {
+  for (const router of routers) {
+    const found = router(arrival)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+const notFound = (): Reply => ({ status: 404, headers: TEXT, body: `${new TrustError('notFound', 'unknownPath').message}\n` })
+
+const tooManyRequests = (retryAfterSeconds: number): Reply => ({
+  status: 429,
+  headers: { ...TEXT, 'retry-after': String(retryAfterSeconds) },
+  body: `${new TrustError('rateLimited', 'tooManyRequests').message}\n`,
+})
+
+/** Nothing is left out silently: the field left out might be the one that matters. */
+const tooManyHeaders = (limit: number): Reply => ({
+  status: 431,
+  headers: TEXT,
+  body: `${new TrustError('tooLarge', 'tooManyHeaders', { facts: { limit } }).message}\n`,
+})
+
+function arrivalOf(
+  request: IncomingMessage,
+  peer: Peer,
+  requestId: string,
+  bodyMaxBytes: number,
+  announce: (() => void) | undefined,
+): Arrival {
+  const target = originForm(request.url ?? '/')
+  const mark = target.indexOf('?')
+  return {
+    requestId,
+    method: request.method ?? '',
+    path: mark === -1 ? target : target.slice(0, mark),
+    query: mark === -1 ? '' : target.slice(mark + 1),
+    // Only `set-cookie` could be a list, and no request has one that counts.
+    headers: request.headers as Readonly<Record<string, string | undefined>>,
+    body: (maxOctets) => readBody(request, Math.min(maxOctets, bodyMaxBytes), announce),
+    peer,
+  }
+}
+
+/** A server must take the absolute form as well (RFC 9112, 3.2.2); everything else is the path already. */
+function originForm(target: string): string {
+  if (target.startsWith('/')) return target
+  const parsed = URL.parse(target)
+  return parsed === null ? '/' : parsed.pathname + parsed.search
+}
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, headers, body }: Reply,
+  standing: readonly (readonly [string, string])[],
+  requestId: string,
+  endsConnection: boolean,
+): void {
+  if (response.destroyed) return // the peer has gone
+  const fields: string[] = ['x-request-id', requestId]
+  for (const [name, value] of standing) if (headers[name] === undefined) fields.push(name, value)
+  for (const name in headers) fields.push(name, headers[name] ?? '')
+  if (endsConnection) fields.push('connection', 'close')
+  if (status !== 204 && status !== 304)
+    fields.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length))
+  response.writeHead(status, fields)
+  response.end(body)
+  discardRest(request)
+}
+
+const UNREADABLE = new Map<string | undefined, string>([
+  ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],
+  ['HPE_CHUNK_EXTENSIONS_OVERFLOW', '413 Content Too Large'],
+  ['ERR_HTTP_REQUEST_TIMEOUT', '408 Request Timeout'],
+])
+
+/** Says in one line what was wrong with bytes that are no request, unless an answer is already under way. */
+function refuseUnreadable(code: string | undefined, socket: Socket, connection: Connection | undefined): void {
+  if (code === 'ECONNRESET' || !socket.writable || (connection?.requestsInFlight ?? 0) > 0) {
+    socket.destroy()
+    return
+  }
+  const status = UNREADABLE.get(code) ?? '400 Bad Request'
+  const body = `${status.slice(4)}\n`
+  socket.end(
+    `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  )
+  socket.once('finish', () => socket.destroy())
+}
+
+function listen(server: Server, { host, port }: Address): Promise<Address> {
+  return new Promise((resolve, reject) => {
+    const facts = { address: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}` }
+    const refuse = (cause: Error & { code?: string }) => {
+      reject(
+        cause.code === 'EADDRINUSE'
+          ? new TrustError('conflict', 'addressTaken', { facts, cause })
+          : new TrustError('unavailable', 'addressUnusable', { facts: { ...facts, detail: cause.code ?? 'unknown' }, cause }),
+      )
+    }
+    server.once('error', refuse)
+    server.listen({ host, port, backlog: BACKLOG }, () => {
+      server.off('error', refuse)
+      resolve({ host, port: (server.address() as AddressInfo).port })
+    })
+  })
+}
