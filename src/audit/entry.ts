@@ -6,7 +6,6 @@
  *
  * @module
  */
-import { utf8 } from '#base/bytes.ts'
 import type { Facts } from '#base/errors.ts'
 import { hashLeaf } from './merkle.ts'
 
@@ -59,7 +58,7 @@ export function entryText(row: EntryContent): string {
 }
 
 /** @param row whose `facts` are canonical: made by {@link factsText}, or checked by {@link isCanonicalFacts} */
-export const leafHashOf = (row: EntryContent): Uint8Array => hashLeaf(utf8(entryText(row)))
+export const leafHashOf = (row: EntryContent): Uint8Array => hashLeaf(entryText(row))
 
 /** Facts as RFC 8785 writes them: members sorted by UTF-16 code unit, numbers and strings as ECMAScript does. */
 export function factsText(facts: Facts): string {

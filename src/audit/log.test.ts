@@ -10,7 +10,7 @@ import { systemWorld, type World } from '#base/world.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
 import type { KeyStore, Signer } from '#keys/key-store.ts'
-import type { Database, Row } from '#store/database.ts'
+import type { Database } from '#store/database.ts'
 import { acquireLease } from '#store/lease.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -329,7 +329,7 @@ test('a tail cut with its checkpoints is found by a checkpoint kept elsewhere', 
     await recordMany(setting, 20)
     await setting.sequencer.runOnce()
     const { rootHash } = await verify(setting)
-    const [head] = await setting.database.query<Row>('SELECT size, peaks FROM audit_log')
+    const [head] = await setting.database.query('SELECT size, peaks FROM audit_log')
     await recordMany(setting, 10)
     await setting.sequencer.runOnce()
     const kept = await lastNote(setting)

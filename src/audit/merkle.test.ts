@@ -22,7 +22,7 @@ const roots = [
 
 for (const [size, root] of roots.entries()) {
   test(`RFC 9162, 2.1.1: the root of ${size} reference leaves`, () => {
-    const hashes = leaves.slice(0, size).map((hex) => hashLeaf(Uint8Array.fromHex(hex)))
+    const hashes = leaves.slice(0, size).map((hex) => hashLeaf(Buffer.from(hex, 'hex').toString()))
     assert.equal(rootOf(grow(emptyTree, hashes)).toHex(), root)
   })
 }
@@ -56,6 +56,6 @@ test('RFC 9162, 2.1.1: growing in any steps gives the root of the definition', (
 })
 
 test('peaks of another size are no tree', () => {
-  const octets = encodePeaks(grow(emptyTree, [hashLeaf(new Uint8Array(1))]))
+  const octets = encodePeaks(grow(emptyTree, [hashLeaf('a')]))
   for (const size of [0, 3, -1, 1.5, Number.NaN]) assert.equal(decodePeaks(size, octets), undefined)
 })

@@ -27,5 +27,4 @@ export function secret(octets: Uint8Array): Secret {
 }
 
 /** Compares without telling by its time where two values differ; the lengths may be told. */
-export const equalInConstantTime = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && timingSafeEqual(a, b)
+export const equalInConstantTime = (a: Uint8Array, b: Uint8Array): boolean => a.length === b.length && timingSafeEqual(a, b)

@@ -23,7 +23,7 @@ export function keyStoreContract(
   make: () => Promise<KeyStoreUnderTest>,
   algorithms: readonly KeyAlgorithmId[],
 ): void {
-  const withStore = (title: string, body: (under: KeyStoreUnderTest) => Promise<void>) =>
+  const withStore = (title: string, body: (under: KeyStoreUnderTest) => Promise<void>): void => {
     test(title, async () => {
       const under = await make()
       try {
@@ -32,6 +32,7 @@ export function keyStoreContract(
         await under.close()
       }
     })
+  }
   const cheapest = algorithms.find((id) => !keyAlgorithm(id).slow) ?? algorithms[0]
   assert.ok(cheapest !== undefined, 'a key store offers at least one algorithm')
 

@@ -176,7 +176,7 @@ interface HeldKey {
 
 function heldKey(label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array, privateKey: KeyObject): HeldKey {
   let key: KeyObject | undefined = privateKey
-  const { family, slow } = keyAlgorithm(algorithm) as KeyAlgorithm
+  const { family, slow } = keyAlgorithm(algorithm)
   const digests = new Map(
     signatureAlgorithms.filter((row) => row.family === family).map(({ id, digest }) => [id as string, digest]),
   )
