@@ -1,4 +1,6 @@
 /** Every protocol of this build, each behind the one shape. Adding one: write its folder, add one line here. @module */
 import { est } from './est/index.ts'
+import { ocsp } from './ocsp/index.ts'
+import { certificateRepository, crlRepository } from './repository/index.ts'
 
-export const protocols = [est] as const
+export const protocols = { est, ocsp, crlRepository, certificateRepository } as const
