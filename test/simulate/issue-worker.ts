@@ -27,8 +27,8 @@ const world = systemWorld()
 // SQLite belongs to one process. That its predecessor was killed this very moment must not keep it out.
 if (url.startsWith('sqlite:')) lockDirectory(dirname(url.slice('sqlite:'.length)), name)
 const db = openDatabase(url)
-let stopping = false
-process.once('SIGTERM', () => (stopping = true))
+const stop = new AbortController()
+process.once('SIGTERM', () => stop.abort())
 
 class Refused extends Error {}
 
@@ -83,7 +83,7 @@ async function sequence(lease: Lease): Promise<number> {
 async function background(database: Database): Promise<void> {
   const request = { name: 'sim-sequencer', holder: `${name}:${process.pid}`, seconds: LEASE_SECONDS }
   let lease: Lease | undefined
-  while (!stopping) {
+  while (!stop.signal.aborted) {
     try {
       if (lease === undefined) lease = await acquireLease(database, world, request)
       else if (lease.expiresAt - world.clock.now() < (LEASE_SECONDS * 1000) / 2) {
@@ -103,7 +103,7 @@ async function background(database: Database): Promise<void> {
 }
 
 async function load(_: unknown, slot: number): Promise<void> {
-  for (let count = slot; !stopping; count++) await issue(count)
+  for (let count = slot; !stop.signal.aborted; count++) await issue(count)
 }
 
 writeSync(1, 'ready\n')

@@ -21,8 +21,8 @@ export interface PostgresOptions {
   readonly workMaxMilliseconds?: number
 }
 
-/** One lane gathers the largest groups; measured against 2 and 4 in docs/decisions/0003-store-shape.md. */
-const LANES = 1
+/** While one waits for the disk the other works. More lanes in one process mostly meet each other's conflicts. */
+const LANES = 2
 
 /**
  * The server remembers 64 savepoints of each transaction in shared memory; beyond that every snapshot of every
@@ -132,7 +132,7 @@ export function postgres(options: PostgresOptions): Database {
     close() {
       closed ??= (async () => {
         await group.close()
-        const open = await Promise.allSettled(readers.map(({ connection: made }) => made))
+        const open = await Promise.allSettled(readers.map(async ({ connection: made }) => made))
         const streams = [...idleStreams, ...busyStreams]
         busyStreams.clear()
         await Promise.all([
@@ -225,7 +225,7 @@ const commitUnknown = (cause: unknown): TrustError =>
 function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): Promise<void> } {
   let connection: Connection | undefined
   let released = false
-  let failure: unknown // of a statement that nobody waited for
+  let failure: Error | undefined // of a statement that nobody waited for
 
   const current = (): Connection => {
     if (connection === undefined) throw unavailable(new Error('the connection was dropped'))
@@ -234,7 +234,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
   const send = (sql: string): void => {
     current()
       .exec(sql)
-      .catch((error: unknown) => (failure ??= error))
+      .catch((error: unknown) => (failure ??= error instanceof Error ? error : new Error(String(error))))
   }
   const drop = async (): Promise<void> => {
     const dropped = connection
@@ -315,7 +315,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
               const sql = `INSERT INTO ${table} (${columns.join(', ')}) VALUES ${Array<string>(count).fill(one).join(', ')}`
               for (; rows.length - at >= count; at += count) sent.push(current().run(sql, rows.slice(at, at + count).flat()))
             }
-            const [failed] = (await Promise.allSettled(sent)).filter((result) => result.status === 'rejected')
+            const failed = (await Promise.allSettled(sent)).find((result) => result.status === 'rejected')
             if (failed !== undefined) throw failed.reason
           }),
       }
@@ -337,7 +337,7 @@ const isConflict = (error: unknown): boolean =>
   error instanceof DatabaseError && (CONFLICTS.has(error.code ?? '') || isCatalogRace(error))
 
 /** True for answers to COMMIT that say for certain that nothing was kept. */
-const isUndone = (error: DatabaseError): boolean => isConflict(error) || /^23/.test(error.code ?? '')
+const isUndone = (error: DatabaseError): boolean => isConflict(error) || (error.code ?? '').startsWith('23')
 
 const unavailable = (cause: unknown): TrustError =>
   cause instanceof TrustError ? cause : new TrustError('unavailable', 'databaseUnavailable', { cause, retryAfterSeconds: 5 })

@@ -138,7 +138,7 @@ describe('postgres when the connection is lost', { skip }, () => {
     cable.cutNow()
     await new Promise((resolve) => setTimeout(resolve, 50))
     await db.transaction(put('b'))
-    assert.deepEqual(await Promise.all(Array.from({ length: 8 }, () => ids(db))), Array(8).fill(['a', 'b']))
+    for (const seen of await Promise.all(Array.from({ length: 8 }, () => ids(db)))) assert.deepEqual(seen, ['a', 'b'])
   })
 
   on('a stream ends with a refusal, not as if it were complete', async (db, cable) => {

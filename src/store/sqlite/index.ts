@@ -83,7 +83,7 @@ export function sqlite(options: SqliteOptions): Database {
       try {
         const { statement, columns } = connection.prepare(sql)
         for (const values of statement.iterate(...(parameters as SQLInputValue[]))) {
-          yield asRow<R>(columns, values as unknown as SqlValue[])
+          yield asRow(columns, values as unknown as SqlValue[]) as R
           if (++rows % ROWS_PER_TURN === 0) await new Promise(setImmediate)
           if (!busyReaders.has(connection)) throw databaseClosed()
         }
@@ -134,16 +134,16 @@ function connect(path: string, readOnly: boolean): Connection {
   const run: Runner = <R extends Row>(sql: string, parameters: readonly SqlValue[]) => {
     const { statement, columns } = prepare(sql)
     const rows = statement.all(...(parameters as SQLInputValue[])) as unknown as SqlValue[][]
-    return rows.map((values) => asRow<R>(columns, values))
+    return rows.map((values) => asRow(columns, values) as R)
   }
   return { database, prepare, run }
 }
 
 /** Plain objects, as from the other engine: node:sqlite's own have no prototype and are slower to use. */
-function asRow<R extends Row>(columns: readonly string[], values: readonly SqlValue[]): R {
+function asRow(columns: readonly string[], values: readonly SqlValue[]): Row {
   const row: Record<string, SqlValue> = {}
   for (let i = 0; i < columns.length; i++) row[columns[i] as string] = values[i] as SqlValue
-  return row as R
+  return row
 }
 
 function writingLane({ database, prepare, run }: Connection): Lane {
