@@ -1,5 +1,6 @@
 /** The text that is hashed: fixed for good, and only one row can have it. @module */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
 import { type EntryContent, entryText, factsText, isCanonicalFacts, leafHashOf } from './entry.ts'
@@ -35,6 +36,12 @@ test('the text of a refusal', () => {
       '"object":"certificate:0190a1b2-0000-7000-8000-000000000002","organization":"default","outcome":"refused",' +
       '"reason":"keyTooShort","v":1}',
   )
+})
+
+test('the leaf hash is over UTF-8 behind the octet 0x00', () => {
+  const entry = { ...row, facts: factsText({ note: 'é 🔏 \u2028' }) }
+  const octets = Buffer.concat([Buffer.of(0), Buffer.from(entryText(entry), 'utf8')])
+  assert.equal(leafHashOf(entry).toHex(), createHash('sha256').update(octets).digest('hex'))
 })
 
 const text = fc.string({ unit: 'binary', maxLength: 12 })
