@@ -9,7 +9,7 @@ import { hash } from 'node:crypto'
 import { identifySignature, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { ANY } from '#asn1/any.ts'
 import { captured, decode, encode, explicit, implicit, optional, sequence, withDefault } from '#asn1/codec.ts'
-import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } from '#asn1/types.ts'
+import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER } from '#asn1/types.ts'
 import { Writer } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
@@ -22,6 +22,7 @@ import {
   readExtension,
 } from './extensions/extension.ts'
 import { Name } from './name.ts'
+import { Time } from './time.ts'
 
 /** Octets are views of `der`. */
 export interface Certificate {

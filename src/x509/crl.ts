@@ -9,7 +9,7 @@ import { identifySignature, type PublicKey, verifySignature } from '#algorithms/
 import { ANY } from '#asn1/any.ts'
 import { captured, decode, encode, explicit, optional, sequence, tagged } from '#asn1/codec.ts'
 import { Reader } from '#asn1/reader.ts'
-import { BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER, Time } from '#asn1/types.ts'
+import { BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER } from '#asn1/types.ts'
 import { encodeHeader } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
@@ -24,6 +24,7 @@ import {
 } from './extensions/extension.ts'
 import { Name } from './name.ts'
 import { signatureIdentifier, type SignatureMaker } from './signed.ts'
+import { Time } from './time.ts'
 
 /** 1,300,000 entries of the usual size. Larger populations are cut into shards, for the sake of those who fetch them. */
 export const CRL_MAX_OCTETS = 64 << 20

@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { type Codec, decode, encode, sequence, sequenceOf, type TaggedCodec, withDefault } from '#asn1/codec.ts'
+import { type Codec, decode, encode, sequenceOf, tagged, type TaggedCodec } from '#asn1/codec.ts'
+import { malformed } from '#asn1/reader.ts'
 import { BOOLEAN, OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
 import { TrustError } from '#base/errors.ts'
 
@@ -18,11 +19,22 @@ export interface Extension {
   readonly extnValue: Uint8Array
 }
 
-export const Extension: TaggedCodec<Extension> = sequence('Extension', {
-  extnID: OBJECT_IDENTIFIER,
-  critical: withDefault(BOOLEAN, false),
-  extnValue: OCTET_STRING,
-})
+/** SEQUENCE { extnID OBJECT IDENTIFIER, critical BOOLEAN DEFAULT FALSE, extnValue OCTET STRING }, by hand: half of a certificate is these. */
+export const Extension: TaggedCodec<Extension> = tagged(
+  'Extension',
+  0x30,
+  (from) => {
+    const extnID = OBJECT_IDENTIFIER.read(from)
+    const critical = from.peekTag() === BOOLEAN.tag
+    if (critical && !BOOLEAN.read(from)) throw malformed('Extension.critical encodes its DEFAULT') // X.690 11.5
+    return { extnID, critical, extnValue: OCTET_STRING.read(from) }
+  },
+  (to, { extnID, critical, extnValue }) => {
+    OCTET_STRING.write(to, extnValue)
+    if (critical) BOOLEAN.write(to, true)
+    OBJECT_IDENTIFIER.write(to, extnID)
+  },
+)
 
 /** More than any certificate has; each new one is looked for among those before it. */
 const EXTENSIONS_MAX = 64
@@ -67,7 +79,7 @@ function refuseRepeats(extensions: readonly Extension[]): void {
 }
 
 /**
- * How RFC 5280 and its kin want an extension marked by those who write it: `must`, `mustNot`, or as the profile says.
+ * How RFC 5280 and its kin want an extension marked by those who write it; `either` is as the profile says.
  */
 export type Criticality = 'critical' | 'non-critical' | 'either'
 
