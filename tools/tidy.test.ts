@@ -160,6 +160,11 @@ const planted: readonly Planted[] = [
     fault: /^src\/store\/database\.ts imports/,
   },
   {
+    check: 'only server/compose.ts chooses key stores and databases',
+    files: { 'src/ca/issue.ts': say(`import { openDatabase } from '#store/registry.ts'`) },
+    fault: /^src\/ca\/issue\.ts imports src\/store\/registry\.ts: take the contract/,
+  },
+  {
     check: PACKAGES,
     files: { 'src/ca/issue.ts': say(`import pg from 'pg'`) },
     fault: /imports pg, which only src\/store\/postgres\/ may/,

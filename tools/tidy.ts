@@ -37,8 +37,10 @@ export const packagePlaces: Readonly<Record<string, readonly string[]>> = {
 /** Files beside `registry.ts` that every protocol folder has; `*` stands for the folder's name. */
 const PROTOCOL_FILES = ['index.ts', 'failures.ts', 'client.ts', '*.test.ts', 'README.md'] as const
 
-/** One place chooses implementations; a registry only names them. */
-const CHOOSERS = ['src/server/compose.ts', 'src/keys/registry.ts', 'src/store/registry.ts'] as const
+/** One place chooses implementations, and `init` makes once what they start from; a registry only names them. */
+const CHOOSERS = ['src/server/compose.ts', 'src/server/init.ts', 'src/keys/registry.ts', 'src/store/registry.ts'] as const
+/** With `--data` a command opens a directory's database itself, by its URL. */
+const OPENERS = ['src/server/', 'src/cli/'] as const
 
 /** Time and chance come in as a `World`, so that a simulation can own them. */
 const TIME_AND_CHANCE = [
@@ -120,9 +122,11 @@ export const checks: readonly Check[] = [
       for (const [file, text] of product(files)) {
         for (const { target } of importsOf(file, text)) {
           const folder = /^src\/(?:keys|store)\/[^/]+\//.exec(target)?.[0]
-          if (folder === undefined) continue
+          const isRegistry = target === 'src/keys/registry.ts' || target === 'src/store/registry.ts'
+          if (folder === undefined && !isRegistry) continue
           seen++
-          if (file.startsWith(folder) || CHOOSERS.some((chooser) => chooser === file)) continue
+          if (CHOOSERS.some((chooser) => chooser === file)) continue
+          if (folder === undefined ? OPENERS.some((room) => file.startsWith(room)) : file.startsWith(folder)) continue
           faults.push(`${file} imports ${target}: take the contract as an argument; server/compose.ts chooses`)
         }
       }
