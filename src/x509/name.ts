@@ -161,7 +161,7 @@ export const nameOf = (parts: readonly NamePart[]): Name => parts.map((part) => 
 function attribute({ type: given, value }: NamePart): AttributeTypeAndValue {
   const type = attributeTypes[given as AttributeShortName] ?? given
   const encoding = encodings.get(type) ?? 'utf8String'
-  if (!/^[0-2](\.(0|[1-9]\d*))+$/.test(type)) throw notName(`${given} is no attribute type`)
+  if (!isIdentifier(type)) throw notName(`${given} is no attribute type`)
   if (value === '') throw notName(`${given} is empty`)
   try {
     encode(strings[encoding], value)
@@ -170,6 +170,9 @@ function attribute({ type: given, value }: NamePart): AttributeTypeAndValue {
   }
   return { type, value, encoding }
 }
+
+/** X.660: the second arc is below 40 under the first two roots. */
+const isIdentifier = (text: string): boolean => /^([01]\.[1-3]?\d|2\.(0|[1-9]\d*))(\.(0|[1-9]\d*))*$/.test(text)
 
 /** All values of an attribute, from the root of the name to its end. */
 export function attributesOf(name: Name, type: AttributeShortName | (string & {})): readonly string[] {
@@ -251,13 +254,14 @@ export function parseDistinguishedName(text: string): Name {
 function typedAttribute(label: string, value: string | Uint8Array): AttributeTypeAndValue {
   const type = typesByLowerName.get(label.toLowerCase()) ?? label.replace(/^oid\./i, '')
   if (typeof value === 'string') return attribute({ type, value })
-  if (!/^[0-2](\.(0|[1-9]\d*))+$/.test(type)) throw notName(`${label} is no attribute type`)
+  if (!isIdentifier(type)) throw notName(`${label} is no attribute type`)
   return { type, ...decode(AttributeValue, value) }
 }
 
 /** One value, to the next comma or plus sign that is not escaped. */
 function parseValue(text: string, from: number): { readonly value: string | Uint8Array; readonly next: number } {
-  const start = from + (text.slice(from).length - text.slice(from).trimStart().length)
+  let start = from
+  while (text[start] === ' ') start++
   const hex = /^#((?:[0-9a-f]{2})+) *(?=[,+]|$)/i.exec(text.slice(start))
   if (hex !== null) return { value: Uint8Array.fromHex(hex[1] as string), next: start + hex[0].length }
   const octets: number[] = []
