@@ -40,6 +40,11 @@ export interface Member {
 export interface Lane {
   /** Bounds how long one group holds what it has locked and makes the members that are done wait. */
   readonly membersMax: number
+  /**
+   * Whether the whole group sees the database as it was at `begin`. Then only works that were waiting by then may
+   * join: a later one may come from a caller who has seen what another connection committed since.
+   */
+  readonly seesOnlyBegin: boolean
   /** @param alone keeps every other writer of the database out until the end of the group */
   begin(alone: boolean): Promise<void> | void
   savepoint(): Promise<void> | void
@@ -74,6 +79,8 @@ interface Request {
   readonly work: (tx: Transaction) => Promise<unknown>
   readonly resolve: (value: unknown) => void
   readonly reject: (error: unknown) => void
+  /** Counts up in the order of arrival. */
+  readonly arrival: number
   conflicts: number
   /** What it will be told after the COMMIT. */
   outcome: Outcome | undefined
@@ -94,6 +101,7 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
   const idle = [...options.lanes]
   let queue: Request[] = []
   let head = 0 // the queue's first request: shifting a long array would cost its length
+  let arrivals = 0
   let scheduled = false
   const closing = Promise.withResolvers<void>()
   let closed = false
@@ -145,6 +153,8 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
     const group: Request[] = []
     let conflicted: Request | undefined
     let begun = false
+    const lastToJoin = lane.seesOnlyBegin ? arrivals : Infinity
+    const mayJoin = (): boolean => group.length < lane.membersMax && (queue[head]?.arrival ?? Infinity) <= lastToJoin
     const watch = watchMembers()
     try {
       await lane.begin(turnsLeft > 0)
@@ -166,7 +176,7 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
           await lane.release()
         }
         request.outcome = outcome
-        request = group.length >= lane.membersMax ? undefined : next()
+        request = mayJoin() ? next() : undefined
       }
       if (group.some(({ outcome }) => outcome !== undefined && 'value' in outcome)) await lane.commit()
       else await lane.rollback()
@@ -249,7 +259,8 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
       }
       if (closed) return Promise.reject(databaseClosed())
       return new Promise<T>((resolve, reject) => {
-        queue.push({ work, resolve: resolve as (value: unknown) => void, reject, conflicts: 0, outcome: undefined })
+        const settle = { resolve: resolve as (value: unknown) => void, reject }
+        queue.push({ work, ...settle, arrival: ++arrivals, conflicts: 0, outcome: undefined })
         schedule()
       })
     },

@@ -244,6 +244,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
 
   return {
     membersMax: GROUP_MEMBERS_MAX,
+    seesOnlyBegin: true,
     async begin(alone) {
       if (connection?.broken !== undefined) await drop()
       connection ??= await connectAgain()

@@ -159,3 +159,29 @@ describe('postgres when the connection is lost', { skip }, () => {
     assert.ok(rows >= 10 && rows < 5000)
   })
 })
+
+test('a work sees all that was committed before it was handed in, though a group is under way', { skip }, async (t) => {
+  const server = await startPostgres({ durable: false })
+  t.after(server.stop)
+  const db = postgres({ url: server.url, lanes: 1 })
+  const other = postgres({ url: server.url })
+  try {
+    await db.transaction((tx) => tx.query('CREATE TABLE item (id TEXT PRIMARY KEY)'))
+    const gate = Promise.withResolvers<void>()
+    const begun = Promise.withResolvers<void>()
+    const first = db.transaction(async (tx) => {
+      await tx.query('SELECT id FROM item')
+      begun.resolve()
+      await gate.promise
+    })
+    await begun.promise
+    await other.transaction((tx) => tx.query("INSERT INTO item (id) VALUES ('seen')"))
+    const second = db.transaction((tx) => tx.query('SELECT id FROM item'))
+    await new Promise((resolve) => setImmediate(resolve))
+    gate.resolve()
+    assert.deepEqual(await second, [{ id: 'seen' }])
+    await first
+  } finally {
+    await Promise.all([db.close(), other.close()])
+  }
+})

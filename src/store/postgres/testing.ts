@@ -16,7 +16,6 @@ const run = promisify(execFile)
 export interface TestServer {
   /** Of the database `postgres`. */
   readonly url: string
-  readonly pid: number
   /** @returns the URL of a new, empty database */
   createDatabase(): Promise<string>
   stop(): Promise<void>
@@ -36,6 +35,12 @@ export function postgresMissing(): string | false {
   return postgresPrograms() !== undefined || complete ? false : 'PostgreSQL is not installed (Debian: apt-get install postgresql)'
 }
 
+/** Ends the server, at once and without saving, when the test does: even one that is killed closes the pipe. */
+const UNTIL_STDIN_ENDS = '"$@" & server=$!; read -r _; kill -QUIT $server; wait $server'
+
+/** Of 50 ms each. */
+const STARTING_TRIES_MAX = 400
+
 /** @param durable waits for the disk as a real server does; tests that kill only clients may do without */
 export async function startPostgres({ durable = true }: { readonly durable?: boolean } = {}): Promise<TestServer> {
   const programs = postgresPrograms()
@@ -54,13 +59,9 @@ export async function startPostgres({ durable = true }: { readonly durable?: boo
     `fsync=${durable ? 'on' : 'off'}`,
     'max_connections=60',
   ]
-  const server = spawn(join(programs, 'postgres'), ['-D', data, ...settings.flatMap((setting) => ['-c', setting])], {
-    ...account,
-    stdio: 'ignore',
-  })
+  const command = [join(programs, 'postgres'), '-D', data, ...settings.flatMap((setting) => ['-c', setting])]
+  const server = spawn('/bin/sh', ['-c', UNTIL_STDIN_ENDS, 'sh', ...command], { ...account, stdio: ['pipe', 'ignore', 'ignore'] })
   const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()))
-  const onExit = (): void => void server.kill('SIGQUIT')
-  process.once('exit', onExit)
 
   const url = `postgres://sealworks@/postgres?host=${encodeURIComponent(directory)}`
   let made = 0
@@ -74,8 +75,7 @@ export async function startPostgres({ durable = true }: { readonly durable?: boo
     }
   }
   const stop = async (): Promise<void> => {
-    process.off('exit', onExit)
-    server.kill('SIGQUIT') // at once: the directory goes too
+    server.stdin.end()
     await exited
     await rm(directory, { recursive: true, force: true })
   }
@@ -84,7 +84,7 @@ export async function startPostgres({ durable = true }: { readonly durable?: boo
       await ask('SELECT 1')
       break
     } catch (error) {
-      if (server.exitCode !== null || tries >= 300) {
+      if (tries >= STARTING_TRIES_MAX) {
         await stop()
         throw new Error('the test server does not start', { cause: error })
       }
@@ -93,7 +93,6 @@ export async function startPostgres({ durable = true }: { readonly durable?: boo
   }
   return {
     url,
-    pid: server.pid ?? 0,
     async createDatabase() {
       const name = `test${made++}`
       await ask(`CREATE DATABASE ${name}`)

@@ -152,6 +152,7 @@ function writingLane({ database, prepare, run }: Connection): Lane {
   const release = prepare('RELEASE member').statement
   return {
     membersMax: GROUP_MEMBERS_MAX,
+    seesOnlyBegin: false, // nobody else commits while it holds the write lock
     async begin() {
       for (let waited = 0; ; waited += BUSY_RETRY_MILLISECONDS) {
         try {
