@@ -1,0 +1,238 @@
+/**
+ * One object of each kind with most of what the standards allow in it, the same bytes on every run: what is to be
+ * broken. The signatures are numbers, since nobody checks them.
+ *
+ * @module
+ */
+import { encode, octetStringOf } from '#asn1/codec.ts'
+import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
+import { encodeCertsOnly } from '#cms/certs-only.ts'
+import { encodeTBSCertificate } from '#x509/certificate.ts'
+import { encodeCertificationRequest } from '#x509/certification-request.ts'
+import { encodeCertificateList } from '#x509/crl.ts'
+import { authorityInfoAccess } from '#x509/extensions/authority-information-access.ts'
+import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
+import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
+import {
+  certificatePolicies,
+  inhibitAnyPolicy,
+  policyConstraints,
+  policyMappings,
+} from '#x509/extensions/certificate-policies.ts'
+import { crlDistributionPoints, freshestCRL } from '#x509/extensions/crl-distribution-points.ts'
+import {
+  crlNumber,
+  deltaCRLIndicator,
+  issuingDistributionPoint,
+  issuingDistributionPointAt,
+} from '#x509/extensions/crl-extensions.ts'
+import { extKeyUsage, keyPurposes } from '#x509/extensions/extended-key-usage.ts'
+import { type Extension, extensionWith } from '#x509/extensions/extension.ts'
+import { type GeneralName, hardwareModuleName } from '#x509/extensions/general-name.ts'
+import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { nameConstraints } from '#x509/extensions/name-constraints.ts'
+import { ocspNoCheck } from '#x509/extensions/ocsp-extensions.ts'
+import { issuerAltName, subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
+import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
+import { encodeName, nameOf } from '#x509/name.ts'
+import {
+  encodeCertID,
+  encodeOCSPRequest,
+  encodeOCSPResponse,
+  encodeResponseData,
+  issuerHashes,
+  ocspResponder,
+} from '#x509/ocsp.ts'
+import { encodeSigned, signatureIdentifier, type SignatureMaker } from '#x509/signed.ts'
+
+/** Keys made for this file; nobody kept their private halves. */
+const SPKI_P256 = Uint8Array.fromHex(
+  '3059301306072a8648ce3d020106082a8648ce3d03010703420004baaea530f1b0f4ed1f2a7abe377a27e1d379b33280784506a634941158' +
+    '1ec2ed0ee08c07dff1719cfbf4accbe5c9419bbade1b6106adadf2603602b95e65dc6b',
+)
+const SPKI_RSA = Uint8Array.fromHex(
+  '30820122300d06092a864886f70d01010105000382010f003082010a02820101009ff61d5d4a3a4bdea7e1f28e719c2ca84904be7875970a' +
+    'aa0f9ca09cf8b2f231eb8d671189cca23aacbc18ef8a2a1c8984e4922fbd0aaecfd5fefdb30072a35d1ec235f0baf3479720bd32cd4e446e' +
+    '492c69da9d2f178a4edb9d67bdb4bc697e31e1eb38bcbe5fe8207731b34eb512e459075e71e4ae2310b11429211bdf4c35893d379eae2058' +
+    '5aa5e24f0cd2a36596a0784e9a028dca159b8906e7f94c9d8d39ac10eb25ae033b4ee212628bcb3dff5b9a7a42de1f570df7c2b40140f838' +
+    '9b7981ee674550b1c233207eca33c2c66d93a78081f60a4a20271db0f7aa906a4c202a0c78f57f8ad6624e469154d8d28710d3ced7e6a13d' +
+    'a801a8c6e6310b4b7f0203010001',
+)
+const signatureAlgorithm = signatureIdentifier('ecdsa-sha256')
+/** Ecdsa-Sig-Value with two small numbers. */
+const SIGNATURE = Uint8Array.fromHex('3006020107020109')
+const signer: SignatureMaker = { signatureAlgorithm: 'ecdsa-sha256', sign: () => SIGNATURE }
+
+const directory = nameOf([
+  { type: 'C', value: 'DE' },
+  { type: 'O', value: 'Wörter & Söhne' },
+  { type: 'CN', value: 'Device Issuing CA 1' },
+])
+const issuer = encodeName(directory)
+const subject = encodeName([
+  ...nameOf([
+    { type: 'C', value: 'DE' },
+    { type: 'DC', value: 'example' },
+    { type: 'serialNumber', value: 'SN-000042' },
+  ]),
+  [
+    { type: '2.5.4.3', value: 'sensor 42', encoding: 'utf8String' },
+    { type: '2.5.4.10', value: 'Works', encoding: 'printableString' },
+  ],
+])
+const names: readonly GeneralName[] = [
+  { type: 'dNSName', value: 'sensor.example' },
+  { type: 'rfc822Name', value: 'line@plant.example' },
+  { type: 'uniformResourceIdentifier', value: 'urn:dev:ops:32473-42' },
+  { type: 'iPAddress', value: Uint8Array.of(192, 0, 2, 42) },
+  { type: 'directoryName', value: directory },
+  { type: 'registeredID', value: '1.3.6.1.4.1.32473' },
+  { type: 'otherName', value: { typeID: '1.3.6.1.4.1.32473.1', value: encode(UTF8String, 'other') } },
+  hardwareModuleName({ hwType: '1.3.6.1.4.1.32473.2', hwSerialNum: Uint8Array.of(0, 42) }),
+]
+const at = (uri: string): GeneralName => ({ type: 'uniformResourceIdentifier', value: uri })
+const keyIdentifier = new Uint8Array(20).fill(0xa5)
+const points = [
+  { distributionPoint: { type: 'fullName', value: [at('http://pki.example/crl/line1.1.crl')] } },
+  {
+    distributionPoint: { type: 'fullName', value: [at('ldap://pki.example')] },
+    reasons: ['keyCompromise'],
+    cRLIssuer: [{ type: 'directoryName', value: directory }],
+  },
+] as const
+
+const deviceExtensions: readonly Extension[] = [
+  extensionWith(basicConstraints, { cA: false }),
+  extensionWith(keyUsage, ['digitalSignature', 'keyAgreement']),
+  extensionWith(extKeyUsage, [keyPurposes.clientAuth, keyPurposes.serverAuth]),
+  extensionWith(subjectKeyIdentifier, keyIdentifier),
+  extensionWith(authorityKeyIdentifier, {
+    keyIdentifier,
+    authorityCertIssuer: [{ type: 'directoryName', value: directory }],
+    authorityCertSerialNumber: Uint8Array.of(0x01, 0x02),
+  }),
+  extensionWith(subjectAltName, names),
+  extensionWith(issuerAltName, [at('http://pki.example')]),
+  extensionWith(crlDistributionPoints, points),
+  extensionWith(freshestCRL, [points[0]]),
+  extensionWith(authorityInfoAccess, [
+    { accessMethod: '1.3.6.1.5.5.7.48.1', accessLocation: at('http://pki.example/ocsp') },
+    { accessMethod: '1.3.6.1.5.5.7.48.2', accessLocation: at('http://pki.example/ca') },
+  ]),
+  extensionWith(certificatePolicies, [
+    { policyIdentifier: '1.3.6.1.4.1.32473.3' },
+    {
+      policyIdentifier: '1.3.6.1.4.1.32473.4',
+      policyQualifiers: [{ policyQualifierId: '1.3.6.1.5.5.7.2.1', qualifier: Uint8Array.fromHex('1603687474') }],
+    },
+  ]),
+  { extnID: '1.3.6.1.4.1.32473.5', critical: false, extnValue: encode(octetStringOf(OBJECT_IDENTIFIER), '1.2.3') },
+]
+
+const authorityExtensions: readonly Extension[] = [
+  extensionWith(basicConstraints, { cA: true, pathLenConstraint: 1 }),
+  extensionWith(keyUsage, ['keyCertSign', 'cRLSign']),
+  extensionWith(nameConstraints, {
+    permittedSubtrees: [{ base: { type: 'dNSName', value: 'example' }, minimum: 0 }],
+    excludedSubtrees: [{ base: { type: 'iPAddress', value: Uint8Array.of(10, 0, 0, 0, 255, 0, 0, 0) }, minimum: 0 }],
+  }),
+  extensionWith(policyConstraints, { requireExplicitPolicy: 0, inhibitPolicyMapping: 2 }),
+  extensionWith(policyMappings, [{ issuerDomainPolicy: '1.2.3', subjectDomainPolicy: '1.2.4' }]),
+  extensionWith(inhibitAnyPolicy, 0),
+  extensionWith(ocspNoCheck, null),
+]
+
+const certificateOf = (extensions: readonly Extension[], notAfter: string): Uint8Array =>
+  encodeSigned(
+    encodeTBSCertificate({
+      serialNumber: Uint8Array.fromHex('40a1b2c3d4e5f60718293a4b5c6d7e8f'),
+      signatureAlgorithm,
+      issuer,
+      validity: { notBefore: new Date('2026-01-01T00:00:00Z'), notAfter: new Date(notAfter) },
+      subject,
+      subjectPublicKeyInfo: SPKI_P256,
+      extensions,
+    }),
+    signatureAlgorithm,
+    SIGNATURE,
+  )
+
+const device = certificateOf(deviceExtensions, '2046-01-01T00:00:00Z')
+const authority = certificateOf(authorityExtensions, '9999-12-31T23:59:59Z')
+export const certificates: readonly Uint8Array[] = [device, authority]
+
+export const certificationRequests: readonly Uint8Array[] = await Promise.all([
+  encodeCertificationRequest(
+    { subject, publicKey: SPKI_P256, extensions: deviceExtensions.slice(0, 6), challengePassword: 'once only' },
+    signer,
+  ),
+  encodeCertificationRequest({ subject: issuer, publicKey: SPKI_RSA }, signer),
+])
+
+const listOf = (
+  extensions: readonly [Extension, ...Extension[]],
+  reasons: readonly ('keyCompromise' | 'certificateHold' | undefined)[],
+): Promise<Uint8Array> =>
+  encodeCertificateList(
+    { issuer, thisUpdate: new Date('2026-01-01T00:00:00Z'), nextUpdate: new Date('2050-01-08T00:00:00Z'), extensions },
+    reasons.map((reason, i) => ({
+      serialNumber: Uint8Array.of(0x40, i),
+      revokedAt: new Date('2025-06-01T00:00:00Z'),
+      ...(reason !== undefined && { reason }),
+    })),
+    signer,
+  )
+export const certificateLists: readonly Uint8Array[] = [
+  await listOf(
+    [
+      extensionWith(authorityKeyIdentifier, { keyIdentifier }),
+      extensionWith(crlNumber, 42n),
+      extensionWith(issuingDistributionPoint, issuingDistributionPointAt('http://pki.example/crl/line1/7.crl')),
+    ],
+    ['keyCompromise', undefined, 'certificateHold'],
+  ),
+  await listOf([extensionWith(crlNumber, 43n), extensionWith(deltaCRLIndicator, 42n)], []),
+]
+
+const certIDs = (['sha1', 'sha256'] as const).map((algorithm) =>
+  encodeCertID(
+    issuerHashes({ subject: issuer, subjectPublicKeyInfo: SPKI_P256 }, algorithm),
+    Uint8Array.of(0x40, 0x01),
+    algorithm,
+  ),
+)
+export const ocspRequests: readonly Uint8Array[] = [
+  encodeOCSPRequest(certIDs, new Uint8Array(32).fill(7)),
+  encodeOCSPRequest(certIDs.slice(0, 1)),
+]
+
+const responder = ocspResponder({ publicKey: SPKI_P256, signatureAlgorithm, certificates: [device] })
+const thisUpdate = new Date('2026-01-01T00:00:00Z')
+export const ocspResponses: readonly Uint8Array[] = [
+  encodeOCSPResponse(
+    responder,
+    encodeResponseData(responder, {
+      producedAt: thisUpdate,
+      responses: [
+        { certID: certIDs[0] as Uint8Array, status: { type: 'good' }, thisUpdate, nextUpdate: new Date('2026-01-02T00:00:00Z') },
+        {
+          certID: certIDs[1] as Uint8Array,
+          status: { type: 'revoked', revokedAt: thisUpdate, reason: 'keyCompromise' },
+          thisUpdate,
+        },
+      ],
+      nonce: new Uint8Array(32).fill(7),
+    }),
+    SIGNATURE,
+  ),
+]
+
+export const certificateBundles: readonly Uint8Array[] = [
+  encodeCertsOnly([device, authority], [...certificateLists]),
+  encodeCertsOnly([device]),
+]
+
+export const publicKeys: readonly Uint8Array[] = [SPKI_P256, SPKI_RSA]
+
+/** Nothing in particular: types that no other sample has. */
+export const elements: readonly Uint8Array[] = [...certificates, encode(INTEGER_OCTETS, Uint8Array.of(1))]

@@ -1,0 +1,93 @@
+/** Every reader of a stranger's bytes. Adding one: add one line here. @module */
+import { importPublicKey } from '#algorithms/public-key.ts'
+import { ANY } from '#asn1/any.ts'
+import { type Codec, decode } from '#asn1/codec.ts'
+import { encodePEM, parsePEM } from '#asn1/pem.ts'
+import { tagged } from '#asn1/codec.ts'
+import { parseCertsOnly } from '#cms/certs-only.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { parseCertificationRequest } from '#x509/certification-request.ts'
+import { parseCertificateList } from '#x509/crl.ts'
+import { decodeExtension, type Extension } from '#x509/extensions/extension.ts'
+import { knownExtension } from '#x509/extensions/registry.ts'
+import { describeObject } from '#x509/inspect.ts'
+import { formatName, parseName } from '#x509/name.ts'
+import { parseOCSPRequest, parseOCSPResponse } from '#x509/ocsp.ts'
+import * as samples from './samples.ts'
+
+export interface Target {
+  readonly name: string
+  /** Inputs that are right, to be broken. */
+  readonly seeds: readonly Uint8Array[]
+  /** Reads everything that a caller would look at. A TrustError is an answer; anything else that is thrown is a fault. */
+  run(bytes: Uint8Array): unknown
+  /** What any input must pass before it reaches the reader's inside. @throws when it does not */
+  outer(bytes: Uint8Array): unknown
+}
+
+/** A SEQUENCE that fills the input. What is in it is the reader's own matter. */
+const Sequence: Codec<void> = tagged(
+  'SEQUENCE',
+  0x30,
+  (from) => void from.takeRest(),
+  () => {},
+)
+const der = (name: string, seeds: readonly Uint8Array[], run: (bytes: Uint8Array) => unknown): Target => ({
+  name,
+  seeds,
+  run,
+  outer: (bytes) => decode(Sequence, bytes),
+})
+
+const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
+const readExtensions = (extensions: readonly Extension[]): void => {
+  for (const extension of extensions) {
+    const type = knownExtension(extension.extnID)
+    if (type !== undefined) decodeExtension(type, extension)
+  }
+}
+
+export const targets: readonly Target[] = [
+  { name: 'any', seeds: samples.elements, run: (bytes) => decode(ANY, bytes), outer: (bytes) => decode(Sequence, bytes) },
+  {
+    name: 'pem',
+    seeds: [...samples.certificates, ...samples.certificationRequests].map((bytes) =>
+      new TextEncoder().encode(encodePEM('CERTIFICATE', bytes)),
+    ),
+    run: (bytes) => parsePEM(text(bytes)),
+    outer: (bytes) => {
+      if (!text(bytes).includes('-----BEGIN ')) throw new Error('no block')
+    },
+  },
+  der('public-key', samples.publicKeys, importPublicKey),
+  der('certificate', samples.certificates, (bytes) => {
+    const { issuer, subject, extensions } = parseCertificate(bytes)
+    formatName(parseName(issuer))
+    formatName(parseName(subject))
+    readExtensions(extensions)
+  }),
+  der('certification-request', samples.certificationRequests, (bytes) => {
+    const { subject, requestedExtensions } = parseCertificationRequest(bytes)
+    formatName(parseName(subject))
+    readExtensions(requestedExtensions)
+  }),
+  der('certificate-list', samples.certificateLists, (bytes) => {
+    const list = parseCertificateList(bytes)
+    readExtensions(list.extensions)
+    for (const { extensions } of list.entries()) readExtensions(extensions)
+  }),
+  der('ocsp-request', samples.ocspRequests, parseOCSPRequest),
+  der('ocsp-response', samples.ocspResponses, parseOCSPResponse),
+  der('certs-only', samples.certificateBundles, parseCertsOnly),
+  der(
+    'describe',
+    [
+      ...samples.certificates,
+      ...samples.certificationRequests,
+      ...samples.certificateLists,
+      ...samples.ocspRequests,
+      ...samples.ocspResponses,
+    ],
+    describeObject,
+  ),
+]
