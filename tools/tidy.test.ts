@@ -193,6 +193,11 @@ const planted: readonly Planted[] = [
     fault: /take a World of #base\/world\.ts/,
   })),
   {
+    check: 'a file finds its neighbors in a checkout whose path has a space',
+    files: { 'src/ca/issue.ts': say(`const file = new URL('x.pem', import.meta.${'url'}).pathname`) },
+    fault: /^src\/ca\/issue\.ts: a URL's pathname is escaped/,
+  },
+  {
     check: 'every source file says what it is for',
     files: { 'src/ca/issue.ts': '/** Issues. */\nexport {}\n' },
     fault: /does not begin with/,

@@ -175,6 +175,18 @@ export const checks: readonly Check[] = [
     },
   },
   {
+    name: 'a file finds its neighbors in a checkout whose path has a space',
+    least: 20,
+    look({ files }) {
+      const sources = [...files].filter(([file]) => /\.(?:ts|mjs)$/.test(file))
+      const escaped = sources.filter(([, text]) => /import\.meta\.url\)\s*\.pathname/.test(withoutComments(text)))
+      return {
+        seen: sources.length,
+        faults: escaped.map(([file]) => `${file}: a URL's pathname is escaped; join import.meta.dirname`),
+      }
+    },
+  },
+  {
     name: 'every source file says what it is for',
     least: 20,
     look({ files }) {

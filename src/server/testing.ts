@@ -1,6 +1,7 @@
 /** A listener on a free port with short limits, and certificates for its tests. Not part of any program. @module */
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { utf8 } from '#base/bytes.ts'
 import { silentLog } from '#base/log.ts'
 import { secret } from '#base/secret.ts'
@@ -12,7 +13,7 @@ import type { TLSFace } from './tls-options.ts'
 
 export const testdata = (name: string): string => readFileSync(new URL(`./testdata/${name}`, import.meta.url), 'utf8')
 
-export const testdataPath = (name: string): string => new URL(`./testdata/${name}`, import.meta.url).pathname
+export const testdataPath = (name: string): string => join(import.meta.dirname, 'testdata', name)
 
 export const derOf = (pem: string): Uint8Array => Uint8Array.fromBase64(pem.replace(/-----[^-]+-----|\s/g, ''))
 

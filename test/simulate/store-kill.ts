@@ -178,7 +178,7 @@ interface Worker {
 }
 
 async function startWorker(name: string, { url, counted }: Simulation, spoken: Spoken, failures: string[]): Promise<Worker> {
-  const program = new URL('issue-worker.ts', import.meta.url).pathname
+  const program = join(import.meta.dirname, 'issue-worker.ts')
   const child = spawn(process.execPath, [program, url, name, '32', counted ? 'counted' : 'free'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
