@@ -267,6 +267,17 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
       assert.deepEqual(await ids(db), ['behind'])
     })
 
+    on('a work that goes on running statements is not given up', async (_, open) => {
+      const db = open(20)
+      await db.transaction(async (tx) => {
+        for (let i = 0; i < 20; i++) {
+          await put(tx, `k${i}`, i)
+          await new Promise((resolve) => setTimeout(resolve, 5))
+        }
+      })
+      assert.equal((await ids(db)).length, 20)
+    })
+
     on('many rows at once are all kept, or none', async (db) => {
       const rows = Array.from({ length: 1237 }, (_, i) => [`r${i}`, i, Uint8Array.of(i & 255)])
       await db.transaction((tx) => tx.insertMany('item', ['id', 'n', 'der'], rows))

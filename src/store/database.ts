@@ -1,8 +1,14 @@
 /**
  * What the platform asks of a SQL database. SQLite and PostgreSQL each have one folder.
  *
- * Rooms own their tables and their SQL; this room only runs statements. Statements are written in the SQL both
- * engines share: `?` parameters, `ON CONFLICT`, `RETURNING`. Columns are INTEGER (64 bits), TEXT or BLOB.
+ * Rooms own their tables and their SQL; this room only runs statements. They are written in the SQL both engines share:
+ *
+ * - `?` parameters, `ON CONFLICT`, `RETURNING`, `UPDATE … FROM`, partial indexes.
+ * - Columns are INTEGER (64 bits), TEXT (sorted by octets, no NUL) or BLOB, in capitals. The engines translate, and
+ *   check types on storing.
+ * - `INTEGER PRIMARY KEY` is numbered by the engine, never twice with the same number, but not in the order of commit.
+ * - Constraints are checked at each statement; a deferred one would fail a commit that others share.
+ * - A parameter whose type its place does not tell is written `CAST(? AS INTEGER)`.
  *
  * @module
  */
@@ -29,12 +35,18 @@ export interface Database extends Queries {
   /** Streams rows without holding them all: for CRLs, exports and verification. */
   iterate<R extends Row = Row>(sql: string, ...parameters: SqlValue[]): AsyncIterable<R>
   /**
-   * Runs `work` and commits it. Several may share one commit (group commit), each behind a savepoint of its own, so
-   * that one that throws undoes only itself. `work` must not wait for anything but its own statements, and may run
-   * more than once when the engine reports a conflict.
+   * Runs `work` and commits it. All transactions act as if one ran after the other, also those of other processes, and
+   * each sees what was committed before it was handed in.
+   *
+   * Several may share one commit (group commit), each behind a savepoint of its own, so that one that throws undoes
+   * only itself. `work` must not wait for anything but its own statements, and may run more than once when the engine
+   * reports a conflict. After a statement has failed, the work is undone even if it catches the failure. Statements
+   * that do not need each other's answers go out together with `Promise.all`, which saves PostgreSQL round trips.
    *
    * @returns when the result is on disk
-   * @throws whatever `work` throws, after undoing it; TrustError `unavailable` when the engine cannot be reached
+   * @throws whatever `work` throws, after undoing it; TrustError `conflict` (`duplicateRow`, see `isDuplicate`;
+   *   `missingReference`); TrustError `unavailable` when the engine cannot be reached, with the reason `commitUnknown`
+   *   when it is not known whether the work was kept; TypeError for a transaction inside a transaction
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
   close(): Promise<void>

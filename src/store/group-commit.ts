@@ -22,15 +22,16 @@ const TURNS_MAX = 256
 /** A work that still conflicts when alone meets something other than our own writers. */
 const CONFLICTS_MAX = 12
 
-/** Far above any honest work, and short enough that those who wait behind a stuck one get through. Given up after one to two of it. */
+/** How long a work may wait without a statement under way: far above any honest one. It is given up after one to two of it. */
 const WORK_MAX_MILLISECONDS = 15_000
 
 /** What a member of a group has come to, known to the engine that runs its statements. */
 export interface Member {
   /** Set once the work has settled: its transaction object is dead from then on. */
   ended: boolean
-  /** Statements sent and not yet answered. */
-  pending: number
+  /** Statements sent, and those answered. */
+  sent: number
+  answered: number
   /** The first statement's failure. PostgreSQL accepts nothing after one, so neither engine does. */
   failure: unknown
   failed: boolean
@@ -56,8 +57,6 @@ export interface Lane {
   commit(): Promise<void> | void
   /** Ends the transaction without keeping anything. Never throws. */
   rollback(): Promise<void> | void
-  /** Drops the connection, so that a statement that never ends cannot hold the lane. */
-  sever(): void
 }
 
 export interface GroupCommitOptions {
@@ -89,8 +88,8 @@ interface Request {
 type Outcome = { readonly value: unknown } | { readonly error: unknown }
 
 interface Watch {
-  late: boolean
-  giveUp: (() => void) | undefined
+  /** Who runs now, and what giving it up takes. */
+  current: { readonly member: Member; readonly giveUp: (error: TrustError) => void } | undefined
   readonly timer: NodeJS.Timeout
 }
 
@@ -217,16 +216,11 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
   }
 
   async function runMember(lane: Lane, request: Request, watch: Watch): Promise<Outcome> {
-    const member: Member = { ended: false, pending: 0, failure: undefined, failed: false }
+    const member: Member = { ended: false, sent: 0, answered: 0, failure: undefined, failed: false }
     const tx = lane.transaction(member)
     try {
       const value = await new Promise((resolve, reject) => {
-        watch.late = false
-        watch.giveUp = () => {
-          member.ended = true
-          if (member.pending > 0) lane.sever()
-          reject(new TrustError('unavailable', 'transactionTooLong', { facts: { seconds: workMaxMilliseconds / 1000 } }))
-        }
+        watch.current = { member, giveUp: reject }
         inside.run(member, request.work, tx).then(resolve, reject)
       })
       if (member.failed) return { error: member.failure } // caught by the work, yet nothing after it can count
@@ -236,18 +230,28 @@ export function groupCommit(options: GroupCommitOptions): GroupCommit {
       return { error: member.failed && isConflict(member.failure) ? member.failure : error }
     } finally {
       member.ended = true
-      watch.giveUp = undefined
+      watch.current = undefined
     }
   }
 
-  /** One timer for each group, not for each member: it gives up a member that it finds running twice. */
+  /**
+   * Gives up a member that waits for something other than its statements, which have time limits of their own. One
+   * timer for each group, not for each member: it acts when a look finds what the last one found.
+   */
   function watchMembers(): Watch {
+    let last: Member | undefined
+    let answered = 0
     const look = (): void => {
-      if (watch.late) watch.giveUp?.()
-      watch.late = watch.giveUp !== undefined
+      const { member, giveUp } = watch.current ?? {}
+      if (member !== undefined && member === last && member.sent === member.answered && member.answered === answered) {
+        member.ended = true
+        giveUp?.(new TrustError('unavailable', 'transactionTooLong', { facts: { seconds: workMaxMilliseconds / 1000 } }))
+      }
+      last = member
+      answered = member?.answered ?? 0
       watch.timer.refresh()
     }
-    const watch: Watch = { late: false, giveUp: undefined, timer: setTimeout(look, workMaxMilliseconds) }
+    const watch: Watch = { current: undefined, timer: setTimeout(look, workMaxMilliseconds) }
     return watch
   }
 

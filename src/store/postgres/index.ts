@@ -283,16 +283,13 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
         await drop()
       }
     },
-    sever() {
-      connection?.client.connection.stream.destroy()
-    },
     end: drop,
 
     transaction(member: Member): Transaction {
       const attempt = async <T>(statement: () => Promise<T>): Promise<T> => {
         if (member.ended) throw new TypeError('the transaction is over')
         if (member.failed) throw member.failure
-        member.pending++
+        member.sent++
         try {
           return await statement()
         } catch (error) {
@@ -302,7 +299,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
           }
           throw member.failure
         } finally {
-          member.pending--
+          member.answered++
         }
       }
       return {

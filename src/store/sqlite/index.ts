@@ -174,18 +174,20 @@ function writingLane({ database, prepare, run }: Connection): Lane {
     rollback() {
       if (database.isTransaction) database.exec('ROLLBACK')
     },
-    sever() {}, // a statement is over when its call returns
 
     transaction(member: Member): Transaction {
       const attempt = <T>(statements: () => T): T => {
         if (member.ended) throw new TypeError('the transaction is over')
         if (member.failed) throw member.failure
+        member.sent++
         try {
           return statements()
         } catch (error) {
           member.failed = true
           member.failure = asRefusal(error)
           throw member.failure
+        } finally {
+          member.answered++
         }
       }
       return {
