@@ -24,6 +24,7 @@ import {
   TeletexString,
   Time,
   UniversalString,
+  UNSIGNED_INTEGER,
   UTCTime,
   UTF8String,
   VisibleString,
@@ -107,6 +108,7 @@ const subjects: Readonly<Record<keyof typeof vectors, Subject<any>>> = {
   BOOLEAN: subject(BOOLEAN, String, (value) => value === 'true', fc.boolean()),
   NULL: subject(NULL, String, () => null, fc.constant(null)),
   INTEGER: subject(INTEGER, String, BigInt, fc.bigInt({ min: -(2n ** 300n), max: 2n ** 300n })),
+  UNSIGNED_INTEGER: subject(UNSIGNED_INTEGER, String, BigInt, fc.bigInt({ min: 0n, max: 2n ** 300n })),
   SMALL_INTEGER: number(SMALL_INTEGER),
   ENUMERATED: number(ENUMERATED),
   INTEGER_OCTETS: octets(
@@ -248,6 +250,7 @@ describe('values that a type cannot hold are mistakes of ours', () => {
   const cases: readonly (readonly [string, () => unknown, RegExp])[] = [
     ['negative small INTEGER', () => encode(SMALL_INTEGER, -1), /-1 is not a small INTEGER/],
     ['2^31', () => encode(SMALL_INTEGER, 2 ** 31), /not a small INTEGER/],
+    ['a negative count', () => encode(UNSIGNED_INTEGER, -1n), /-1 is not an unsigned INTEGER/],
     ['half', () => encode(SMALL_INTEGER, 0.5), /not a small INTEGER/],
     ['no identifier', () => encode(OBJECT_IDENTIFIER, 'commonName'), /not an object identifier/],
     ['one arc', () => encode(OBJECT_IDENTIFIER, '1'), /not an object identifier/],

@@ -69,6 +69,21 @@ function writeBigInteger(to: Writer, value: bigint): void {
   } while (!((rest === 0n && octet < 0x80) || (rest === -1n && octet >= 0x80)))
 }
 
+/** INTEGER (0..MAX): numbers that count, however far. */
+export const UNSIGNED_INTEGER: TaggedCodec<bigint> = tagged(
+  'INTEGER',
+  0x02,
+  (from) => {
+    const value = INTEGER.readContent(from)
+    if (value < 0n) throw malformed('an INTEGER is out of its range')
+    return value
+  },
+  (to, value) => {
+    if (value < 0n) throw new TypeError(`${value} is not an unsigned INTEGER`)
+    writeBigInteger(to, value)
+  },
+)
+
 /** INTEGER from 0 to 2^31 - 1: versions, lengths of paths, counts. */
 export const SMALL_INTEGER: TaggedCodec<number> = tagged('INTEGER', 0x02, takeSmall, writeSmall)
 

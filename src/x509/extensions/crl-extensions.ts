@@ -7,7 +7,7 @@
  */
 import { type Codec, explicit, implicit, type Infer, optional, sequence, withDefault } from '#asn1/codec.ts'
 import { malformed } from '#asn1/reader.ts'
-import { BOOLEAN, ENUMERATED, GeneralizedTime, INTEGER } from '#asn1/types.ts'
+import { BOOLEAN, ENUMERATED, GeneralizedTime, UNSIGNED_INTEGER } from '#asn1/types.ts'
 import { DistributionPointName, ReasonFlags } from './distribution-point-name.ts'
 import { extensionType } from './extension.ts'
 import { GeneralNames } from './general-name.ts'
@@ -46,7 +46,7 @@ export const CRLReason: Codec<CRLReason> = {
 export const crlNumber = extensionType<bigint>({
   oid: '2.5.29.20',
   id: 'cRLNumber',
-  codec: INTEGER,
+  codec: UNSIGNED_INTEGER,
   criticality: 'non-critical',
   places: ['crl'],
   source: 'RFC 5280, 5.2.3',
@@ -55,7 +55,7 @@ export const crlNumber = extensionType<bigint>({
 export const deltaCRLIndicator = extensionType<bigint>({
   oid: '2.5.29.27',
   id: 'deltaCRLIndicator',
-  codec: INTEGER,
+  codec: UNSIGNED_INTEGER,
   criticality: 'critical',
   places: ['crl'],
   source: 'RFC 5280, 5.2.4',
