@@ -47,7 +47,10 @@ export type EntryContent = Omit<EntryRow, 'log_index' | 'leaf_hash'>
 
 export const ENTRY_COLUMNS = 'id, organization_id, at, actor, act, object, outcome, reason, facts, log_index, leaf_hash'
 
-/** The row's members sorted by name and written as RFC 8785 writes them. */
+/**
+ * The row's members sorted by name and written as RFC 8785 writes them. `facts` stands in it as it is kept, in the form
+ * of {@link factsText}; all else is quoted, so no other row has the same text.
+ */
 export function entryText(row: EntryContent): string {
   const reason = row.reason === null ? '' : `"reason":${JSON.stringify(row.reason)},`
   return (
@@ -57,7 +60,6 @@ export function entryText(row: EntryContent): string {
   )
 }
 
-/** @param row whose `facts` are canonical: made by {@link factsText}, or checked by {@link isCanonicalFacts} */
 export const leafHashOf = (row: EntryContent): Uint8Array => hashLeaf(entryText(row))
 
 /** Facts as RFC 8785 writes them: members sorted by UTF-16 code unit, numbers and strings as ECMAScript does. */
@@ -69,16 +71,6 @@ export function factsText(facts: Facts): string {
 function factText(value: Facts[string] | undefined): string {
   if (typeof value === 'number' && !Number.isFinite(value)) throw new TypeError('a fact is a finite number')
   return JSON.stringify(typeof value === 'string' ? value.toWellFormed() : value)
-}
-
-/** Whether the text is what {@link factsText} makes. Another text could pass for other columns once it is inside the entry's. */
-export function isCanonicalFacts(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && factsText(value as Facts) === text
-  } catch {
-    return false
-  }
 }
 
 export const toRecordedEntry = (row: EntryRow): RecordedEntry => ({

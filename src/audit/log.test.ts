@@ -20,7 +20,7 @@ import { sqlite } from '#store/sqlite/index.ts'
 import type { Audit } from './audit.ts'
 import { type AuditLog, createAuditLog, listAuditEntries, openAuditLog } from './log.ts'
 import { auditMigrations } from './migrations.ts'
-import { openCheckpoint } from './note.ts'
+import { openCheckpoint, signCheckpoint } from './note.ts'
 import { auditRecorder } from './recorder.ts'
 import { auditSequencer, runSequencer, type Sequencer } from './sequencer.ts'
 import { type AuditProblemKind, verifyAuditLog } from './verify.ts'
@@ -275,6 +275,12 @@ const tampering: readonly { name: string; sql: readonly string[]; kinds: readonl
     says: /checkpoint at 22 entries says something else than its row/,
   },
   {
+    name: 'the root hash beside a checkpoint is changed',
+    sql: ['UPDATE audit_checkpoint SET root_hash = zeroblob(32) WHERE size = 21'],
+    kinds: ['checkpoint'],
+    says: /checkpoint at 21 entries says something else than its row/,
+  },
+  {
     name: 'a checkpoint is no checkpoint',
     sql: [`UPDATE audit_checkpoint SET note = 'yes' WHERE size = 31`],
     kinds: ['checkpoint'],
@@ -345,6 +351,19 @@ test('a tail cut with its checkpoints is found by a checkpoint kept elsewhere', 
       problems.map(({ kind }) => kind),
       ['cut'],
     )
+  }))
+
+test('a checkpoint of another log is told apart, though signed by the same key', () =>
+  inSetting(async (setting) => {
+    await setting.sequencer.runOnce()
+    const { rootHash } = await verify(setting)
+    const note = await signCheckpoint({ origin: 'other.example/audit', size: 1, rootHash }, setting.log.signer)
+    const { problems } = await verify(setting, [note])
+    assert.deepEqual(
+      problems.map(({ kind }) => kind),
+      ['checkpoint'],
+    )
+    assert.match(problems[0]?.sentence ?? '', /of another log, other\.example/)
   }))
 
 test('a log rewritten under another key is found by the key kept elsewhere', () =>

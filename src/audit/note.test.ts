@@ -59,6 +59,12 @@ test('C2SP signed-note: signatures of unknown keys are ignored, several lines ac
   await assert.rejects(openCheckpoint(note.slice(0, split) + witness, publicKey), { code: 'badProof' })
 })
 
+test('C2SP signed-note: a key is known by its name and its id together', async () => {
+  const note = await signCheckpoint(checkpoint, signer)
+  const renamed = note.replace('— pki.example/audit ', '— other.example/audit ')
+  await assert.rejects(openCheckpoint(renamed, publicKey), { code: 'badProof' })
+})
+
 test('C2SP tlog-checkpoint: extension lines belong to the signed text', async () => {
   const extended = `${text}extension line\n`
   const id = createHash('sha256').update(publicKey).digest().subarray(0, 4)
@@ -97,6 +103,7 @@ const malformed = [
   { name: 'a size past what can be counted', note: `a\n9007199254740993\n${root}\n\n${line}` },
   { name: 'a short root hash', note: `a\n1\n${new Uint8Array(31).toBase64()}\n\n${line}` },
   { name: 'a root hash with loose bits', note: `a\n1\n${root.replace(/A=$/, 'B=')}\n\n${line}` },
+  { name: 'an empty line among the extensions', note: `a\n1\n${root}\n\nx\n\n${line}` },
   { name: 'a carriage return', note: `a\r\n1\n${root}\n\n${line}` },
   { name: 'a tab', note: `a\t\n1\n${root}\n\n${line}` },
   { name: 'a hyphen for the dash', note: `a\n1\n${root}\n\n${line.replace('—', '-')}` },

@@ -10,7 +10,7 @@ import { keyAlgorithms } from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
 import { type Secret, secret } from '#base/secret.ts'
 import { systemWorld } from '#base/world.ts'
-import type { Database } from '#store/database.ts'
+import type { Database, Row, SqlValue } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { sqlite } from '#store/sqlite/index.ts'
 import { keyStoreContract, type KeyStoreUnderTest } from '../contract.ts'
@@ -154,12 +154,31 @@ test('one organization does not see the keys of another', () =>
     await (await store.open('k1')).sign(message, 'ecdsa-sha256')
   }))
 
-test('an open that overlaps a destroy does not bring the key back', () =>
-  under(async ({ store }) => {
+test('a row given to another organization does not open there', () =>
+  under(async ({ store, database, wrappingKey }) => {
     await store.generate('k1', 'ecdsa-p256')
-    const [opened] = await Promise.allSettled([store.open('k1'), store.destroy('k1')])
-    if (opened.status === 'fulfilled') await assert.rejects(opened.value.sign(message, 'ecdsa-sha256'), { code: 'notFound' })
-    await assert.rejects(store.open('k1'), { code: 'notFound' })
+    await database.transaction((tx) => tx.query(`UPDATE wrapped_key SET organization_id = 'other'`))
+    const other = softwareKeyStore({ database, world, organizationId: 'other', wrappingKey })
+    await assert.rejects(other.open('k1'), { code: 'unavailable', reason: 'wrappedKeyDamaged' })
+  }))
+
+test('an open that read its row just before a destroy does not bring the key back', () =>
+  under(async ({ store, database, wrappingKey }) => {
+    await store.generate('k1', 'ecdsa-p256')
+    const proceed = Promise.withResolvers<void>()
+    const late: Database = {
+      ...database,
+      async query<R extends Row>(sql: string, ...parameters: SqlValue[]) {
+        const rows = await database.query<R>(sql, ...parameters)
+        await proceed.promise
+        return rows
+      },
+    }
+    const slow = softwareKeyStore({ database: late, world, organizationId: 'default', wrappingKey })
+    const opening = slow.open('k1')
+    await slow.destroy('k1')
+    proceed.resolve()
+    await assert.rejects(opening, { code: 'notFound' })
   }))
 
 test('a weak RSA key is not imported', () =>
