@@ -49,6 +49,18 @@ const english = {
   secretExposed: 'The secret {reference} can be read by every user of this machine. Run `chmod 600` on the file.',
   secretTooLarge: 'The file {reference} is longer than {limit} bytes, so it is no secret. Name the right file.',
 
+  // REST
+  inputInvalid: 'The request does not fit: {problems}. Mend what is named and send it again.',
+  notJSON: 'The request body is not JSON in UTF-8. Send a JSON document.',
+  jsonNeeded: 'The request needs a body of type application/json. Set the Content-Type header.',
+  bearerNeeded: 'The Authorization header is not of the form `Bearer TOKEN`. Send a token that begins with swt_.',
+  idempotencyKeyForm: 'The Idempotency-Key is empty, longer than {limit} characters or not plain ASCII. Send a UUID.',
+  idempotencyKeyReused: 'This Idempotency-Key was sent before with another request. Use a new key for each request.',
+  idempotencyRunning: 'A request with this Idempotency-Key is under way or was cut off. Look whether it was done before you send it with a new key.',
+  idempotencySecret: 'This request was done before, and its answer held a secret that is given only once. Make a new one with a new Idempotency-Key.',
+  otherSite: 'The form was sent by another site. Open the sign-in link itself.',
+  formNeeded: 'This address takes a form of its own page. Open the page and use its button.',
+
   // protocols and server
   unknownPath: 'There is nothing at this address. Compare it with the list of endpoints.',
   methodNotAllowed: 'This address does not take {method}. Use {allowed}.',
@@ -140,6 +152,10 @@ const english = {
   authorityTaken: 'An authority "{authority}" exists. Choose another short name.',
   authorityRetired: 'The authority "{authority}" is retired and issues nothing more. Use its successor.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
+  profileForAuthorities: 'The profile "{profile}" is for authorities, and endpoints serve devices, servers and stations. Choose another.',
+  keyInUse: 'The key "{label}" belongs to the installation itself and cannot be made, replaced or destroyed by hand.',
+  keyImport: 'The key store "{store}" takes no keys from elsewhere. Make the key in it.',
+  nameText: 'The name "{name}" is not written as dns:NAME, ip:ADDRESS or uri:URI. Write it so.',
   endpointUnknown:
     'There is no enrollment endpoint "{endpoint}" here, or it is disabled. Ask the operator for the right address.',
   endpointLabel: 'A label has 1 to 63 lower-case letters, digits and hyphens and is no operation name. Choose another.',
@@ -219,6 +235,13 @@ const english = {
   tokenLifetime: 'A token lives from 1 second to {days} days. Choose another lifetime.',
   linkUnusable: 'The sign-in link is wrong, has expired or was used. Have a new one made.',
   sessionExpired: 'The session has ended after a time without use or at its limit. Open a new sign-in link.',
+
+  // cli
+  fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',
+  fileUnwritable: 'The file {file} cannot be written ({problem}). Check the directory and that you may write there.',
+  fileTooLarge: 'The file {file} is longer than {limit} bytes, so it is the wrong one. Name another.',
+  fileExists: 'The file {file} exists. Name another, or add --force to replace it.',
+  onlyPrivateKey: 'The file holds nothing but a private key, which is never shown. Inspect the certificate or request instead.',
 } as const satisfies Record<string, string>
 
 export type Reason = keyof typeof english

@@ -54,8 +54,8 @@ const FILE_MAX_CHARACTERS = 262_144
 export const variableOf = (section: string, key: string): string =>
   `SEALWORKS_${section}_${key.replace(/[A-Z]/g, (letter) => `_${letter}`)}`.toUpperCase()
 
-/** Variables with our prefix that are not settings: the test and start scripts read them. */
-const OTHER_VARIABLES = /^SEALWORKS_(?:TEST_|TOKEN$|DATA$|SERVER$|CONFIG$)/
+/** Variables with our prefix that are not settings: the command line and the test and start scripts read them. */
+const OTHER_VARIABLES = /^SEALWORKS_(?:TEST_|(?:TOKEN|TOKEN_FILE|TRUST|DATA|SERVER|CONFIG)$)/
 
 interface Row {
   readonly section: Section

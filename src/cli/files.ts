@@ -1,0 +1,68 @@
+/**
+ * Files that commands read and write. Nothing is overwritten unless asked, and what holds a key is for its owner only.
+ *
+ * @module
+ */
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { TrustError } from '#base/errors.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import type { Context } from './command.ts'
+
+/** A CRL of a large plant; nothing that these commands read is longer. */
+const FILE_MAX_OCTETS = 64 << 20
+
+/** @param file `-` for standard input @throws TrustError `notFound`, `tooLarge` */
+export async function readInput(context: Pick<Context, 'directory' | 'input'>, file: string): Promise<Uint8Array> {
+  if (file === '-') return context.input()
+  const path = resolve(context.directory, file)
+  try {
+    const { size } = statSync(path)
+    if (size > FILE_MAX_OCTETS) throw new TrustError('tooLarge', 'fileTooLarge', { facts: { file, limit: FILE_MAX_OCTETS } })
+    return readFileSync(path)
+  } catch (cause) {
+    if (cause instanceof TrustError) throw cause
+    throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem: problemOf(cause) }, cause })
+  }
+}
+
+export interface OutputFile {
+  readonly file: string
+  readonly octets: Uint8Array | string
+  /** Holds a private key or another secret. */
+  readonly isSecret: boolean
+  readonly force: boolean
+}
+
+/**
+ * Written beside and moved into place, so that nobody reads half of it.
+ *
+ * @throws TrustError `conflict` when it is there already and `force` is not set
+ */
+export function writeOutput(context: { readonly directory: string; readonly world: World }, output: OutputFile): void {
+  const { file, octets, isSecret, force } = output
+  const path = resolve(context.directory, file)
+  const beside = join(dirname(path), `.${uuidv7(context.world)}.part`)
+  try {
+    writeFileSync(beside, octets, { mode: isSecret ? 0o600 : 0o644, flag: 'wx' })
+    if (force) renameSync(beside, path)
+    else linkSync(beside, path) // unlike a rename, this refuses what exists
+  } catch (cause) {
+    const problem = problemOf(cause)
+    if (problem === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file }, cause })
+    throw new TrustError('unavailable', 'fileUnwritable', { facts: { file, problem }, cause })
+  } finally {
+    rmSync(beside, { force: true })
+  }
+}
+
+/** Looked at before work whose result could then not be kept. @throws TrustError `conflict` */
+export function checkWritable({ directory }: { readonly directory: string }, file: string, force: boolean): void {
+  if (!force && statSync(resolve(directory, file), { throwIfNoEntry: false }) !== undefined) {
+    throw new TrustError('conflict', 'fileExists', { facts: { file } })
+  }
+}
+
+function problemOf(cause: unknown): string {
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'it cannot be used'
+}

@@ -1,0 +1,32 @@
+/**
+ * Every noun of the command line. Adding one: write its file, add one line here.
+ *
+ * Files are loaded when their noun is used, so that a command starts quickly however many there are.
+ *
+ * @module
+ */
+import type { Command } from './command.ts'
+
+export interface Noun {
+  readonly noun: string
+  readonly summary: string
+  load(): Promise<{ readonly commands: readonly Command[] }>
+}
+
+export const nouns: readonly Noun[] = [
+  { noun: 'init', summary: 'make a data directory ready, once', load: () => import('./commands/init.ts') },
+  { noun: 'serve', summary: 'run the server', load: () => import('./commands/serve.ts') },
+  { noun: 'config', summary: 'check and explain settings', load: () => import('./commands/config.ts') },
+  { noun: 'ca', summary: 'certificate authorities and their CRLs', load: () => import('./commands/ca.ts') },
+  { noun: 'profile', summary: 'what certificates of one kind look like', load: () => import('./commands/profile.ts') },
+  { noun: 'endpoint', summary: 'where devices enroll, and by which rules', load: () => import('./commands/endpoint.ts') },
+  { noun: 'cert', summary: 'certificates: issue, find, revoke', load: () => import('./commands/cert.ts') },
+  { noun: 'key', summary: 'keys and key stores', load: () => import('./commands/key.ts') },
+  { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },
+  { noun: 'role', summary: 'who may do what', load: () => import('./commands/role.ts') },
+  { noun: 'audit', summary: 'the record of what was done', load: () => import('./commands/audit.ts') },
+  { noun: 'inspect', summary: 'what is this file, in words', load: () => import('./commands/inspect.ts') },
+  { noun: 'bench', summary: 'the built-in load generators', load: () => import('./commands/bench.ts') },
+  { noun: 'doctor', summary: 'check this machine and data directory, and say how to mend', load: () => import('./commands/doctor.ts') },
+  { noun: 'version', summary: 'which version this is', load: () => import('./commands/version.ts') },
+]
