@@ -117,6 +117,26 @@ export async function simulate(simulation: Simulation): Promise<Outcome> {
   }
 }
 
+/** What the same machine does at the same moment when nothing shares a commit: transactions one after the other, each 3 rows. */
+async function oneByOnePerSecond(url: string): Promise<number> {
+  const db = openDatabase(url)
+  try {
+    await db.transaction((tx) => tx.query('CREATE TABLE sim_bare (id TEXT PRIMARY KEY, der BLOB NOT NULL)'))
+    const began = performance.now()
+    let done = 0
+    for (; performance.now() - began < 1000; done++) {
+      await db.transaction(async (tx) => {
+        for (const name of ['a', 'b', 'c']) {
+          await tx.query('INSERT INTO sim_bare (id, der) VALUES (?, ?)', `${done}${name}`, new Uint8Array(300))
+        }
+      })
+    }
+    return Math.round(done / ((performance.now() - began) / 1000))
+  } finally {
+    await db.close()
+  }
+}
+
 /** @returns what is wrong with the rows, given what the processes were told */
 export async function check(
   db: Database,
@@ -238,10 +258,19 @@ if (import.meta.main) {
               ? `sqlite:${join(await mkdtemp(join(directory, name)), 'a.db')}`
               : await server.createDatabase()
           const simulation = { url, processes, seconds: Number(values.seconds), seed: Number(values.seed), disturbed, counted }
+          const oneByOne = await oneByOnePerSecond(url)
           const outcome = await simulate(simulation)
           wrong += outcome.problems.length
           console.log(
-            JSON.stringify({ engine, processes, counted, disturbed, ...outcome, problems: outcome.problems.slice(0, 5) }),
+            JSON.stringify({
+              engine,
+              processes,
+              counted,
+              disturbed,
+              oneByOne,
+              ...outcome,
+              problems: outcome.problems.slice(0, 5),
+            }),
           )
         }
       }
