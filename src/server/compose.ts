@@ -11,8 +11,9 @@ import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
-import { type Authorities, openAuthorities } from '#ca/authorities.ts'
+import { type Authorities, chainOf, openAuthorities } from '#ca/authorities.ts'
 import type { CAContext } from '#ca/context.ts'
+import { latestCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
@@ -22,6 +23,10 @@ import type { KeyStore } from '#keys/key-store.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
+import { type Mounted, mount } from '#protocols/dispatch.ts'
+import { est } from '#protocols/est/index.ts'
+import { ocsp as ocspProtocol } from '#protocols/ocsp/index.ts'
+import { certificateRepository, crlRepository, type RepositoryService } from '#protocols/repository/index.ts'
 import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -102,4 +107,19 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     enrollment: enrollment(context, authorities, noFurtherQuestions),
     ocsp: ocsp(context, authorities),
   }
+}
+
+/** Every protocol with the service that it needs. */
+export function composeProtocols({ context, authorities, enrollment: enrolls, ocsp: answers }: CAServices): readonly Mounted[] {
+  const repository: RepositoryService = {
+    latestCRL: (address, shard) => latestCRL(context, authorities.byAddress(address), shard),
+    authorityCertificates: (address) => chainOf(authorities, authorities.byAddress(address)),
+    now: () => context.world.clock.now(),
+  }
+  return [
+    mount(est, enrolls),
+    mount(ocspProtocol, answers),
+    mount(crlRepository, repository),
+    mount(certificateRepository, repository),
+  ]
 }

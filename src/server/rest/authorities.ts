@@ -1,0 +1,148 @@
+/** REST: certificate authorities and their CRLs. @module */
+import { Type } from 'typebox'
+import { isKeyAlgorithmId } from '#algorithms/table.ts'
+import { TrustError } from '#base/errors.ts'
+import { type Authority, chainOf } from '#ca/authorities.ts'
+import { issueCRL } from '#ca/crl.ts'
+import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
+import { fingerprint } from '#x509/certificate.ts'
+import type { CAServices } from '../compose.ts'
+import { type Route, route } from './route.ts'
+import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
+
+const AuthorityShape = Type.Object({
+  id: Uuid,
+  address: Address,
+  slug: Slug,
+  generation: Type.Integer(),
+  profile: Type.String(),
+  issuer: Type.Union([Address, Type.Null()]),
+  subject: Type.String(),
+  keyAlgorithm: KeyAlgorithmName,
+  state: Type.String(),
+  notBefore: Time,
+  notAfter: Time,
+  fingerprint: Type.String({ description: 'SHA-256 of the certificate, hex' }),
+  certificate: Base64,
+  chain: Type.Array(Base64, { description: 'from this authority up to its root' }),
+})
+
+export function authorityRoutes({ context, authorities }: CAServices): readonly Route[] {
+  const shape = (authority: Authority) => ({
+    id: authority.id,
+    address: authority.address,
+    slug: authority.slug,
+    generation: authority.generation,
+    profile: authority.profile,
+    issuer: authority.issuerId === undefined ? null : authorities.byId(authority.issuerId).address,
+    subject: formatName(parseName(authority.certificate.subject)),
+    keyAlgorithm: authority.keyAlgorithm,
+    state: authority.state,
+    notBefore: authority.certificate.notBefore.toISOString(),
+    notAfter: authority.certificate.notAfter.toISOString(),
+    fingerprint: fingerprint(authority.certificate.der).toHex(),
+    certificate: authority.certificate.der.toBase64(),
+    chain: chainOf(authorities, authority).map((der) => der.toBase64()),
+  })
+
+  return [
+    route({
+      id: 'listAuthorities',
+      method: 'GET',
+      path: '/api/v1/authorities',
+      permission: 'ca.read',
+      summary: 'Certificate authorities',
+      response: Type.Object({ authorities: Type.Array(AuthorityShape) }),
+      handle: async () => ({ authorities: authorities.list().map(shape) }),
+    }),
+    route({
+      id: 'createAuthority',
+      method: 'POST',
+      path: '/api/v1/authorities',
+      permission: 'ca.create',
+      summary: 'Make an authority with its key: a root, or one below another',
+      body: Type.Object(
+        {
+          slug: Slug,
+          name: DistinguishedName,
+          profile: Type.Optional(Type.String({ description: 'root or issuing; by default what fits' })),
+          issuer: Type.Optional(Address),
+          keyAlgorithm: Type.Optional(KeyAlgorithmName),
+          noExpiry: Type.Optional(Type.Boolean({ description: 'never expires: for the hierarchy above birth certificates' })),
+          crlValiditySeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 366 * 86400 })),
+        },
+        { additionalProperties: false },
+      ),
+      response: AuthorityShape,
+      status: 201,
+      async handle({ actor }, { body }) {
+        const {
+          slug,
+          name,
+          issuer,
+          profile = issuer === undefined ? 'root' : 'issuing',
+          keyAlgorithm = 'ecdsa-p256',
+          noExpiry,
+          crlValiditySeconds,
+        } = body
+        if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
+        const authority = await authorities.create(
+          {
+            slug,
+            name: parseDistinguishedName(name),
+            profile,
+            keyAlgorithm,
+            ...(issuer !== undefined && { issuer }),
+            ...(noExpiry !== undefined && { noExpiry }),
+            ...(crlValiditySeconds !== undefined && { crlValiditySeconds }),
+          },
+          actor,
+        )
+        // its certificates will point to a CRL, which must be there before them
+        for (let shard = 0; shard < authority.crlShards; shard++) await issueCRL(context, authority, shard, actor)
+        return shape(authority)
+      },
+    }),
+    route({
+      id: 'showAuthority',
+      method: 'GET',
+      path: '/api/v1/authorities/{address}',
+      permission: 'ca.read',
+      summary: 'One authority',
+      params: Type.Object({ address: Address }),
+      response: AuthorityShape,
+      handle: async (_, { params }) => shape(authorities.byAddress(params.address)),
+    }),
+    route({
+      id: 'issueCRL',
+      method: 'POST',
+      path: '/api/v1/authorities/{address}/crl',
+      permission: 'crl.issue',
+      summary: 'Issue the next CRL now',
+      params: Type.Object({ address: Address }),
+      body: Empty,
+      response: Type.Object({
+        crlNumber: Type.Integer(),
+        thisUpdate: Time,
+        nextUpdate: Time,
+        entries: Type.Integer(),
+        crl: Base64,
+      }),
+      status: 201,
+      async handle({ actor }, { params }) {
+        const authority = authorities.byAddress(params.address)
+        let last
+        for (let shard = 0; shard < authority.crlShards; shard++) last = await issueCRL(context, authority, shard, actor)
+        if (last === undefined) throw new TrustError('internal', 'internal')
+        const { crlNumber, thisUpdate, nextUpdate, entries, der } = last
+        return {
+          crlNumber,
+          thisUpdate: thisUpdate.toISOString(),
+          nextUpdate: nextUpdate.toISOString(),
+          entries,
+          crl: der.toBase64(),
+        }
+      },
+    }),
+  ]
+}

@@ -1,0 +1,176 @@
+/**
+ * A running server: what was composed, its listeners, and the work that comes by itself.
+ *
+ * @module
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { openAuditLog } from '#audit/log.ts'
+import { auditSequencer } from '#audit/sequencer.ts'
+import { utf8 } from '#base/bytes.ts'
+import { TrustError } from '#base/errors.ts'
+import type { Log } from '#base/log.ts'
+import { secret } from '#base/secret.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import { issueDueCRLs } from '#ca/crl.ts'
+import { listEndpoints } from '#ca/endpoint.ts'
+import type { Config } from '#config/config.ts'
+import { readSecret } from '#config/secret-file.ts'
+import type { Address } from '#config/setting.ts'
+import { dispatcher } from '#protocols/dispatch.ts'
+import { lockDirectory } from '#store/directory-lock.ts'
+import { sequenceOutbox } from '#store/outbox.ts'
+import { runInBackground } from './background.ts'
+import { type CAServices, composeProtocols, openCA, openFoundation, type Foundation } from './compose.ts'
+import { TLS_ROOT_FILE } from './init.ts'
+import { issueListenerCertificate, type ListenerCertificate } from './listener-certificate.ts'
+import { type Listener, openListener } from './listener.ts'
+import { rateLimit } from './rate-limit.ts'
+import type { TLSFace, TLSIdentity } from './tls-options.ts'
+import { composeWeb } from './web.ts'
+
+export interface ServeOptions {
+  readonly config: Config
+  readonly dataDirectory: string
+  readonly world: World
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly log: Log
+}
+
+export interface Served {
+  readonly addresses: { readonly tls: Address; readonly public: Address; readonly console: Address | undefined }
+  /** Takes nothing new, finishes what is under way, puts the last audit entries in order. */
+  stop(): Promise<void>
+}
+
+/** @returns once both listeners answer @throws TrustError `unavailable` before `init`, `conflict` when another server has the directory */
+export async function serve(options: ServeOptions): Promise<Served> {
+  const { config, dataDirectory } = options
+  if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
+  const lock = config.store.url.engine === 'sqlite' ? lockDirectory(dataDirectory, 'sealworks serve') : undefined
+  const undo: (() => unknown)[] = [() => lock?.release()]
+  try {
+    const foundation = await openFoundation(options)
+    undo.push(() => foundation.db.close())
+    const ca = await openCA(foundation, config)
+    return await listen(options, foundation, ca, undo)
+  } catch (error) {
+    for (const step of undo.reverse()) await step()
+    throw error
+  }
+}
+
+async function listen(options: ServeOptions, foundation: Foundation, ca: CAServices, undo: (() => unknown)[]): Promise<Served> {
+  const { config, world, log } = options
+  const { db, keys, organizationId } = foundation
+  const auditLog = await openAuditLog({ database: db, keys, organizationId })
+
+  const identity = await serverIdentity(options, ca)
+  let current = identity.issued
+  const face = async (): Promise<TLSFace> => ({ identity: identity.now(), clientAuthorities: await clientAuthorities(ca) })
+  const listeners: Listener[] = []
+  const present = async (): Promise<void> => {
+    const next = await face()
+    for (const listener of listeners) if (listener.id !== 'public') listener.present(next)
+  }
+
+  const web = composeWeb({ ...options, foundation, ca, auditLog, endpointsChanged: present })
+  const mounted = composeProtocols(ca)
+  const { server } = config
+  const shared = {
+    limits: server,
+    rate: rateLimit({
+      perSecond: server.requestsPerSecondPerAddress,
+      burst: server.requestBurstPerAddress,
+      addressesMax: server.rateAddressesMax,
+      clock: world.clock,
+    }),
+    headers: web.headers,
+    world,
+    log,
+    observe: web.observe,
+  }
+  const firstFace = await face()
+  const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
+    const routers = id === 'console' ? web.routers(id) : [dispatcher(mounted, id, log), ...web.routers(id)]
+    const tls = id === 'public' ? {} : { tls: { face: firstFace, asksForCertificate: id === 'tls' } }
+    const listener = await openListener({ id, address, routers, ...tls, ...shared })
+    undo.push(() => listener.stop())
+    listeners.push(listener)
+    return listener
+  }
+  const tls = await open('tls', server.listen as Address)
+  const publicListener = await open('public', server.listenPublic as Address)
+  const console = server.listenConsole === undefined ? undefined : await open('console', server.listenConsole)
+
+  const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world) })
+  const background = runInBackground(
+    [
+      { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
+      { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
+      { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
+      { name: 'OCSP responders', everySeconds: 3600, run: () => ca.ocsp.renewResponders() },
+      {
+        name: 'server certificate',
+        everySeconds: 600,
+        async run() {
+          if (current === undefined || world.clock.now() < (current.notBefore + current.notAfter) / 2) return
+          current = await identity.renew()
+          await present()
+          log.info('server certificate renewed', { notAfter: new Date(current.notAfter).toISOString() })
+        },
+      },
+    ],
+    log,
+    (milliseconds, signal) => wait(milliseconds, undefined, { signal, ref: false }).catch(() => {}),
+  )
+
+  return {
+    addresses: { tls: tls.address, public: publicListener.address, console: console?.address },
+    async stop() {
+      await Promise.all(listeners.map((listener) => listener.stop()))
+      await background.stop()
+      await sequencer.runOnce()
+      await sequencer.release()
+      for (const step of undo.slice(0, 2).reverse()) await step()
+    },
+  }
+}
+
+interface Identity {
+  now(): TLSIdentity
+  /** Undefined when the certificate comes from elsewhere. */
+  readonly issued: ListenerCertificate | undefined
+  renew(): Promise<ListenerCertificate>
+}
+
+async function serverIdentity({ config, environment }: ServeOptions, ca: CAServices): Promise<Identity> {
+  const { tlsCertificate, tlsKey, serverNames: names, certificateDays: validityDays } = config.server
+  const issue = (): Promise<ListenerCertificate> => issueListenerCertificate(ca.context, ca.authorities, { names, validityDays })
+  if (tlsCertificate !== undefined && tlsKey !== undefined) {
+    const certificateChainPEM = readFileSync(tlsCertificate, 'utf8')
+    const privateKeyPEM = secret(utf8(Buffer.from(readSecret(tlsKey, environment).reveal('TLS server key')).toString()))
+    return { now: () => ({ certificateChainPEM, privateKeyPEM }), issued: undefined, renew: issue }
+  }
+  let latest = await issue()
+  return {
+    now: () => latest.identity,
+    issued: latest,
+    async renew() {
+      latest = await issue()
+      return latest
+    },
+  }
+}
+
+/** Only the issuers that enabled endpoints list: a client then offers the certificate that is meant for here. */
+async function clientAuthorities({ context, authorities }: CAServices): Promise<readonly Uint8Array[]> {
+  const addresses = new Set(
+    (await listEndpoints(context)).filter(({ state }) => state === 'enabled').flatMap(({ rules }) => rules.clientIssuers),
+  )
+  return authorities
+    .list()
+    .filter(({ address }) => addresses.has(address))
+    .map(({ certificate }) => certificate.der)
+}
