@@ -115,7 +115,7 @@ describe('decision 10: retries, clones and second keys', () => {
     const settled = await Promise.allSettled(
       requests.map((request) => enroll({ endpoint, operation: 'enroll', request, identity: officer })),
     )
-    assert.deepEqual(settled.map(({ status }) => status).sort(), ['fulfilled', 'rejected', 'rejected'])
+    assert.deepEqual(settled.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected', 'rejected'])
     assert.equal((await findCertificates(ca.context, { profile: 'idevid' }, { limit: 10 })).length, 1)
   })
 

@@ -25,6 +25,7 @@ import {
   useEnrollmentSecret,
 } from './endpoint.ts'
 import { checkBinding, insertIssued, type Issued, rehearse, signRehearsed } from './issue.ts'
+import type { Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 import { type Applicant, planCertificate } from './request-rules.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
@@ -85,7 +86,7 @@ export interface Enrollment {
   /** @throws TrustError with the reason of any refusal; refusals of an established identity are in the audit log */
   enroll(input: EnrollmentInput): Promise<IssuedAnswer | Pending>
   /** Profile of an endpoint, for protocols that describe it to clients (csrattrs). */
-  profileOf(endpoint: Endpoint): Promise<import('./profile.ts').Profile>
+  profileOf(endpoint: Endpoint): Promise<Profile>
 }
 
 export function enrollment(context: CAContext, authorities: Authorities, authorize: Authorize): Enrollment {

@@ -54,7 +54,7 @@ export async function issueListenerCertificate(
   return {
     identity: {
       certificateChainPEM: chain.map((der) => encodePEM('CERTIFICATE', der)).join(''),
-      privateKeyPEM: secret(utf8(privateKey.export({ type: 'pkcs8', format: 'pem' }) as string)),
+      privateKeyPEM: secret(utf8(privateKey.export({ type: 'pkcs8', format: 'pem' }))),
     },
     notBefore: issued.notBefore,
     notAfter: issued.notAfter,

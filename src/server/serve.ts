@@ -56,7 +56,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const ca = await openCA(foundation, config)
     return await listen(options, foundation, ca, undo)
   } catch (error) {
-    for (const step of undo.reverse()) await step()
+    for (const step of undo.toReversed()) await step()
     throw error
   }
 }
@@ -133,7 +133,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       await background.stop()
       await sequencer.runOnce()
       await sequencer.release()
-      for (const step of undo.slice(0, 2).reverse()) await step()
+      for (const step of undo.slice(0, 2).toReversed()) await step()
     },
   }
 }
