@@ -35,7 +35,7 @@ export const weAccept: readonly Divergence[] = [
     why: 'CertificateSerialNumber ::= INTEGER; RFC 5280, 4.1.2.2 asks those who read to handle negative ones',
   },
   {
-    error: /PolicyQualifierInfo::qualifier|CpsUri ASN.1 structure found but OID did not match/,
+    error: /PolicyQualifierInfo::qualifier|(CpsUri|UserNotice) ASN.1 structure found but OID did not match/,
     why: 'a qualifier is ANY DEFINED BY its identifier; ours is kept as DER, also for identifiers unknown here',
   },
   {
