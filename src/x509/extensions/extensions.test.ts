@@ -160,9 +160,9 @@ test('RFC 5280, 4.2: two extensions of one type are refused', () => {
 })
 
 for (const { name, der } of [
-  { name: 'critical FALSE written out', der: '300c0603551d13010100' + '04023000' },
-  { name: 'a criticality that is neither FF nor 00', der: '300c0603551d13010101' + '04023000' },
-  { name: 'content after the value', der: '300b0603551d1304023000' + '0500' },
+  { name: 'critical FALSE written out', der: '300c0603551d1301010004023000' },
+  { name: 'a criticality that is neither FF nor 00', der: '300c0603551d1301010104023000' },
+  { name: 'content after the value', der: '300b0603551d13040230000500' },
   { name: 'no value', der: '30050603551d13' },
 ]) {
   test(`an Extension with ${name} is refused`, () => {
