@@ -22,6 +22,11 @@ export const programs = {
   curl: { debian: 'curl', purpose: 'a plain HTTP and TLS client' },
   openssl: { debian: 'openssl', purpose: 'certificates, CRLs, OCSP and TLS read by other code' },
   pki: { debian: 'strongswan-pki', purpose: 'an EST client' },
+  'strongswan-openssl': {
+    debian: 'libstrongswan-standard-plugins',
+    purpose: 'elliptic curves and AES-GCM for pki, which it needs to speak TLS with us',
+    at: '/usr/lib/ipsec/plugins/libstrongswan-openssl.so',
+  },
   certtool: { debian: 'gnutls-bin', purpose: 'certificates, CRLs and PKCS #12 read by a second library' },
   ocsptool: { debian: 'gnutls-bin', purpose: 'an OCSP client of a second library' },
   certutil: { debian: 'libnss3-tools', purpose: 'path validation as browsers do it' },
