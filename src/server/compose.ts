@@ -21,12 +21,11 @@ import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { KeyStore } from '#keys/key-store.ts'
 import { keysMigrations } from '#keys/migrations.ts'
-import { softwareKeyStore } from '#keys/software/index.ts'
+import { keyStores } from '#keys/registry.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
-import { est } from '#protocols/est/index.ts'
-import { ocsp as ocspProtocol } from '#protocols/ocsp/index.ts'
-import { certificateRepository, crlRepository, type RepositoryService } from '#protocols/repository/index.ts'
+import { protocols } from '#protocols/registry.ts'
+import type { RepositoryService } from '#protocols/repository/index.ts'
 import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -70,7 +69,8 @@ export async function openFoundation({ config, world, environment }: FoundationO
     throw error
   }
   const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
-  const keys = softwareKeyStore({ database: db, world, organizationId: DEFAULT_ORGANIZATION, wrappingKey })
+  const [software] = keyStores
+  const keys = software.make({ database: db, world, organizationId: DEFAULT_ORGANIZATION, wrappingKey })
   return { db, keys, audit, world, organizationId: DEFAULT_ORGANIZATION }
 }
 
@@ -116,6 +116,7 @@ export function composeProtocols({ context, authorities, enrollment: enrolls, oc
     authorityCertificates: (address) => chainOf(authorities, authorities.byAddress(address)),
     now: () => context.world.clock.now(),
   }
+  const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols
   return [
     mount(est, enrolls),
     mount(ocspProtocol, answers),
