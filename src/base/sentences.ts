@@ -241,6 +241,11 @@ const english = {
   fileUnwritable: 'The file {file} cannot be written ({problem}). Check the directory and that you may write there.',
   fileTooLarge: 'The file {file} is longer than {limit} bytes, so it is the wrong one. Name another.',
   fileExists: 'The file {file} exists. Name another, or add --force to replace it.',
+  fileNotJSON: 'The file {file} is not one JSON object. Correct it.',
+  notRequest: 'This is no certificate request (PKCS #10). Make one, for example with "openssl req -new".',
+  serialNumberAmbiguous: 'Several authorities issued a certificate with this serial number. Name the certificate by its id, as "cert find" shows it.',
+  batchColumns: 'The list {file} must begin with a line of column names: csr, or subject with names and serial as needed. Correct its first line.',
+  batchOther: 'The result file {file} belongs to another list. Name another with --result, or remove it.',
   onlyPrivateKey: 'The file holds nothing but a private key, which is never shown. Inspect the certificate or request instead.',
 } as const satisfies Record<string, string>
 

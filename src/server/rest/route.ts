@@ -1,0 +1,96 @@
+/**
+ * One row of the table that the REST interface is: server, OpenAPI document and client are all made from it.
+ *
+ * @module
+ */
+import { type Static, type TObject, type TSchema, type TVoid, Type } from 'typebox'
+import type { Permission } from '#access/rights.ts'
+import type { Principal } from '#access/principals.ts'
+
+/** Who asks. Audit entries name the `actor`. */
+export interface Caller {
+  readonly actor: string
+  /** Undefined only on public routes. */
+  readonly principal: Principal | undefined
+}
+
+/** A call of a route: who made it, and under which id the log knows it. */
+export interface Call extends Caller {
+  readonly requestId: string
+}
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
+
+/** A record that takes no fields but those named: a misspelled one is found, not forgotten. */
+export const record = <const Fields extends Record<string, TSchema>>(fields: Fields, description?: string): TObject<Fields> =>
+  Type.Object(fields, { additionalProperties: false, ...(description === undefined ? {} : { description }) })
+
+// oxlint-disable-next-line typescript/no-generated-empty-object-type -- a record without fields is what is meant
+type Nothing = TObject<Record<never, never>>
+
+export interface Route<
+  Id extends string = string,
+  Params extends TObject = TObject,
+  Query extends TObject = TObject,
+  Body extends TSchema = TSchema,
+  Response extends TSchema = TSchema,
+> {
+  /** `verbNoun`, such as `createAuthority`: OpenAPI's operationId, and the name in the client. */
+  readonly id: Id
+  readonly method: Method
+  /** Parameters stand in braces. */
+  readonly path: `/api/v1${'' | `/${string}`}`
+  /** `public` asks for nobody, `signedIn` for anybody. */
+  readonly permission: Permission | 'public' | 'signedIn'
+  /** One line for the OpenAPI document. */
+  readonly summary: string
+  /** Each parameter of the path, a string. */
+  readonly params?: Params
+  readonly query?: Query
+  readonly body?: Body
+  /** Absent where the answer is 204. */
+  readonly response?: Response
+  /** 200 unless told; 201 for what was made. */
+  readonly status?: 200 | 201
+  /** The answer carries a key or a credential: it is given once and kept nowhere (decision 17). */
+  readonly answersSecret?: true
+  handle(call: Call, input: Input<Params, Query, Body>): Promise<Static<Response>>
+}
+
+export interface Input<Params extends TObject, Query extends TObject, Body extends TSchema> {
+  readonly params: Static<Params>
+  readonly query: Static<Query>
+  readonly body: Static<Body>
+}
+
+/** Keeps every type, so that `handle` is checked against its own schemas. */
+export const route = <
+  const Id extends string,
+  Params extends TObject = Nothing,
+  Query extends TObject = Nothing,
+  Body extends TSchema = TVoid,
+  Response extends TSchema = TVoid,
+>(
+  definition: Route<Id, Params, Query, Body, Response>,
+): Route<Id, Params, Query, Body, Response> => definition
+
+/** What every list takes. */
+export const pageQuery = {
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, description: 'Most entries to give; 100 unless told.' })),
+  cursor: Type.Optional(Type.String({ maxLength: 500, description: 'Where to go on: `next` of the page before.' })),
+}
+
+export const PAGE_DEFAULT = 100
+
+/** What every list gives. */
+export const page = <Item extends TSchema>(item: Item) =>
+  record({
+    items: Type.Array(item),
+    next: Type.Optional(Type.String({ description: 'Hand it in as `cursor` for what follows; absent at the end.' })),
+  })
+
+/** @returns the shape of {@link page}, without a `next` that is undefined */
+export const pageOf = <Item>(items: Item[], next: string | undefined): { items: Item[]; next?: string } =>
+  next === undefined ? { items } : { items, next }
+
+export const timestamp = (description: string) => Type.String({ format: 'date-time', description })

@@ -1,0 +1,34 @@
+/** The whole REST interface. Adding routes: write a file, add one line here. @module */
+import type { Access } from '#access/access.ts'
+import type { CAServices } from '../compose.ts'
+import { accessRoutes } from './access.ts'
+import { auditRoutes, type AuditServices } from './audit.ts'
+import { authorityRoutes } from './authorities.ts'
+import { certificateRoutes } from './certificates.ts'
+import { endpointRoutes } from './endpoints.ts'
+import { keyRoutes } from './keys.ts'
+import { profileRoutes } from './profiles.ts'
+import { serverRoutes, type ServerServices } from './server.ts'
+
+export interface RouteServices {
+  readonly access: Access
+  readonly audit: AuditServices
+  readonly server: ServerServices
+  readonly ca: CAServices
+  /** Called when endpoints were made or changed. */
+  readonly endpointsChanged: () => Promise<void>
+}
+
+export const allRoutes = ({ access, audit, server, ca, endpointsChanged }: RouteServices) => [
+  ...serverRoutes(server),
+  ...accessRoutes(access),
+  ...auditRoutes(audit),
+  ...authorityRoutes(ca),
+  ...profileRoutes(ca),
+  ...endpointRoutes(ca, endpointsChanged),
+  ...certificateRoutes(ca),
+  ...keyRoutes(ca),
+]
+
+/** Every row with its types, for the client. */
+export type AnyRoute = ReturnType<typeof allRoutes>[number]
