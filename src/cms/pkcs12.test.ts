@@ -1,7 +1,7 @@
 /** PKCS #12: opened by OpenSSL, GnuTLS, NSS and Node with the right password, and by none with another. @module */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createPrivateKey } from 'node:crypto'
+import { createPrivateKey, hash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -84,8 +84,7 @@ for (const [form, der] of files) {
       '--infile',
       keyPath,
     ])
-    const pem = /-----BEGIN EC PRIVATE KEY-----[^]*-----END EC PRIVATE KEY-----/.exec(opened)?.[0] ?? ''
-    assert.ok(createPrivateKey(pem).equals(key.privateKey))
+    assert.ok(opened.includes(`pin-sha256:${hash('sha256', key.spki, 'base64')}`))
   })
 
   test(`R4: NSS imports the ${form} file`, { skip: nss.skip }, async () => {

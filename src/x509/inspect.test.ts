@@ -6,6 +6,7 @@ import { TrustError } from '#base/errors.ts'
 import { encodeCertificationRequest } from './certification-request.ts'
 import { encodeCertificateList, type RevokedEntry } from './crl.ts'
 import { accessAt, authorityInfoAccess } from './extensions/authority-information-access.ts'
+import { certificatePolicies } from './extensions/certificate-policies.ts'
 import { crlDistributionPoints, distributionPointAt } from './extensions/crl-distribution-points.ts'
 import { crlNumber } from './extensions/crl-extensions.ts'
 import { extensionWith } from './extensions/extension.ts'
@@ -132,6 +133,28 @@ for (const { said, extension } of [
       { type: 'otherName', value: { typeID: '1.2.3', value: Uint8Array.of(5, 0) } },
       { type: 'iPAddress', value: Uint8Array.of(1, 2) },
       hardwareModuleName({ hwType: '1.2.3', hwSerialNum: Uint8Array.of(0) }),
+    ]),
+  },
+  {
+    said: [
+      {
+        policyIdentifier: '1.2.3',
+        policyQualifiers: [
+          { cps: 'http://a/b' },
+          { unotice: { explicitText: { type: 'utf8String', value: 'hi' } } },
+          { '1.2.4': '#0500' },
+        ],
+      },
+    ],
+    extension: extensionWith(certificatePolicies, [
+      {
+        policyIdentifier: '1.2.3',
+        policyQualifiers: [
+          { policyQualifierId: '1.3.6.1.5.5.7.2.1', qualifier: Uint8Array.fromHex('160a687474703a2f2f612f62') },
+          { policyQualifierId: '1.3.6.1.5.5.7.2.2', qualifier: Uint8Array.fromHex('30040c026869') },
+          { policyQualifierId: '1.2.4', qualifier: Uint8Array.of(5, 0) },
+        ],
+      },
     ]),
   },
   {

@@ -21,6 +21,7 @@ import {
   subjectInfoAccess,
 } from './extensions/authority-information-access.ts'
 import { authorityKeyIdentifier } from './extensions/authority-key-identifier.ts'
+import { certificatePolicies, policyQualifiers, type PolicyQualifierInfo } from './extensions/certificate-policies.ts'
 import { crlDistributionPoints, type CRLDistributionPoints, freshestCRL } from './extensions/crl-distribution-points.ts'
 import { certificateIssuer, issuingDistributionPoint } from './extensions/crl-extensions.ts'
 import type { DistributionPointName } from './extensions/distribution-point-name.ts'
@@ -253,6 +254,12 @@ const valueDescribers: ReadonlyMap<string, (value: unknown) => Plain> = new Map(
     ...describeFields(rest),
     ...(authorityCertIssuer && { authorityCertIssuer: describeNames(authorityCertIssuer) }),
   })),
+  words(certificatePolicies, (policies) =>
+    policies.map(({ policyIdentifier, policyQualifiers: qualifiers }) => ({
+      policyIdentifier,
+      ...(qualifiers && { policyQualifiers: qualifiers.map(describeQualifier) }),
+    })),
+  ),
   words(nameConstraints, ({ permittedSubtrees, excludedSubtrees }) => ({
     ...(permittedSubtrees && { permittedSubtrees: permittedSubtrees.map(({ base }) => describeGeneralName(base)) }),
     ...(excludedSubtrees && { excludedSubtrees: excludedSubtrees.map(({ base }) => describeGeneralName(base)) }),
@@ -316,6 +323,16 @@ function describePoints(points: CRLDistributionPoints): Plain {
 
 const describePointName = (point: DistributionPointName): Plain =>
   point.type === 'fullName' ? point.value.map(describeGeneralName) : `relative:${formatName([point.value])}`
+
+/** The two kinds that RFC 5280 defines by name; others, and malformed ones, in hex. */
+function describeQualifier({ policyQualifierId, qualifier }: PolicyQualifierInfo): Plain {
+  const [name, known] = Object.entries(policyQualifiers).find(([, { oid }]) => oid === policyQualifierId) ?? [policyQualifierId]
+  try {
+    return { [name]: known === undefined ? `#${qualifier.toHex()}` : describeValue(decode(known.codec, qualifier)) }
+  } catch (error) {
+    return { [name]: `#${qualifier.toHex()}`, problem: problemOf(error) }
+  }
+}
 
 /** Whatever a schema decodes to: octets as hex, times as ISO 8601, large numbers as decimal text. */
 function describeValue(value: unknown): Plain {

@@ -49,8 +49,6 @@ export const PolicyInformation = sequence('PolicyInformation', {
 })
 export type PolicyInformation = Infer<typeof PolicyInformation>
 
-export const ANY_POLICY = '2.5.29.32.0'
-
 export const CertificatePolicies = sequenceOf('CertificatePolicies', PolicyInformation, { min: 1, max: LIST_MAX })
 export type CertificatePolicies = readonly PolicyInformation[]
 

@@ -6,7 +6,7 @@
  * @module
  */
 import { ANY } from '#asn1/any.ts'
-import { choice, type Codec, decode, encode, explicit, implicit, type Infer, sequence, sequenceOf, tagged } from '#asn1/codec.ts'
+import { choice, type Codec, decode, encode, explicit, implicit, type Infer, sequence, sequenceOf } from '#asn1/codec.ts'
 import { IA5String, OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
 import { TrustError } from '#base/errors.ts'
 import { Name } from '../name.ts'
@@ -101,6 +101,3 @@ export function parseIPAddress(text: string): Uint8Array {
 }
 
 const notAddress = (text: string): TrustError => new TrustError('malformed', 'notIPAddress', { facts: { text } })
-
-/** `[n] IMPLICIT GeneralNames`, which is used often enough to name. */
-export const generalNames = (n: number) => tagged('GeneralNames', 0xa0 | n, GeneralNames.readContent, GeneralNames.writeContent)
