@@ -76,10 +76,11 @@ async function writeLater(
   }
 }
 
-/** Nothing can be exported from a connection before its handshake is over. */
+/** Nothing can be exported from a connection before both have finished their handshake. */
 function whenSecure(socket: unknown, then: () => void): void {
-  if (socket instanceof TLSSocket && socket.getProtocol() === null) socket.once('secureConnect', then)
-  else if (socket instanceof TLSSocket && socket.connecting) socket.once('secureConnect', then)
+  const isUnfinished =
+    socket instanceof TLSSocket && (socket.getFinished() === undefined || socket.getPeerFinished() === undefined)
+  if (isUnfinished) socket.once('secureConnect', then)
   else then()
 }
 
