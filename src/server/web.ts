@@ -8,20 +8,19 @@ import type { AuditLog } from '#audit/log.ts'
 import type { Log } from '#base/log.ts'
 import type { World } from '#base/world.ts'
 import type { Config } from '#config/config.ts'
+import { countCertificates } from '#ca/certificates.ts'
+import { listEndpoints } from '#ca/endpoint.ts'
 import type { Router } from '#protocols/dispatch.ts'
+import { formatName, parseName } from '#x509/name.ts'
 import type { CAServices, Foundation } from './compose.ts'
 import { health, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
+import { metricsPage } from './metrics-page.ts'
 import { metrics } from './metrics.ts'
-import { accessRoutes } from './rest/access.ts'
-import { auditRoutes } from './rest/audit.ts'
-import { authorityRoutes } from './rest/authorities.ts'
-import { certificateRoutes } from './rest/certificates.ts'
-import { endpointRoutes } from './rest/endpoints.ts'
-import { keyRoutes } from './rest/keys.ts'
-import { profileRoutes } from './rest/profiles.ts'
 import { restRouter } from './rest/router.ts'
-import { serverRoutes } from './rest/server.ts'
+import { allRoutes } from './rest/routes.ts'
+import { signInPages } from './sign-in.ts'
+import { statusPage, type StatusSource } from './status-page.ts'
 import { VERSION } from './version.ts'
 
 export interface WebParts {
@@ -48,6 +47,8 @@ const SECURITY_HEADERS = {
   'x-frame-options': 'DENY',
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-store',
+  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'same-origin',
 } as const
 
 const HSTS_SECONDS = 365 * 86_400
@@ -64,24 +65,45 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
     world.clock,
   )
   const numbers = metrics({ version: VERSION, startedAt })
-  const routes = [
-    ...serverRoutes({ health: state, version: VERSION, name: config.server.installationName, startedAt }),
-    ...accessRoutes(access),
-    ...auditRoutes({ db, world, organizationId, log: auditLog }),
-    ...authorityRoutes(ca),
-    ...profileRoutes(ca),
-    ...endpointRoutes(ca, endpointsChanged),
-    ...certificateRoutes(ca),
-    ...keyRoutes(ca),
-  ]
+  const { installationName: name, publicUrl } = config.server
+  const routes = allRoutes({
+    access,
+    audit: { db, world, organizationId, log: auditLog },
+    server: { health: state, version: VERSION, name, startedAt },
+    ca,
+    endpointsChanged,
+  })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
   const probes = healthRouter(state)
+  const pages = [
+    statusPage({ access, health: state, source: statusSource(ca), name, version: VERSION, publicUrl }),
+    signInPages({ access, world, log }),
+    metricsPage(access, numbers),
+  ]
   return {
     observe: numbers.observe,
     headers: {
       ...SECURITY_HEADERS,
       ...(config.server.strictTransportSecurity && { 'strict-transport-security': `max-age=${HSTS_SECONDS}` }),
     },
-    routers: (listener) => (listener === 'public' ? [probes] : [rest, probes]),
+    routers: (listener) => (listener === 'public' ? [probes] : [rest, probes, ...pages]),
   }
 }
+
+const statusSource = ({ context, authorities }: CAServices): StatusSource => ({
+  authorities: () =>
+    authorities.list().map(({ address, certificate, state }) => ({
+      address,
+      subject: formatName(parseName(certificate.subject)),
+      notAfter: certificate.notAfter,
+      state,
+    })),
+  endpoints: async () =>
+    (await listEndpoints(context)).map(({ label, protocol, authorityId, state }) => ({
+      label,
+      protocol,
+      authority: authorities.byId(authorityId).address,
+      state,
+    })),
+  counts: async () => Object.entries(await countCertificates(context)).map(([name, count]) => ({ name, count })),
+})

@@ -7,7 +7,7 @@ import { issueCRL } from '#ca/crl.ts'
 import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import type { CAServices } from '../compose.ts'
-import { type Route, route } from './route.ts'
+import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
 
 const AuthorityShape = Type.Object({
@@ -27,7 +27,7 @@ const AuthorityShape = Type.Object({
   chain: Type.Array(Base64, { description: 'from this authority up to its root' }),
 })
 
-export function authorityRoutes({ context, authorities }: CAServices): readonly Route[] {
+export function authorityRoutes({ context, authorities }: CAServices) {
   const shape = (authority: Authority) => ({
     id: authority.id,
     address: authority.address,

@@ -20,7 +20,7 @@ import { encodePKCS12 } from '#cms/pkcs12.ts'
 import { type GeneralName, parseIPAddress } from '#x509/extensions/general-name.ts'
 import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
-import { type Route, route } from './route.ts'
+import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Time, Uuid } from './shapes.ts'
 
 const CertificateShape = Type.Object({
@@ -51,7 +51,7 @@ const Where = {
 
 const ById = Type.Object({ id: Uuid })
 
-export function certificateRoutes({ context, authorities }: CAServices): readonly Route[] {
+export function certificateRoutes({ context, authorities }: CAServices) {
   const shape = (record: CertificateRecord) => ({
     id: record.id,
     authority: authorities.byId(record.authorityId).address,

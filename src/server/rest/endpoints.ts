@@ -13,7 +13,7 @@ import {
 } from '#ca/endpoint.ts'
 import { openProfile } from '#ca/profiles.ts'
 import type { CAServices } from '../compose.ts'
-import { type Route, route } from './route.ts'
+import { route } from './route.ts'
 import { Address, Empty, Time, Uuid } from './shapes.ts'
 
 const Label = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' })
@@ -32,7 +32,7 @@ const EndpointShape = Type.Object({
 })
 
 /** @param changed called after rules changed, so that listeners name the right client authorities */
-export function endpointRoutes({ context, authorities }: CAServices, changed: () => Promise<void>): readonly Route[] {
+export function endpointRoutes({ context, authorities }: CAServices, changed: () => Promise<void>) {
   const shape = ({ id, label, protocol, authorityId, profile, rules, isDefault, state, createdAt }: Endpoint) => ({
     id,
     label,

@@ -5,7 +5,7 @@ import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
-import { type Route, route } from './route.ts'
+import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
 
 const Label = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$' })
@@ -19,7 +19,7 @@ const KeyShape = Type.Object({
 /** Keys that the installation made for itself are not for people to make, replace or destroy. */
 const OWN_LABELS = /^(ca|ocsp)\/|^audit-log$/
 
-export function keyRoutes({ context, authorities }: CAServices): readonly Route[] {
+export function keyRoutes({ context, authorities }: CAServices) {
   const { keys, db, audit } = context
   const shape = (key: KeyEntry | Signer) => ({
     label: key.label,

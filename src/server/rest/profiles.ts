@@ -3,11 +3,11 @@ import { Type } from 'typebox'
 import { parseProfile, Profile } from '#ca/profile.ts'
 import { listProfiles, openProfile, putProfile } from '#ca/profiles.ts'
 import type { CAServices } from '../compose.ts'
-import { type Route, route } from './route.ts'
+import { route } from './route.ts'
 
 const ProfileId = Type.String({ pattern: '^[a-z][a-z0-9-]{1,40}$' })
 
-export function profileRoutes({ context }: CAServices): readonly Route[] {
+export function profileRoutes({ context }: CAServices) {
   return [
     route({
       id: 'listProfiles',
