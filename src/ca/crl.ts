@@ -9,10 +9,15 @@ import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
 import { encodeCertificateList, type RevokedEntry } from '#x509/crl.ts'
 import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
-import { crlNumber as crlNumberType, type CRLReason } from '#x509/extensions/crl-extensions.ts'
+import {
+  crlNumber as crlNumberType,
+  type CRLReason,
+  issuingDistributionPoint,
+  issuingDistributionPointAt,
+} from '#x509/extensions/crl-extensions.ts'
 import { encodeExtension } from '#x509/extensions/extension.ts'
 import type { Authority } from './authorities.ts'
-import type { CAContext } from './context.ts'
+import type { CAContext, CASettings } from './context.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 export interface IssuedCRL {
@@ -65,6 +70,7 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
         extensions: [
           encodeExtension(authorityKeyIdentifier, { keyIdentifier: authority.keyIdentifier }),
           encodeExtension(crlNumberType, BigInt(crlNumber)),
+          ...scopeOf(context.settings, authority, shard),
         ],
       },
       revoked(),
@@ -111,6 +117,17 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
     })
   }
 }
+
+/** One of several shards says so, or it would be taken for the whole (RFC 5280, 5.2.5); its address is the one in the certificates. */
+function scopeOf({ publicUrl }: CASettings, authority: Authority, shard: number): readonly Uint8Array[] {
+  if (authority.crlShards === 1) return []
+  if (publicUrl === undefined) throw new TrustError('unavailable', 'publicUrlMissing')
+  return [encodeExtension(issuingDistributionPoint, issuingDistributionPointAt(crlAddress(publicUrl, authority, shard)))]
+}
+
+/** Where relying parties find the CRL of a shard. */
+export const crlAddress = (publicUrl: string, { address }: Pick<Authority, 'address'>, shard: number): string =>
+  `${publicUrl}/crl/${address}/${shard}.crl`
 
 const KEPT_AFTER_END_MILLISECONDS = 86_400_000
 /** Old lists say nothing that the certificate rows do not; a few are kept for someone who compares. */

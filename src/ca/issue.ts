@@ -30,6 +30,7 @@ import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts
 import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
 import type { Authority } from './authorities.ts'
 import type { CAContext, CASettings } from './context.ts'
+import { crlAddress } from './crl.ts'
 import { lint } from './lint/lint.ts'
 import type { Profile } from './profile.ts'
 import type { Plan } from './request-rules.ts'
@@ -236,7 +237,7 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
     const { publicUrl } = settings
     if (publicUrl === undefined) throw new TrustError('unavailable', 'publicUrlMissing')
     extensions.push(
-      encodeExtension(crlDistributionPoints, [distributionPointAt(`${publicUrl}/crl/${authority.address}/${crlShard}.crl`)]),
+      encodeExtension(crlDistributionPoints, [distributionPointAt(crlAddress(publicUrl, authority, crlShard))]),
       encodeExtension(authorityInfoAccess, [
         accessAt('ocsp', `${publicUrl}/ocsp/${authority.address}`),
         accessAt('caIssuers', `${publicUrl}/ca/${authority.address}.cer`),
