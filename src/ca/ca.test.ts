@@ -309,6 +309,21 @@ describe('who may ask for what', () => {
     await assert.rejects(show(answer.certificate), { code: 'forbidden', reason: 'certificateExpired' })
   })
 
+  test('strangers cannot fill the audit log: what is beyond the limit is counted', async () => {
+    await using ca = await testCA()
+    const { service, owners, births, born } = await plant(ca)
+    const foreign = await born('A-1')
+    const refusals = async (): Promise<number> => (await ca.entries()).filter(({ actor }) => actor === 'stranger').length
+    for (let i = 0; i < 100; i++) await assert.rejects(service.authenticate(births, { chain: [foreign], basic: undefined }))
+    assert.equal(await refusals(), 60)
+    ca.advance(61)
+    await assert.rejects(service.authenticate(births, { chain: [foreign], basic: undefined }))
+    assert.equal(await refusals(), 61)
+    const [last] = await ca.context.db.query('SELECT facts FROM audit_entry ORDER BY id DESC LIMIT 1')
+    assert.match(last?.['facts'] as string, /"unrecorded":40/)
+    await service.authenticate(owners, { chain: [foreign], basic: undefined })
+  })
+
   test('RFC 7030, 4.2.2: a renewal keeps its names and may bring a new key', async () => {
     await using ca = await testCA()
     const { service, owners, born } = await plant(ca)

@@ -91,6 +91,7 @@ export interface Enrollment {
 
 export function enrollment(context: CAContext, authorities: Authorities, authorize: Authorize): Enrollment {
   const { db, audit, world, settings } = context
+  const allowance = strangerAllowance(world.clock)
 
   async function enroll(input: EnrollmentInput): Promise<IssuedAnswer> {
     const { endpoint, request, identity } = input
@@ -230,24 +231,50 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     profileOf: (endpoint) => openProfile(context, endpoint.profile),
   }
 
+  async function keepRefusal(endpoint: Endpoint, act: string, identity: Identity | undefined, error: TrustError): Promise<void> {
+    const { allowed, unrecorded } = identity === undefined ? allowance() : { allowed: true, unrecorded: 0 }
+    if (!allowed) return
+    await audit.refuse({
+      actor: identity === undefined ? 'stranger' : nameOfIdentity(identity),
+      act,
+      object: `endpoint:${endpoint.id}`,
+      reason: error.reason,
+      facts: { code: error.code, ...error.facts, ...(unrecorded > 0 && { unrecorded }) },
+    })
+  }
+
   /** Refusals that somebody may want to look into are kept; bytes that do not parse are not worth a line. */
   async function audited<T>(endpoint: Endpoint, act: string, identity: Identity | undefined, work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (thrown) {
       const error = asTrustError(thrown)
-      if (isSensitive(error)) {
-        const actor = identity === undefined ? 'stranger' : nameOfIdentity(identity)
-        await audit.refuse({
-          actor,
-          act,
-          object: `endpoint:${endpoint.id}`,
-          reason: error.reason,
-          facts: { code: error.code, ...error.facts },
-        })
-      }
+      if (isSensitive(error)) await keepRefusal(endpoint, act, identity, error)
       throw error
     }
+  }
+}
+
+/** Strangers cannot fill the audit log: what comes beyond this in a minute is counted, and the count kept with the next. */
+const STRANGER_ENTRIES_PER_MINUTE = 60
+const MINUTE_MILLISECONDS = 60_000
+
+/** @returns whether an entry may be written now, and how many were not written since the last */
+function strangerAllowance(clock: CAContext['world']['clock']): () => { readonly allowed: boolean; readonly unrecorded: number } {
+  let since = Number.NEGATIVE_INFINITY
+  let written = 0
+  let unrecorded = 0
+  return () => {
+    const now = clock.now()
+    if (now - since >= MINUTE_MILLISECONDS || now < since) [since, written] = [now, 0]
+    if (written >= STRANGER_ENTRIES_PER_MINUTE) {
+      unrecorded++
+      return { allowed: false, unrecorded }
+    }
+    written++
+    const report = { allowed: true, unrecorded }
+    unrecorded = 0
+    return report
   }
 }
 
