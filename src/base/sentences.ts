@@ -244,8 +244,10 @@ const english = {
   fileNotJSON: 'The file {file} is not one JSON object. Correct it.',
   notRequest: 'This is no certificate request (PKCS #10). Make one, for example with "openssl req -new".',
   serialNumberAmbiguous: 'Several authorities issued a certificate with this serial number. Name the certificate by its id, as "cert find" shows it.',
+  verifierKey: 'This is not the key of an audit log. Copy it whole, as "sealworks init" printed it.',
+  notCSV: 'The list is not CSV at line {line}: {detail}. Save it again as comma-separated values.',
   batchColumns: 'The list {file} must begin with a line of column names: csr, or subject with names and serial as needed. Correct its first line.',
-  batchOther: 'The result file {file} belongs to another list. Name another with --result, or remove it.',
+  batchOther: 'The result file {file} belongs to another list. Name another directory with --out-dir, or remove it.',
   onlyPrivateKey: 'The file holds nothing but a private key, which is never shown. Inspect the certificate or request instead.',
 } as const satisfies Record<string, string>
 

@@ -47,7 +47,10 @@ function section(title: string, parameters: Parameters, nameOf: (entry: Entry, k
   const entries = Object.entries<Entry & { readonly repeats: boolean }>(parameters)
   if (entries.length === 0) return ''
   const rows = entries.map(([key, entry]): [string, string] => {
-    const remarks = [entry.required && title !== '' ? 'required' : '', entry.repeats && title !== '' ? 'may be given again' : ''].filter(Boolean)
+    const remarks = [
+      entry.required && title !== '' ? 'required' : '',
+      entry.repeats && title !== '' ? 'may be given again' : '',
+    ].filter(Boolean)
     return [nameOf(entry, key), entry.help + (remarks.length > 0 ? ` (${remarks.join(', ')})` : '')]
   })
   return `\n${title === '' ? '' : `${title}\n`}${list(rows)}`

@@ -10,6 +10,8 @@ import type { ConfigSources } from '#config/config.ts'
 import { type Context, type Parameters, text } from './command.ts'
 
 export const CONFIG_FILE = 'sealworks.toml'
+/** There is one until there are several. */
+export const ORGANIZATION = 'default'
 const DATA_DIRECTORY = 'data'
 
 export const installationOptions = {

@@ -47,7 +47,12 @@ export function parseWords(command: Command, words: readonly string[]): Readonly
   if (given.has('help')) return { help: true }
   return {
     ...readOperands(command.operands, operands, refuse),
-    ...readAll(options, (key) => given.get(key) ?? [], (key) => dashed(optionName(key)), refuse),
+    ...readAll(
+      options,
+      (key) => given.get(key) ?? [],
+      (key) => dashed(optionName(key)),
+      refuse,
+    ),
   }
 }
 

@@ -27,6 +27,10 @@ export const nouns: readonly Noun[] = [
   { noun: 'audit', summary: 'the record of what was done', load: () => import('./commands/audit.ts') },
   { noun: 'inspect', summary: 'what is this file, in words', load: () => import('./commands/inspect.ts') },
   { noun: 'bench', summary: 'the built-in load generators', load: () => import('./commands/bench.ts') },
-  { noun: 'doctor', summary: 'check this machine and data directory, and say how to mend', load: () => import('./commands/doctor.ts') },
+  {
+    noun: 'doctor',
+    summary: 'check this machine and data directory, and say how to mend',
+    load: () => import('./commands/doctor.ts'),
+  },
   { noun: 'version', summary: 'which version this is', load: () => import('./commands/version.ts') },
 ]

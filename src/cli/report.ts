@@ -14,9 +14,11 @@ export interface Report {
 
 /** The fields that a refusal has, whether it was made here or came from a server. */
 interface Refusal {
-  readonly code: TrustErrorCode
+  readonly code: TrustErrorCode | 'unreachable'
   readonly reason: string
   readonly message: string
+  /** Under which the server's log knows it. */
+  readonly requestId?: string | undefined
 }
 
 export function reportOf(thrown: unknown, { json, verbose }: { readonly json: boolean; readonly verbose: boolean }): Report {
@@ -25,14 +27,17 @@ export function reportOf(thrown: unknown, { json, verbose }: { readonly json: bo
     const document = { type: 'urn:sealworks:usage', title: 'Wrong usage', detail: thrown.message, exitCode, help: thrown.help }
     return { exitCode, text: json ? line(document) : `${thrown.message}\nSee: ${thrown.help}\n` }
   }
-  const { code, reason, message } = refusalOf(thrown)
-  const exitCode = exitCodeOf[code]
+  const { code, reason, message, requestId } = refusalOf(thrown)
+  const exitCode = code === 'unreachable' ? exitCodes.notReached : exitCodeOf[code]
   // What nobody foresaw is shown whole: on the command line there is no server log to look into.
   const unforeseen = code === 'internal' && thrown instanceof Error ? thrown : undefined
   const detail = unforeseen === undefined || isRefusal(thrown) ? message : `Something went wrong: ${unforeseen.message}`
   const stack = verbose && thrown instanceof Error ? `${thrown.stack ?? ''}\n` : ''
-  const document = { type: `urn:sealworks:error:${code}`, title: titles[exitCode] ?? 'Failed', detail, reason, exitCode }
-  return { exitCode, text: json ? line(document) : `${detail}\n${stack}` }
+  const instance = requestId === undefined ? {} : { instance: `urn:sealworks:request:${requestId}` }
+  const title = titles[exitCode] ?? 'Failed'
+  const document = { type: `urn:sealworks:error:${code}`, title, detail, ...instance, reason, exitCode }
+  const where = code === 'internal' && requestId !== undefined ? `Request id: ${requestId}\n` : ''
+  return { exitCode, text: json ? line(document) : `${detail}\n${where}${stack}` }
 }
 
 const line = (document: object): string => `${JSON.stringify(document)}\n`
@@ -48,7 +53,12 @@ const titles: Readonly<Record<number, string>> = {
 }
 
 function isRefusal(thrown: unknown): thrown is Refusal {
-  return thrown instanceof Error && 'code' in thrown && 'reason' in thrown && Object.hasOwn(exitCodeOf, String(thrown.code))
+  return (
+    thrown instanceof Error &&
+    'code' in thrown &&
+    'reason' in thrown &&
+    (thrown.code === 'unreachable' || Object.hasOwn(exitCodeOf, String(thrown.code)))
+  )
 }
 
 const refusalOf = (thrown: unknown): Refusal => (isRefusal(thrown) ? thrown : asTrustError(thrown))

@@ -46,7 +46,12 @@ async function runWords(words: readonly string[], json: boolean, terminal: Termi
   const [first, ...rest] = words
   if (first === undefined) throw new UsageError('Say what to do: sealworks NOUN VERB.')
   if (first === '--version') return runWords(['version', ...rest], json, terminal)
-  if (first === 'help' || first === '--help' || first === '-h') return showHelp(rest.filter((word) => !word.startsWith('-')), json, terminal)
+  if (first === 'help' || first === '--help' || first === '-h')
+    return showHelp(
+      rest.filter((word) => !word.startsWith('-')),
+      json,
+      terminal,
+    )
   const { command, words: left } = await findCommand(first, rest)
   if (command === undefined) return showHelp([first], json, terminal)
 
@@ -61,19 +66,24 @@ async function runWords(words: readonly string[], json: boolean, terminal: Termi
 }
 
 /** @returns no command where the words ask for the noun's help */
-async function findCommand(first: string, rest: readonly string[]): Promise<{ readonly command?: Command; readonly words: readonly string[] }> {
+async function findCommand(
+  first: string,
+  rest: readonly string[],
+): Promise<{ readonly command?: Command; readonly words: readonly string[] }> {
   const noun = findNoun(first)
   const { commands } = await noun.load()
   const [only] = commands
   if (only !== undefined && only.verb === undefined) return { command: only, words: rest }
-  const [verb, ...words] = rest
-  if (verb === '--help' || verb === '-h') return { words }
+  const [verb = ''] = rest
+  if (verb === '--help' || verb === '-h') return { words: [] }
   const verbs = commands.flatMap(({ verb }) => verb ?? [])
-  if (verb === undefined || verb.startsWith('-')) throw new UsageError(`Say what to do: sealworks ${first} ${verbs.join('|')}.`, [first])
-  const command = commands.find((command) => command.verb === verb)
-  if (command === undefined)
-    throw new UsageError(`"${first}" has no verb "${verb}"; it has ${verbs.join(', ')}.${didYouMean(verb, verbs)}`, [first])
-  return { command, words }
+  if (verb === '' || verb.startsWith('-')) throw new UsageError(`Say what to do: sealworks ${first} ${verbs.join('|')}.`, [first])
+  for (const count of [2, 1]) {
+    // "token create" is one verb
+    const command = commands.find((command) => command.verb === rest.slice(0, count).join(' '))
+    if (command !== undefined) return { command, words: rest.slice(count) }
+  }
+  throw new UsageError(`"${first}" has no verb "${verb}"; it has ${verbs.join(', ')}.${didYouMean(verb, verbs)}`, [first])
 }
 
 function findNoun(word: string): Noun {
@@ -85,13 +95,14 @@ function findNoun(word: string): Noun {
   return noun
 }
 
-async function showHelp([first, verb]: readonly string[], json: boolean, terminal: Terminal): Promise<number> {
+async function showHelp([first, ...verb]: readonly string[], json: boolean, terminal: Terminal): Promise<number> {
   const help = await import('./help.ts')
   const text = await (async () => {
     if (first === undefined) return help.helpOfAll(nouns)
     const noun = findNoun(first)
     const { commands } = await noun.load()
-    const wanted = verb === undefined ? commands.find((command) => command.verb === undefined) : (await findCommand(first, [verb])).command
+    const wanted =
+      verb.length === 0 ? commands.find((command) => command.verb === undefined) : (await findCommand(first, verb)).command
     return wanted === undefined ? help.helpOfNoun(noun, commands) : help.helpOf(wanted)
   })()
   await show({ value: { help: text }, text }, json, terminal)

@@ -25,7 +25,10 @@ const COLUMN_LEAST = 8
 /** @param columns width of the terminal; undefined cuts nothing */
 export function table<Row>(rows: readonly Row[], shape: readonly Column<Row>[], columns: number | undefined): string {
   if (rows.length === 0) return 'none\n'
-  const cells = [shape.map(({ title }) => title), ...rows.map((row) => shape.map(({ cell }) => printable(String(cell(row) ?? '–'))))]
+  const cells = [
+    shape.map(({ title }) => title),
+    ...rows.map((row) => shape.map(({ cell }) => printable(String(cell(row) ?? '–')))),
+  ]
   const widths = shape.map((_, at) => Math.max(...cells.map((line) => width(line[at] ?? ''))))
   if (columns !== undefined) shrink(widths, columns - GAP.length * (widths.length - 1))
   const line = (cells: readonly string[]): string =>
@@ -82,7 +85,10 @@ const bullet = (text: string, indent: string): string => `${indent}  - ${text.sl
 
 /** `keyAlgorithm` reads "key algorithm"; `publicKeySHA256` keeps its capitals. */
 export const words = (name: string): string =>
-  printable(name).replace(/([a-z0-9])([A-Z])(?=[a-z]|$)/g, (_, before: string, letter: string) => `${before} ${letter.toLowerCase()}`)
+  printable(name).replace(
+    /([a-z0-9])([A-Z])(?=[a-z]|$)/g,
+    (_, before: string, letter: string) => `${before} ${letter.toLowerCase()}`,
+  )
 
 export interface Progress {
   /** @param done of the total, or simply how many */

@@ -18,7 +18,9 @@ export const commands = [
       const problems = readConfig(sources).problems.map(({ name, line, problem }) => ({ name, line: line ?? null, problem }))
       const value = { usable: problems.length === 0, configFile: configFile ?? null, problems }
       const file = configFile ?? 'The configuration'
-      const lines = problems.map(({ name, line, problem }) => `${configFile ?? ''}${line === null ? '' : `:${line}`}: ${name} ${problem}`)
+      const lines = problems.map(
+        ({ name, line, problem }) => `${configFile ?? ''}${line === null ? '' : `:${line}`}: ${name} ${problem}`,
+      )
       return value.usable
         ? { value, text: `${file} can be used.\n` }
         : { value, text: `${lines.join('\n')}\n`, exitCode: exitCodes.failed }

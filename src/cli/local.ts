@@ -1,0 +1,62 @@
+/**
+ * The REST interface of a data directory, in this process, under the directory's exclusive lock.
+ *
+ * @module
+ */
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { openAuditLog } from '#audit/log.ts'
+import { auditSequencer } from '#audit/sequencer.ts'
+import { TrustError } from '#base/errors.ts'
+import { createLog } from '#base/log.ts'
+import type { Secret } from '#base/secret.ts'
+import { uuidv7 } from '#base/world.ts'
+import { openCA, openFoundation } from '#server/compose.ts'
+import { TLS_ROOT_FILE } from '#server/init.ts'
+import { inProcessTransport, restClient } from '#server/rest/client.ts'
+import { composeWeb } from '#server/web.ts'
+import { lockDirectory } from '#store/directory-lock.ts'
+import type { Context } from './command.ts'
+import { type InstallationValues, openConfiguration } from './installation.ts'
+
+/** @throws TrustError `unavailable` before `init`; `conflict` naming the process that has the directory */
+export async function openLocalClient(context: Context, where: InstallationValues, token: Secret | undefined) {
+  const opened = await openConfiguration(context, where)
+  const { config, dataDirectory, world } = opened
+  if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
+  const lock = lockDirectory(dataDirectory, 'sealworks')
+  const foundation = await openFoundation(opened).catch((error: unknown) => {
+    lock.release()
+    throw error
+  })
+  const { db, keys, organizationId } = foundation
+  const close = async (): Promise<void> => {
+    await db.close()
+    lock.release()
+  }
+  try {
+    const ca = await openCA(foundation, config)
+    const auditLog = await openAuditLog({ database: db, organizationId, keys })
+    // Refusals are told to the person; the log is for what they cannot be told.
+    const log = createLog({ level: 'error', clock: world.clock, write: (line) => context.say(line.trimEnd()) })
+    const web = composeWeb({ foundation, ca, auditLog, config, world, log, endpointsChanged: async () => {} })
+    const [rest] = web.routers('tls')
+    if (rest === undefined) throw new TypeError('the TLS listener has no REST interface')
+    const client = restClient({
+      transport: inProcessTransport(rest, () => uuidv7(world)),
+      ...(token !== undefined && { token }),
+    })
+    return {
+      call: client.call,
+      async close() {
+        const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world) })
+        await sequencer.runOnce()
+        await sequencer.release()
+        await close()
+      },
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
