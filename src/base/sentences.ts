@@ -86,7 +86,7 @@ const english = {
   notOCSPAnswer: 'The server answered with status {status} and no OCSP response. Check the address.',
   notRepositoryAnswer: 'The server answered with status {status}. Ask again later, or check the address.',
   badCsrAttributes: 'The CSR attributes cannot be used: {detail}. Report it to whoever runs the EST server.',
-  addressTaken: 'Another program already listens on {address}. Stop it, or choose another address in the configuration.',
+  addressTaken: '{holder} already listens on {address}. Stop it, or choose another address in the configuration.',
   addressUnusable: 'The address {address} cannot be listened on ({detail}). Choose another in the configuration.',
   tooManyHeaders: 'The request has more than the {limit} header fields allowed here. Send fewer.',
   tooManyRequests: 'Too many requests came from this address. Wait for the time given, then go on more slowly.',
