@@ -24,7 +24,7 @@ import type { Address } from '#config/setting.ts'
 import type { Arrival, Router } from '#protocols/dispatch.ts'
 import type { Peer, Reply } from '#protocols/protocol.ts'
 import { discardRest, readBody } from './body.ts'
-import { portHolder } from './port-holder.ts'
+import { holderOf } from './port-holder.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { checkFace, contextOptions, TICKET_KEY_OCTETS, type TLSFace } from './tls-options.ts'
 import { peerOfTLS } from './tls-binding.ts'
@@ -376,7 +376,7 @@ function listen(server: Server, { host, port }: Address): Promise<Address> {
       reject(
         cause.code === 'EADDRINUSE'
           ? new TrustError('conflict', 'addressTaken', {
-              facts: { ...facts, holder: portHolder(port) ?? 'Another program' },
+              facts: { ...facts, holder: holderOf(port) ?? 'Another program' },
               cause,
             })
           : new TrustError('unavailable', 'addressUnusable', { facts: { ...facts, detail: cause.code ?? 'unknown' }, cause }),
