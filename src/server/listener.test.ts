@@ -556,6 +556,6 @@ test('an address in use is refused by name', async (t) => {
       log: silentLog,
       observe: { request() {}, connection() {} },
     }),
-    { code: 'conflict', reason: 'addressTaken', message: new RegExp(`127.0.0.1:${first.address.port}`) },
+    { code: 'conflict', reason: 'addressTaken', message: new RegExp(`^.+ already listens on 127.0.0.1:${first.address.port}`) },
   )
 })

@@ -92,5 +92,3 @@ export const page = <Item extends TSchema>(item: Item) =>
 /** @returns the shape of {@link page}, without a `next` that is undefined */
 export const pageOf = <Item>(items: Item[], next: string | undefined): { items: Item[]; next?: string } =>
   next === undefined ? { items } : { items, next }
-
-export const timestamp = (description: string) => Type.String({ format: 'date-time', description })
