@@ -10,13 +10,13 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 /** State of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A'
 
-/** @returns such as `nginx (process 4711)` */
-export function portHolder(port: number): string | undefined {
+/** @returns such as `nginx, process 4711` */
+export function holderOf(port: number): string | undefined {
   const inodes = new Set(['tcp', 'tcp6'].flatMap((table) => listeningInodes(readText(`/proc/net/${table}`), port)))
   if (inodes.size === 0) return undefined
   for (const pid of list('/proc')) {
     if (/^\d+$/.test(pid) && list(`/proc/${pid}/fd`).some((fd) => inodes.has(linkOf(`/proc/${pid}/fd/${fd}`)))) {
-      return `${readText(`/proc/${pid}/comm`).trim()} (process ${pid})`
+      return `${readText(`/proc/${pid}/comm`).trim()}, process ${pid}`
     }
   }
   return undefined
