@@ -21,7 +21,6 @@ export interface Question {
   readonly headers: Readonly<Record<string, string>>
   /** Made on the connection that will carry it, where it depends on that; the argument is undefined without TLS. */
   readonly body?: Uint8Array | string | ((socket: TLSSocket | undefined) => Promise<Uint8Array | string>)
-  readonly agent: HTTPAgent
   readonly timeoutSeconds: number
   readonly answerMaxOctets: number
 }
@@ -32,14 +31,29 @@ export interface Answer {
   readonly body: Uint8Array
 }
 
+/** How questions reach a server; the clients of the protocol folders take one of their own or one that is given. */
+export interface Transport {
+  /** @throws TrustError `unavailable` when the server is not reached or does not answer, `tooLarge` */
+  ask(question: Question): Promise<Answer>
+  close(): void
+}
+
+/** Node's own client. @param options of its TLS connections */
+export function httpTransport(url: URL, options: AgentOptions = {}): Transport {
+  const agent = keepAliveAgent(url, options)
+  return { ask: (question) => ask(question, agent), close: () => agent.destroy() }
+}
+
+/** The same over connections that belong to somebody else. */
+export const agentTransport = (agent: HTTPAgent): Transport => ({ ask: (question) => ask(question, agent), close: () => {} })
+
 /** Sockets of one client stay open between requests; a handshake costs more than what most requests ask for. */
-export const keepAliveAgent = (url: URL, options: AgentOptions = {}): HTTPAgent =>
+const keepAliveAgent = (url: URL, options: AgentOptions = {}): HTTPAgent =>
   url.protocol === 'https:'
     ? new HTTPSAgent({ keepAlive: true, scheduling: 'fifo', ...options })
     : new HTTPAgent({ keepAlive: true, scheduling: 'fifo' })
 
-/** @throws TrustError `unavailable` when the server is not reached or does not answer, `tooLarge` */
-export function ask({ method, url, headers, body, agent, timeoutSeconds, answerMaxOctets }: Question): Promise<Answer> {
+function ask({ method, url, headers, body, timeoutSeconds, answerMaxOctets }: Question, agent: HTTPAgent): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const options: RequestOptions = { method, headers: { ...headers }, agent, timeout: timeoutSeconds * 1000 }
     const request = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options)

@@ -11,6 +11,7 @@ import { decode } from '#asn1/codec.ts'
 import { equal } from '#base/bytes.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
 import { EstRefusal } from '#protocols/est/client.ts'
+import { agentTransport } from '#protocols/http-client.ts'
 import { requestFor, testKey } from '#protocols/testing.ts'
 import { extensionOf, parseCertificate } from '#x509/certificate.ts'
 import type { Extension } from '#x509/extensions/extension.ts'
@@ -100,11 +101,11 @@ for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
     let bound: Uint8Array | undefined
     const bind = async (challengePassword: string) =>
       (bound = await requestFor(testKey(), { subject: serial('P-3'), challengePassword }))
-    const client = here.client('births', undefined, { agent: agentOf() })
+    const client = here.client('births', undefined, { transport: agentTransport(agentOf()) })
     const answer = await client.simpleEnroll(bind)
     assert.equal(answer.state, 'issued')
     assert.deepEqual(await client.simpleEnroll(bound as Uint8Array), answer, 'the connection is kept')
-    const elsewhere = here.client('births', undefined, { agent: agentOf() })
+    const elsewhere = here.client('births', undefined, { transport: agentTransport(agentOf()) })
     await assert.rejects(elsewhere.simpleEnroll(bound as Uint8Array), { status: 400, reason: 'channelBindingWrong' })
     const entries = await here.ca.entries()
     assert.ok(

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import type { Agent } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { encodePEM } from '#asn1/pem.ts'
 import { equal } from '#base/bytes.ts'
@@ -12,7 +11,7 @@ import type { Secret } from '#base/secret.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
-import { type Answer, ask, keepAliveAgent } from '../http-client.ts'
+import { type Answer, httpTransport, type Question, type Transport } from '../http-client.ts'
 import { type CsrAttributes, parseCsrAttributes } from './csr-attributes.ts'
 import {
   ANSWER_MAX_OCTETS,
@@ -36,8 +35,8 @@ export interface EstClientOptions {
     readonly privateKey: Secret
   }
   readonly basic?: Basic
-  /** Instead of one of its own, for many clients that share their connections. */
-  readonly agent?: Agent
+  /** Instead of one of its own: connections that many clients share, or those for load. */
+  readonly transport?: Transport
   /** Connections at once; 1 unless told. */
   readonly connectionsMax?: number
   /** How long to wait for the server; 30 unless told. */
@@ -90,27 +89,31 @@ export function estClient(options: EstClientOptions): EstClient {
   const { basic, timeoutSeconds = 30 } = options
   const base = new URL(options.url.replace(/\/*$/, '/'))
   if (base.protocol !== 'https:') throw new TypeError('EST runs over https')
-  const own = options.agent === undefined ? keepAliveAgent(base, connectionOptions(options)) : undefined
-  const agent = options.agent ?? (own as Agent)
+  const transport = options.transport ?? httpTransport(base, connectionOptions(options))
   const authorization = basic === undefined ? {} : { authorization: encodeAuthorization(basic) }
+  const addresses = {
+    cacerts: new URL('cacerts', base),
+    csrattrs: new URL('csrattrs', base),
+    simpleenroll: new URL('simpleenroll', base),
+    simplereenroll: new URL('simplereenroll', base),
+  }
 
   const exchange = (
     method: 'GET' | 'POST',
-    operation: string,
-    headers: Readonly<Record<string, string>>,
-    body?: Parameters<typeof ask>[0]['body'],
-  ) =>
-    ask({
+    operation: keyof typeof addresses,
+    headers: Question['headers'],
+    body?: Question['body'],
+  ): Promise<Answer> =>
+    transport.ask({
       method,
-      url: new URL(operation, base),
+      url: addresses[operation],
       headers,
-      agent,
       timeoutSeconds,
       answerMaxOctets: ANSWER_MAX_OCTETS,
       ...(body !== undefined && { body }),
     })
 
-  async function enroll(operation: string, request: RequestToSend): Promise<Enrolled> {
+  async function enroll(operation: 'simpleenroll' | 'simplereenroll', request: RequestToSend): Promise<Enrolled> {
     let sent: Uint8Array | undefined
     const make = async (socket: TLSSocket | undefined) => {
       sent = typeof request === 'function' ? await request(channelBindingOf(socket as TLSSocket)) : request
@@ -139,7 +142,9 @@ export function estClient(options: EstClientOptions): EstClient {
     },
     simpleEnroll: (request) => enroll('simpleenroll', request),
     simpleReenroll: (request) => enroll('simplereenroll', request),
-    close: () => own?.destroy(),
+    close() {
+      if (options.transport === undefined) transport.close()
+    },
   }
 }
 

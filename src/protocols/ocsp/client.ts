@@ -3,16 +3,16 @@
  *
  * @module
  */
-import type { Agent } from 'node:http'
 import { TrustError } from '#base/errors.ts'
 import { OCSP_REQUEST_MAX_OCTETS, type OCSPResponse, parseOCSPResponse } from '#x509/ocsp.ts'
-import { ask, keepAliveAgent } from '../http-client.ts'
+import { httpTransport, type Transport } from '../http-client.ts'
 import { ANSWER_MEDIA_TYPE, encodeRequestPath, REQUEST_MEDIA_TYPE } from './messages.ts'
 
 export interface OCSPClientOptions {
   /** As the certificate names it, such as `http://pki.example:8080/ocsp/line1.1`. */
   readonly url: string
-  readonly agent?: Agent
+  /** Instead of one of its own. */
+  readonly transport?: Transport
   /** 10 unless told. */
   readonly timeoutSeconds?: number
 }
@@ -30,22 +30,29 @@ export interface OCSPClient {
 /** RFC 9919, 5: shorter requests go by GET. Counted with the address. */
 const GET_MAX_CHARACTERS = 255
 
-export function ocspClient({ url, agent: given, timeoutSeconds = 10 }: OCSPClientOptions): OCSPClient {
+export function ocspClient({ url, transport: given, timeoutSeconds = 10 }: OCSPClientOptions): OCSPClient {
   const address = new URL(url.replace(/\/*$/, ''))
-  const own = given === undefined ? keepAliveAgent(address) : undefined
-  const agent = given ?? (own as Agent)
+  const transport = given ?? httpTransport(address)
   return {
     async ask(request, method) {
       const byPath = new URL(`${address.href}/${encodeRequestPath(request)}`)
       const isGet = method === undefined ? byPath.href.length <= GET_MAX_CHARACTERS : method === 'GET'
-      const common = { agent, timeoutSeconds, answerMaxOctets: OCSP_REQUEST_MAX_OCTETS }
+      const common = { timeoutSeconds, answerMaxOctets: OCSP_REQUEST_MAX_OCTETS }
       const answer = isGet
-        ? await ask({ method: 'GET', url: byPath, headers: {}, ...common })
-        : await ask({ method: 'POST', url: address, headers: { 'content-type': REQUEST_MEDIA_TYPE }, body: request, ...common })
+        ? await transport.ask({ method: 'GET', url: byPath, headers: {}, ...common })
+        : await transport.ask({
+            method: 'POST',
+            url: address,
+            headers: { 'content-type': REQUEST_MEDIA_TYPE },
+            body: request,
+            ...common,
+          })
       if (answer.status !== 200 || answer.headers['content-type'] !== ANSWER_MEDIA_TYPE)
         throw new TrustError('unavailable', 'notOCSPAnswer', { facts: { status: answer.status } })
       return parseOCSPResponse(answer.body)
     },
-    close: () => own?.destroy(),
+    close() {
+      if (given === undefined) transport.close()
+    },
   }
 }

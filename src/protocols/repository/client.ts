@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type { Agent } from 'node:http'
 import { TrustError } from '#base/errors.ts'
-import { ask, keepAliveAgent } from '../http-client.ts'
+import { httpTransport, type Transport } from '../http-client.ts'
 
 export interface Fetched {
   /** DER */
@@ -24,26 +23,21 @@ export interface RepositoryClient {
 /** A CRL of a million entries has 50 MB. */
 const ANSWER_MAX_OCTETS = 128 << 20
 
-export function repositoryClient({
-  agent: given,
-  timeoutSeconds = 30,
-}: { readonly agent?: Agent; readonly timeoutSeconds?: number } = {}): RepositoryClient {
-  const agents = new Map<string, Agent>()
-  const agentFor = (url: URL): Agent => {
-    if (given !== undefined) return given
-    const agent = agents.get(url.protocol) ?? keepAliveAgent(url)
-    agents.set(url.protocol, agent)
-    return agent
+export function repositoryClient({ timeoutSeconds = 30 }: { readonly timeoutSeconds?: number } = {}): RepositoryClient {
+  const transports = new Map<string, Transport>()
+  const transportFor = (url: URL): Transport => {
+    const transport = transports.get(url.protocol) ?? httpTransport(url)
+    transports.set(url.protocol, transport)
+    return transport
   }
   return {
     async fetch(address, etag) {
       const url = new URL(address)
       const headers = etag === undefined ? {} : { 'if-none-match': etag }
-      const answer = await ask({
+      const answer = await transportFor(url).ask({
         method: 'GET',
         url,
         headers,
-        agent: agentFor(url),
         timeoutSeconds,
         answerMaxOctets: ANSWER_MAX_OCTETS,
       })
@@ -52,6 +46,6 @@ export function repositoryClient({
       if (answer.status !== 200) throw new TrustError('unavailable', 'notRepositoryAnswer', { facts: { status: answer.status } })
       return { body: answer.body, mediaType: answer.headers['content-type'] ?? '', etag: answer.headers['etag'] }
     },
-    close: () => agents.forEach((agent) => agent.destroy()),
+    close: () => transports.forEach((transport) => transport.close()),
   }
 }
