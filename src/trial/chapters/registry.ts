@@ -1,0 +1,25 @@
+/** The story, in order. Adding a chapter: write its file, add one line here. @module */
+import type { Chapter } from '../story.ts'
+import { authoritiesChapter } from './authorities.ts'
+import { birthsChapter } from './births.ts'
+import { copiesChapter } from './copies.ts'
+import { ownersChapter } from './owners.ts'
+import { recordChapter } from './record.ts'
+import { renewalChapter } from './renewal.ts'
+import { revocationChapter } from './revocation.ts'
+import { secondOpinionChapter } from './second-opinion.ts'
+import { serverChapter } from './server.ts'
+import { stationChapter } from './station.ts'
+
+export const chapters: readonly Chapter[] = [
+  serverChapter,
+  authoritiesChapter,
+  stationChapter,
+  birthsChapter,
+  ownersChapter,
+  copiesChapter,
+  renewalChapter,
+  revocationChapter,
+  recordChapter,
+  secondOpinionChapter,
+]

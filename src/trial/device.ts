@@ -1,0 +1,48 @@
+/**
+ * A device as the trial plays it: keys of its own, and the requests that it signs with them.
+ *
+ * @module
+ */
+import { generateKeyPair, type KeyObject, sign } from 'node:crypto'
+import { promisify } from 'node:util'
+import { type Secret, secret } from '#base/secret.ts'
+import { encodeCertificationRequest } from '#x509/certification-request.ts'
+import { nameOf, type NamePart } from '#x509/name.ts'
+
+export interface DeviceKey {
+  readonly privateKey: KeyObject
+  /** DER SubjectPublicKeyInfo */
+  readonly publicKey: Uint8Array
+}
+
+/** A key with the certificate that was issued for it. */
+export interface Identity {
+  readonly key: DeviceKey
+  /** DER */
+  readonly certificate: Uint8Array
+}
+
+const makePair = promisify(generateKeyPair)
+
+export async function makeKey(): Promise<DeviceKey> {
+  const { privateKey, publicKey } = await makePair('ec', { namedCurve: 'P-256' })
+  return { privateKey, publicKey: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })) }
+}
+
+/** DER PKCS #8, for the TLS client. */
+export const privateKeyOf = ({ privateKey }: DeviceKey): Secret =>
+  secret(new Uint8Array(privateKey.export({ type: 'pkcs8', format: 'der' })))
+
+/** @param channelBinding ties the request to the connection that carries it (RFC 7030, 3.5) @returns DER PKCS #10 */
+export const requestFor = (key: DeviceKey, subject: readonly NamePart[], channelBinding?: string): Promise<Uint8Array> =>
+  encodeCertificationRequest(
+    {
+      subject: nameOf(subject),
+      publicKey: key.publicKey,
+      ...(channelBinding !== undefined && { challengePassword: channelBinding }),
+    },
+    { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(sign('sha256', message, key.privateKey)) },
+  )
+
+/** A device of the line, by the serial number on its plate. */
+export const serialPart = (productSerial: string): readonly NamePart[] => [{ type: 'serialNumber', value: productSerial }]

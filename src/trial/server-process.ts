@@ -1,0 +1,127 @@
+/**
+ * The server of the trial, a process of its own: `sealworks init` and `sealworks serve`, as a person would run them.
+ *
+ * @module
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+
+/** The command line of this very checkout, on this very Node.js. */
+const COMMAND_LINE = join(import.meta.dirname, '../cli/main.ts')
+
+export const SERVER_LOG = 'server.log'
+
+export interface ServerProcess {
+  /** `https://HOST:PORT` */
+  readonly tls: string
+  /** `http://HOST:PORT` */
+  readonly public: string
+  /** Resolves when it has ended, whoever ended it. */
+  readonly ended: Promise<Ending>
+  /** Asks it to finish and waits; the same promise however often it is asked. */
+  stop(): Promise<Ending>
+}
+
+export interface Ending {
+  /** Undefined when a signal ended it. */
+  readonly code: number | undefined
+  readonly signal: string | undefined
+}
+
+export interface ServerOptions {
+  readonly directory: string
+  readonly configFile: string
+}
+
+/** A loaded machine starts it in a few seconds; the figure only bounds the wait for a server that hangs. */
+const READY_MAX_SECONDS = 60
+/** More than the server gives its last requests (`gracefulStopSeconds`). */
+const STOP_MAX_SECONDS = 30
+/** A problem document has a few hundred. */
+const LOG_TAIL_CHARACTERS = 16_384
+
+/** @throws Error with the command's own words when it did not work */
+export async function runInit({ directory, configFile }: ServerOptions, administrator: string, tokenFile: string): Promise<void> {
+  const words = ['init', '--data', directory, '--config', configFile, '--administrator', administrator, '--token-file', tokenFile]
+  const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: ownEnvironment(),
+  })
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
+  const { code, signal } = await endOf(child)
+  if (code !== 0) throw new Error(sentenceIn(errors) ?? `sealworks init ended with ${code ?? signal}`)
+}
+
+/** @returns once it answers @throws Error with its own words when it ended before that */
+export async function startServer({ directory, configFile }: ServerOptions): Promise<ServerProcess> {
+  const log = openSync(join(directory, SERVER_LOG), 'a', 0o600)
+  // A group of its own: Ctrl-C in the terminal reaches the trial alone, which then asks the server to finish.
+  const child = spawn(process.execPath, [COMMAND_LINE, 'serve', '--data', directory, '--config', configFile, '--json'], {
+    stdio: ['ignore', 'pipe', log],
+    env: ownEnvironment(),
+    detached: true,
+  })
+  closeSync(log)
+  const killWithUs = (): void => void child.kill('SIGTERM')
+  process.once('exit', killWithUs)
+  const ended = endOf(child).finally(() => process.off('exit', killWithUs))
+
+  let stopping: Promise<Ending> | undefined
+  const stop = (): Promise<Ending> => (stopping ??= stopChild(child, ended))
+  const ready = await Promise.race([
+    firstLineOf(child),
+    ended.then(() => undefined),
+    wait(READY_MAX_SECONDS * 1000, undefined, { ref: false }),
+  ])
+  if (ready === undefined) {
+    await stop()
+    throw new Error(sentenceIn(tailOf(directory)) ?? `the server did not start; its log is ${join(directory, SERVER_LOG)}`)
+  }
+  const { tls, public: publicAddress } = JSON.parse(ready) as { readonly tls: string; readonly public: string }
+  return { tls, public: publicAddress, ended, stop }
+}
+
+/** Settings come from the trial's own file and from nowhere else. */
+const ownEnvironment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SEALWORKS_')))
+
+async function stopChild(child: ChildProcess, ended: Promise<Ending>): Promise<Ending> {
+  child.kill('SIGTERM')
+  const ending = await Promise.race([ended, wait(STOP_MAX_SECONDS * 1000, undefined, { ref: false })])
+  if (ending !== undefined) return ending
+  child.kill('SIGKILL')
+  return ended
+}
+
+const endOf = (child: ChildProcess): Promise<Ending> =>
+  new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code, signal) => resolve({ code: code ?? undefined, signal: signal ?? undefined }))
+  })
+
+function firstLineOf(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    let text = ''
+    child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk
+      const end = text.indexOf('\n')
+      if (end >= 0) resolve(text.slice(0, end))
+    })
+  })
+}
+
+const tailOf = (directory: string): string => readFileSync(join(directory, SERVER_LOG), 'utf8').slice(-LOG_TAIL_CHARACTERS)
+
+/** With `--json`, what a command says last when it fails is a problem document (RFC 9457). */
+function sentenceIn(text: string): string | undefined {
+  const last = text.trimEnd().split('\n').at(-1) ?? ''
+  try {
+    const { detail } = JSON.parse(last) as { readonly detail?: unknown }
+    return typeof detail === 'string' ? detail : undefined
+  } catch {
+    return last === '' ? undefined : last
+  }
+}
