@@ -68,8 +68,11 @@ export interface Command {
   readonly sharedOptions: Parameters
   /** Ends by itself, cleanly, when it is asked to; others are broken off. */
   readonly stopsItself: boolean
-  run(context: Context, values: Readonly<Record<string, unknown>>): Promise<Answer>
+  /** @param values of its operands and options @param shared of its shared options */
+  run(context: Context, values: Values, shared: Values): Promise<Answer>
 }
+
+export type Values = Readonly<Record<string, unknown>>
 
 export interface CommandDefinition<A extends Parameters, O extends Parameters> {
   readonly noun: string
@@ -81,7 +84,7 @@ export interface CommandDefinition<A extends Parameters, O extends Parameters> {
   readonly options?: O
   readonly sharedOptions?: Parameters
   readonly stopsItself?: boolean
-  run(context: Context, values: ValuesOf<A & O>): Promise<Answer>
+  run(context: Context, values: ValuesOf<A & O>, shared: Values): Promise<Answer>
 }
 
 // An empty table has no names; `{}` would allow any.
@@ -95,7 +98,7 @@ export const command = <A extends Parameters = None, O extends Parameters = None
   options: definition.options ?? {},
   sharedOptions: definition.sharedOptions ?? {},
   stopsItself: definition.stopsItself ?? false,
-  run: (context, values) => definition.run(context, values as ValuesOf<A & O>), // the parser read them by these very tables
+  run: (context, values, shared) => definition.run(context, values as ValuesOf<A & O>, shared), // the parser read them by these very tables
 })
 
 /** `keyAlgorithm` is written `--key-algorithm`. */

@@ -49,8 +49,8 @@ export const clientCommand = <A extends Parameters = None, O extends Parameters 
   command<A, O>({
     ...definition,
     sharedOptions: connectionOptions,
-    async run(context, values) {
-      const client = await connect(context, values as unknown as ConnectionValues) // the shared options were read with them
+    async run(context, values, shared) {
+      const client = await connect(context, shared as ConnectionValues) // the parser read them by the table above
       try {
         return await definition.run(client, values, context)
       } finally {

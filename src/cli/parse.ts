@@ -4,7 +4,7 @@
  * @module
  */
 import { parseArgs } from 'node:util'
-import { type Command, flag, optionName, type Parameter, type Parameters } from './command.ts'
+import { type Command, flag, optionName, type Parameter, type Parameters, type Values } from './command.ts'
 import { didYouMean, UsageError } from './usage.ts'
 
 /** Every command has these. */
@@ -13,8 +13,14 @@ export const commonOptions = {
   help: flag('this page'),
 } satisfies Parameters
 
-/** @throws UsageError that names what is wrong and where help is */
-export function parseWords(command: Command, words: readonly string[]): Readonly<Record<string, unknown>> {
+export interface Parsed {
+  /** Of operands and options. */
+  readonly values: Values
+  readonly shared: Values
+}
+
+/** @returns undefined when help is asked for @throws UsageError that names what is wrong and where help is */
+export function parseWords(command: Command, words: readonly string[]): Parsed | undefined {
   const options: Parameters = { ...command.options, ...command.sharedOptions, ...commonOptions }
   const keys = new Map(Object.keys(options).map((key) => [optionName(key), key]))
   const refuse = (problem: string): never => {
@@ -44,15 +50,17 @@ export function parseWords(command: Command, words: readonly string[]): Readonly
     given.set(key, [...values, value ?? ''])
   }
 
-  if (given.has('help')) return { help: true }
-  return {
-    ...readOperands(command.operands, operands, refuse),
-    ...readAll(
+  if (given.has('help')) return undefined
+  const read = (options: Parameters): Values =>
+    readAll(
       options,
       (key) => given.get(key) ?? [],
       (key) => dashed(optionName(key)),
       refuse,
-    ),
+    )
+  return {
+    values: { ...readOperands(command.operands, operands, refuse), ...read(command.options) },
+    shared: read(command.sharedOptions),
   }
 }
 

@@ -56,10 +56,10 @@ async function runWords(words: readonly string[], json: boolean, terminal: Termi
   if (command === undefined) return showHelp([first], json, terminal)
 
   const { parseWords } = await import('./parse.ts')
-  const values = parseWords(command, left)
-  if (values['help'] === true) return showHelp([first, ...(command.verb === undefined ? [] : [command.verb])], json, terminal)
+  const parsed = parseWords(command, left)
+  if (parsed === undefined) return showHelp([first, ...(command.verb === undefined ? [] : [command.verb])], json, terminal)
   const context = contextOf(json, terminal)
-  const answer = await orInterrupted(command.run(context, values), command, terminal.signal)
+  const answer = await orInterrupted(command.run(context, parsed.values, parsed.shared), command, terminal.signal)
   await show(answer, json, terminal)
   await answer.until
   return answer.exitCode ?? exitCodes.done

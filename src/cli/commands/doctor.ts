@@ -1,6 +1,6 @@
 /** `sealworks doctor`: is this machine and its data directory as they should be, and how to mend what is not. @module */
 import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { connect } from 'node:net'
 import { asTrustError } from '#base/errors.ts'
 import type { Config } from '#config/config.ts'
@@ -137,7 +137,7 @@ function checkDisk(path: string): Finding {
   const { bavail, bsize } = statfsSync(path)
   const free = Math.floor((bavail * bsize) / MEBIBYTE)
   const state = free < DISK_LEAST ? 'bad' : free < DISK_COMFORTABLE ? 'warning' : 'good'
-  const detail = `${free} MiB free at ${dirname(join(path, '.'))}`
+  const detail = `${free} MiB free at ${path}`
   return state === 'good'
     ? { check: 'disk', state, detail }
     : { check: 'disk', state, detail, mend: 'Make room: what is not on the disk is not issued.' }
