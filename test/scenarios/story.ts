@@ -1,0 +1,228 @@
+/**
+ * Reads and plays command-line stories: text files with commands, what they must end with, and what they must say.
+ *
+ *     # a comment
+ *     needs openssl                      a program of test/interop/programs.ts; without it the story is skipped
+ *     env NAME=VALUE                     for the commands that follow; empty VALUE takes it away
+ *     $ sealworks ca list --json         runs, and must end with 0
+ *     exit 4                             … or with this
+ *     > pattern                          a line of standard output matches
+ *     ! > pattern                        none does
+ *     2> pattern                         the same for standard error; "2> nothing" and "> nothing" for silence
+ *     json .authorities.0.slug = root    the one JSON value of standard output holds this
+ *     let ID = .id                       keeps a part of it; $ID stands for it from then on
+ *     & server sealworks serve --json    goes on in the background, once it printed a line
+ *     stop server                        SIGTERM; must end with 0
+ *     mode FILE 600                      permissions
+ *     -- FILE --                         what follows, to the next such line, is a file of the story
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, dirname, join } from 'node:path'
+import { find, programs, type ProgramName } from '../interop/programs.ts'
+
+export interface Story {
+  readonly needs: readonly ProgramName[]
+  readonly steps: readonly Step[]
+  readonly files: ReadonlyMap<string, string>
+}
+
+interface Step {
+  readonly line: number
+  readonly verb: 'env' | '$' | '&' | 'exit' | '>' | '! >' | '2>' | '! 2>' | 'json' | 'let' | 'stop' | 'mode'
+  readonly rest: string
+}
+
+const STEP = /^(env|\$|&|exit|! 2>|! >|2>|>|json|let|stop|mode)\s+(.*)$/
+
+/** @throws Error naming a line that is none of the above: a typing error must not pass as a comment */
+export function parseStory(text: string): Story {
+  const [script = '', ...sections] = text.split(/^-- (?=\S+ --$)/m)
+  const steps: Step[] = []
+  const needs: ProgramName[] = []
+  for (const [index, written] of script.split('\n').entries()) {
+    const line = written.trim()
+    if (line === '' || line.startsWith('#')) continue
+    if (line.startsWith('needs ')) {
+      for (const name of line.slice(6).split(' ')) {
+        if (!Object.hasOwn(programs, name)) throw new Error(`line ${index + 1}: ${name} is not in test/interop/programs.ts`)
+        needs.push(name as ProgramName)
+      }
+      continue
+    }
+    const [, verb, rest = ''] = STEP.exec(line) ?? []
+    if (verb === undefined) throw new Error(`line ${index + 1}: "${line}" is no step`)
+    steps.push({ line: index + 1, verb: verb as Step['verb'], rest })
+  }
+  const files = new Map(
+    sections.map((section): [string, string] => {
+      const end = section.indexOf(' --\n')
+      return [section.slice(0, end), section.slice(end + 4)]
+    }),
+  )
+  return { needs, steps, files }
+}
+
+interface Ended {
+  readonly command: string
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+interface Running {
+  readonly child: ChildProcess
+  readonly ended: Promise<Ended>
+}
+
+const ROOT = join(import.meta.dirname, '..', '..')
+/** A command takes a second; a machine that does much else takes some. */
+const COMMAND_MILLISECONDS = 60_000
+
+export async function playStory({ steps, files }: Story): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'story-'))
+  for (const [name, content] of files) {
+    mkdirSync(dirname(join(directory, name)), { recursive: true })
+    writeFileSync(join(directory, name), content)
+  }
+  const variables = new Map<string, string>()
+  const environment: Record<string, string | undefined> = {
+    PATH: [join(ROOT, 'bin'), dirname(process.execPath), process.env['PATH']].join(delimiter),
+    HOME: directory,
+    NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'],
+  }
+  const background = new Map<string, Running>()
+  let last: Ended | undefined
+  const asked = (): Ended => {
+    assert.ok(last !== undefined, 'nothing has run yet')
+    return last
+  }
+  const filled = (text: string): string => text.replace(/\$([A-Z]+)\b/g, (whole, name: string) => variables.get(name) ?? whole)
+
+  try {
+    for (const [index, step] of steps.entries()) {
+      const rest = filled(step.rest)
+      try {
+        switch (step.verb) {
+          case 'env': {
+            const [, name = '', value = ''] = /^(\w+)=(.*)$/.exec(rest) ?? []
+            environment[name] = value === '' ? undefined : value
+            break
+          }
+          case '$': {
+            last = await begin(rest, directory, environment).ended
+            const next = steps[index + 1]
+            if (next?.verb !== 'exit') assert.equal(last.code, 0, told(last))
+            break
+          }
+          case '&': {
+            const [, name = '', command = ''] = /^(\w+)\s+(.*)$/.exec(rest) ?? []
+            const running = begin(command, directory, environment)
+            background.set(name, running)
+            last = await firstLine(running, command)
+            break
+          }
+          case 'exit':
+            assert.equal(asked().code, Number(rest), told(asked()))
+            break
+          case '>':
+          case '! >':
+            check(asked().stdout, rest, step.verb === '>', asked())
+            break
+          case '2>':
+          case '! 2>':
+            check(asked().stderr, rest, step.verb === '2>', asked())
+            break
+          case 'json': {
+            const [, path = '', wanted = ''] = /^(\S+) = (.*)$/.exec(rest) ?? []
+            assert.equal(String(pick(asked(), path)), wanted, told(asked()))
+            break
+          }
+          case 'let': {
+            const [, name = '', path = ''] = /^([A-Z]+) = (\S+)$/.exec(rest) ?? []
+            const value = pick(asked(), path)
+            assert.ok(typeof value === 'string' || typeof value === 'number', `${path} holds no text\n${told(asked())}`)
+            variables.set(name, String(value))
+            break
+          }
+          case 'stop': {
+            const running = background.get(rest)
+            assert.ok(running !== undefined, `nothing is called ${rest}`)
+            background.delete(rest)
+            running.child.kill('SIGTERM')
+            last = await running.ended
+            assert.equal(last.code, 0, told(last))
+            break
+          }
+          case 'mode': {
+            const [file = '', mode = ''] = rest.split(' ')
+            assert.equal((statSync(join(directory, file)).mode & 0o777).toString(8), mode, file)
+            break
+          }
+        }
+      } catch (error) {
+        if (error instanceof Error) error.message = `line ${step.line}: ${step.verb} ${step.rest}\n${error.message}`
+        throw error
+      }
+    }
+    assert.equal(background.size, 0, `still running at the end: ${[...background.keys()].join(', ')}`)
+  } finally {
+    for (const { child, ended } of background.values()) {
+      child.kill('SIGKILL')
+      await ended
+    }
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function begin(command: string, cwd: string, environment: Record<string, string | undefined>): Running {
+  const [name = '', ...words] = wordsOf(command)
+  const program = Object.hasOwn(programs, name) ? (find(name as ProgramName) ?? name) : name
+  const child = spawn(program, words, { cwd, env: environment, stdio: ['ignore', 'pipe', 'pipe'], timeout: COMMAND_MILLISECONDS })
+  const out = { stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => void (out.stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => void (out.stderr += text))
+  const ended = once(child, 'close').then(([code]): Ended => ({ command, code: code as number | null, ...out }))
+  return { child, ended }
+}
+
+/** A background command has begun when it said so. @throws when it ends before */
+async function firstLine({ child, ended }: Running, command: string): Promise<Ended> {
+  let stdout = ''
+  const spoke = new Promise<undefined>((resolve) => {
+    child.stdout?.on('data', (text: string) => {
+      stdout += text
+      if (stdout.includes('\n')) resolve(undefined)
+    })
+  })
+  const early = await Promise.race([spoke, ended])
+  if (early !== undefined) assert.fail(`it ended\n${told(early)}`)
+  return { command, code: null, stdout, stderr: '' }
+}
+
+/** Words as a shell splits them, with '…' and "…" and no more: a story is no shell script. */
+function wordsOf(command: string): string[] {
+  return [...command.matchAll(/(?:[^\s'"]+|'[^']*'|"[^"]*")+/g)].map(([word]) => word.replace(/'([^']*)'|"([^"]*)"/g, '$1$2'))
+}
+
+function check(output: string, pattern: string, wanted: boolean, ended: Ended): void {
+  if (pattern === 'nothing') return assert.equal(output, '', told(ended))
+  const matches = output.split('\n').some((line) => new RegExp(pattern, 'u').test(line))
+  assert.equal(matches, wanted, `${wanted ? 'no line matches' : 'a line matches'} ${pattern}\n${told(ended)}`)
+}
+
+/** @param path `.authorities.0.slug`, `.items.length` */
+function pick({ stdout }: Ended, path: string): unknown {
+  const value: unknown = JSON.parse(stdout) // throws unless it is one JSON value and nothing else
+  return path
+    .split('.')
+    .filter((part) => part !== '')
+    .reduce((at, part) => (at as Record<string, unknown> | undefined)?.[part], value)
+}
+
+const told = ({ command, code, stdout, stderr }: Ended): string => `$ ${command}\nended with ${code}\n${stdout}${stderr}`
