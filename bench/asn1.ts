@@ -37,6 +37,8 @@ import {
   UTF8String,
 } from '#asn1/types.ts'
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { measure } from './measure.ts'
 
 const DirectoryString = choice('DirectoryString', { printableString: PrintableString, utf8String: UTF8String })
@@ -241,6 +243,8 @@ const cases: Parameters<typeof measure>[0] = [
   [`read a request (${requestDER.length} octets) with its extension request`, readRequest],
   [`read a certificate (${certificateDER.length} octets), extensions as octets`, () => decode(Certificate, certificateDER)],
   ['write that certificate with its eight extensions', writeCertificate],
+  ['parseCertificationRequest', () => parseCertificationRequest(requestDER)],
+  ['parseCertificate', () => parseCertificate(certificateDER)],
   ['write a name', () => encode(Name, subject)],
   ['read a name', () => decode(Name, subjectDER)],
   ['import a P-256 public key', () => importPublicKey(spki)],

@@ -19,8 +19,7 @@ const PEM_MAX_CHARACTERS = 4 << 20
 
 const BEGIN = '-----BEGIN '
 const END = '-----END '
-const LABEL = /^([A-Z0-9 ]{1,64})-----/
-const LABEL_LINE_MAX = 64 + 5
+const LABEL = /([A-Z0-9 ]{1,64})-----/y
 
 /**
  * Looks at each character a bounded number of times, whatever the text.
@@ -32,15 +31,16 @@ export function parsePEM(text: string): readonly PEMBlock[] {
   if (text.length > PEM_MAX_CHARACTERS) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: PEM_MAX_CHARACTERS } })
   const blocks: PEMBlock[] = []
   for (let begin = text.indexOf(BEGIN); begin >= 0;) {
-    const labelAt = begin + BEGIN.length
-    const [line = '', label = ''] = LABEL.exec(text.slice(labelAt, labelAt + LABEL_LINE_MAX)) ?? []
-    if (label === '') throw notPEM('a block has no label')
-    const bodyAt = labelAt + line.length
+    LABEL.lastIndex = begin + BEGIN.length
+    const found = LABEL.exec(text)
+    if (found === null) throw notPEM('a block has no label')
+    const [line, label = ''] = found
+    const bodyAt = LABEL.lastIndex
     const end = text.indexOf(END, bodyAt)
-    if (end < 0) throw notPEM(`the ${label} block does not end`)
+    if (end === -1) throw notPEM(`the ${label} block does not end`)
     if (!text.startsWith(line, end + END.length)) throw notPEM(`the ${label} block ends as another`)
     blocks.push({ label, der: fromBase64(label, text.slice(bodyAt, end)) })
-    begin = text.indexOf(BEGIN, end + END.length + line.length)
+    begin = text.indexOf(BEGIN, end)
   }
   return blocks
 }
