@@ -27,6 +27,7 @@ import { TLS_ROOT_FILE } from './init.ts'
 import { issueListenerCertificate, type ListenerCertificate } from './listener-certificate.ts'
 import { type Listener, openListener } from './listener.ts'
 import { rateLimit } from './rate-limit.ts'
+import { forgetIdempotencyKeys } from './rest/idempotency.ts'
 import type { TLSFace, TLSIdentity } from './tls-options.ts'
 import { composeWeb } from './web.ts'
 
@@ -44,10 +45,13 @@ export interface Served {
   stop(): Promise<void>
 }
 
+/** Whether `init` went through here. */
+export const isInitialized = (dataDirectory: string): boolean => existsSync(join(dataDirectory, TLS_ROOT_FILE))
+
 /** @returns once both listeners answer @throws TrustError `unavailable` before `init`, `conflict` when another server has the directory */
 export async function serve(options: ServeOptions): Promise<Served> {
   const { config, dataDirectory } = options
-  if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
+  if (!isInitialized(dataDirectory)) throw new TrustError('unavailable', 'notInitialized')
   const lock = config.store.url.engine === 'sqlite' ? lockDirectory(dataDirectory, 'sealworks serve') : undefined
   const undo: (() => unknown)[] = [() => lock?.release()]
   try {
@@ -109,6 +113,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     [
       { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
+      { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
       { name: 'OCSP responders', everySeconds: 3600, run: () => ca.ocsp.renewResponders() },
       {

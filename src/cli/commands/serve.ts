@@ -1,8 +1,9 @@
 /** `sealworks serve`. @module */
 import { once } from 'node:events'
-import { createLog } from '#base/log.ts'
+import { TrustError } from '#base/errors.ts'
+import { createLog, type Log } from '#base/log.ts'
 import { formatAddress } from '../address.ts'
-import { command } from '../command.ts'
+import { type Answer, command, type Context } from '../command.ts'
 import { installationOptions, openConfiguration } from '../installation.ts'
 
 export const commands = [
@@ -15,11 +16,12 @@ export const commands = [
     options: installationOptions,
     stopsItself: true,
     async run(context, where) {
-      const { serve } = await import('#server/serve.ts')
+      const { isInitialized, serve } = await import('#server/serve.ts')
       const configuration = await openConfiguration(context, where)
       const { world } = context
       const write = (line: string): void => void process.stderr.write(line)
       const log = createLog({ level: configuration.config.log.level, clock: world.clock, write })
+      if (!isInitialized(configuration.dataDirectory)) return serveNothingYet(context, configuration, log)
       const { addresses, stop } = await serve({ ...configuration, log })
       const { tls, console } = addresses
       const value = {
@@ -39,3 +41,32 @@ export const commands = [
     },
   }),
 ]
+
+/** Before `init` (decision 1): loopback, health, and a page that says what to run. */
+async function serveNothingYet(
+  { world, signal }: Context,
+  { config, dataDirectory }: Awaited<ReturnType<typeof openConfiguration>>,
+  log: Log,
+): Promise<Answer> {
+  const { serveUninitialized } = await import('#server/uninitialized.ts')
+  const { server } = config
+  if (server.listen === undefined) throw new TrustError('unavailable', 'notInitialized')
+  const { listener, fingerprint } = await serveUninitialized({ listen: server.listen, limits: server, world, log })
+  const value = {
+    tls: `https://${formatAddress(listener.address)}`,
+    fingerprint,
+    dataDirectory,
+    process: process.pid,
+    initialized: false,
+  }
+  const lines = [
+    `${dataDirectory} is not ready: run "sealworks init" first.`,
+    `${value.tls}  says so, with a certificate made in memory:`,
+    `  SHA-256 ${fingerprint}`,
+  ]
+  const ended = async (): Promise<void> => {
+    if (!signal.aborted) await once(signal, 'abort')
+    await listener.stop()
+  }
+  return { value, text: `${lines.join('\n')}\n`, until: ended() }
+}
