@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import { decode, encode, explicit, implicit, tagged } from './codec.ts'
 import { hexTag, Reader } from './reader.ts'
-import { INTEGER, NULL, OCTET_STRING, SMALL_INTEGER } from './types.ts'
+import { INTEGER, NULL, OBJECT_IDENTIFIER, OCTET_STRING, SMALL_INTEGER } from './types.ts'
 import { encodeHeader, Writer } from './writer.ts'
 
 const notDER = (message: RegExp) => ({ name: 'TrustError', code: 'malformed', reason: 'notDER', message })
@@ -190,6 +190,23 @@ describe('the cursor', () => {
     const value = decode(OCTET_STRING, der)
     der[2] = 0xcc
     assert.equal(value.toHex(), 'ccbb')
+  })
+})
+
+describe('a Buffer as input', () => {
+  test('yields plain octets', () => {
+    const value = decode(OCTET_STRING, Buffer.from('0402aabb', 'hex'))
+    assert.equal(Object.getPrototypeOf(value), Uint8Array.prototype)
+    assert.equal(value.toHex(), 'aabb')
+  })
+
+  test('may be written over afterwards: what was read from it is not remembered wrongly', () => {
+    const buffer = Buffer.from('06062b8104010901', 'hex')
+    assert.equal(decode(OBJECT_IDENTIFIER, buffer), '1.3.132.1.9.1')
+    buffer[7] = 2
+    assert.equal(decode(OBJECT_IDENTIFIER, buffer), '1.3.132.1.9.2')
+    assert.equal(decode(OBJECT_IDENTIFIER, bytes('06062b8104010902')), '1.3.132.1.9.2')
+    assert.equal(decode(OBJECT_IDENTIFIER, bytes('06062b8104010901')), '1.3.132.1.9.1')
   })
 })
 

@@ -26,7 +26,8 @@ export class Reader {
   /** @throws TrustError `tooLarge` */
   constructor(bytes: Uint8Array, { maxOctets = OBJECT_MAX_OCTETS }: ReadLimits = {}) {
     if (bytes.length > maxOctets) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: maxOctets } })
-    this.bytes = bytes
+    // values are views, and a view of a Buffer would be one, whose `slice` does not copy
+    this.bytes = bytes instanceof Buffer ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length) : bytes
     this.end = bytes.length
   }
 

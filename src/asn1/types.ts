@@ -221,7 +221,7 @@ function takeIdentifier(from: Reader): string {
   }
   const content = from.takeRest()
   const dotted = dottedOf(content)
-  lately[slot] = { content: content.slice(), dotted } // a copy: the view would keep the whole object alive
+  lately[slot] = { content: new Uint8Array(content), dotted } // a copy: the view would keep the whole object alive, and follow its changes
   return dotted
 }
 
