@@ -313,5 +313,14 @@ test(
     )
     assert.equal(serialOf(new Uint8Array(renewed)), 'P-9')
     assert.notDeepEqual(renewed, der)
+
+    // with a birth certificate it posts its first request to simplereenroll
+    const born = await here.issue(here.births, [{ type: 'serialNumber', value: 'P-10' }])
+    here.writeFile('birth.pem', pemOf(born.certificate))
+    here.writeFile('birth.key', keyPEMOf(born.key))
+    here.writeFile('first.csr', await requestFor(born.key, { subject: serial('P-10') }))
+    const birth = ['--cert', 'birth.pem', '--key', 'birth.key']
+    const { stdout: first } = await pki('--est', '--url', here.origin, '--in', 'first.csr', ...trust, ...birth)
+    assert.equal(serialOf(new Uint8Array(first)), 'P-10')
   },
 )
