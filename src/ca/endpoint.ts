@@ -25,7 +25,10 @@ export const EndpointRules = Type.Object(
     registrationAuthorities: Type.Array(
       Type.Object(
         {
-          fingerprint: Type.String({ pattern: '^[0-9a-f]{64}$' }),
+          fingerprint: Type.String({
+            pattern: '^[0-9a-f]{64}$',
+            description: 'the SHA-256 of a certificate in hexadecimal digits',
+          }),
           productSerials: Type.Array(Type.String({ minLength: 1, maxLength: 80 }), { minItems: 1, maxItems: 256 }),
         },
         { additionalProperties: false },
@@ -33,7 +36,7 @@ export const EndpointRules = Type.Object(
       { maxItems: 1024 },
     ),
     /** Type of the hardware in hardwareModuleName, from the maker's own arc (RFC 4108, 5). */
-    hardwareType: Type.Optional(Type.String({ pattern: '^[0-2](\\.\\d+)+$' })),
+    hardwareType: Type.Optional(Type.String({ pattern: '^[0-2](\\.\\d+)+$', description: 'an object identifier' })),
     /** Host names that may be asked for where the profile allows any; `*` stands for any run of characters. */
     names: Type.Array(Type.String({ minLength: 1, maxLength: 253 }), { maxItems: 256 }),
     /** Some clients post their first request to the renewal path (strongSwan's pki). */

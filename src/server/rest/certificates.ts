@@ -80,7 +80,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       summary: 'Find certificates, newest first',
       query: Type.Object(
         {
-          serialNumber: Type.Optional(Type.String({ pattern: '^[0-9a-fA-F:]{2,200}$' })),
+          serialNumber: Type.Optional(Type.String({ pattern: '^[0-9a-fA-F:]{2,200}$', description: 'hexadecimal digits' })),
           productSerial: Type.Optional(Type.String({ maxLength: 64 })),
           subject: Type.Optional(Type.String({ maxLength: 200 })),
           authority: Type.Optional(Address),

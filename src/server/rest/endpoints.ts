@@ -16,7 +16,7 @@ import type { CAServices } from '../compose.ts'
 import { route } from './route.ts'
 import { Address, Empty, Time, Uuid } from './shapes.ts'
 
-const Label = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$' })
+const Label = Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,62}$', description: '1 to 63 lower-case letters, digits and hyphens' })
 const Params = Type.Object({ label: Label })
 
 const EndpointShape = Type.Object({

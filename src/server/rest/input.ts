@@ -46,7 +46,7 @@ export function inputReader({ params, query, body }: Route): (raw: RawInput) => 
   const check = (schema: TSchema, where: string, value: unknown, problems: InputProblem[]): void => {
     let checker = checkers.get(schema)
     if (checker === undefined) checkers.set(schema, (checker = Compile(schema)))
-    if (!checker.Check(value)) problems.push(...problemsOf(checker.Errors(value), where))
+    if (!checker.Check(value)) problems.push(...problemsOf(checker.Errors(value), where, schema))
   }
 
   return (raw) => {
@@ -105,18 +105,18 @@ function fromText(text: string, type: unknown): unknown {
   return text
 }
 
-function problemsOf(errors: readonly SchemaError[], where: string): InputProblem[] {
+function problemsOf(errors: readonly SchemaError[], where: string, schema: TSchema): InputProblem[] {
   // A field whose alternatives all failed is told once, by the alternatives.
   const unions = new Set(errors.filter(({ keyword }) => keyword === 'anyOf').map(({ instancePath }) => instancePath))
   const found = new Map<string, InputProblem>()
   for (const error of errors) {
     if (error.keyword === 'const' && unions.has(error.instancePath)) continue
-    for (const each of explain(error, where)) found.set(`${each.at} ${each.problem}`, each)
+    for (const each of explain(error, where, schema)) found.set(`${each.at} ${each.problem}`, each)
   }
   return [...found.values()]
 }
 
-function explain({ keyword, instancePath, message, params }: SchemaError, where: string): InputProblem[] {
+function explain({ keyword, instancePath, message, params }: SchemaError, where: string, schema: TSchema): InputProblem[] {
   const at = `${where}${instancePath}`
   const names = (key: string) => (params[key] as readonly (string | number)[]).map((name) => String(name).slice(0, 100))
   switch (keyword) {
@@ -130,7 +130,20 @@ function explain({ keyword, instancePath, message, params }: SchemaError, where:
       return [{ at, problem: `must be one of ${names('allowedValues').join(', ')}` }]
     case 'anyOf':
       return [{ at, problem: 'is none of the values allowed here' }]
+    case 'pattern':
+      return [{ at, problem: `must be ${wordsOf(schema, instancePath) ?? 'written in another way'}` }]
     default:
       return [{ at, problem: message }]
   }
+}
+
+/** What a schema says of itself: a regular expression tells nobody what to write. */
+function wordsOf(schema: TSchema, instancePath: string): string | undefined {
+  let at: unknown = schema
+  for (const segment of instancePath.split('/').slice(1)) {
+    const { properties, items } = at as { readonly properties?: Record<string, unknown>; readonly items?: unknown }
+    at = properties?.[segment] ?? items
+    if (at === undefined) return undefined
+  }
+  return (at as { readonly description?: string }).description
 }

@@ -8,7 +8,10 @@ import type { CAServices } from '../compose.ts'
 import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
 
-const Label = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$' })
+const Label = Type.String({
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$',
+  description: '1 to 128 letters, digits, dots, slashes, hyphens',
+})
 const KeyShape = Type.Object({
   label: Label,
   keyAlgorithm: KeyAlgorithmName,

@@ -5,7 +5,10 @@ import { listProfiles, openProfile, putProfile } from '#ca/profiles.ts'
 import type { CAServices } from '../compose.ts'
 import { route } from './route.ts'
 
-const ProfileId = Type.String({ pattern: '^[a-z][a-z0-9-]{1,40}$' })
+const ProfileId = Type.String({
+  pattern: '^[a-z][a-z0-9-]{1,40}$',
+  description: '2 to 41 lower-case letters, digits and hyphens',
+})
 
 export function profileRoutes({ context }: CAServices) {
   return [

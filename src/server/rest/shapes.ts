@@ -2,21 +2,28 @@
 import { Type } from 'typebox'
 
 /** Octets in base64, as JSON carries them. */
-export const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 1 << 20 })
+export const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 1 << 20, description: 'base64' })
 
 /** RFC 3339, UTC. */
 export const Time = Type.String({ format: 'date-time' })
 
-export const Slug = Type.String({ pattern: '^[a-ln-z0-9][a-z0-9]{0,31}$', description: 'short name, never beginning with "m"' })
+/** Decision 22: an OCSP request in a path begins with "M". */
+export const Slug = Type.String({
+  pattern: '^[a-ln-z0-9][a-z0-9]{0,31}$',
+  description: '1 to 32 lower-case letters and digits that do not begin with "m"',
+})
 
 /** `slug.generation`, or a slug for its newest generation. */
-export const Address = Type.String({ pattern: '^[a-ln-z0-9][a-z0-9]{0,31}(\\.[1-9][0-9]{0,5})?$' })
+export const Address = Type.String({
+  pattern: '^[a-ln-z0-9][a-z0-9]{0,31}(\\.[1-9][0-9]{0,5})?$',
+  description: 'an authority by its short name, such as line1 or line1.2 (short names do not begin with "m")',
+})
 
-export const Uuid = Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' })
+export const Uuid = Type.String({ pattern: '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', description: 'an id of a record' })
 
-export const KeyAlgorithmName = Type.String({ pattern: '^[a-z0-9-]{3,32}$', description: 'such as ecdsa-p256' })
+export const KeyAlgorithmName = Type.String({ pattern: '^[a-z0-9-]{3,32}$', description: 'a key algorithm, such as ecdsa-p256' })
 
 /** RFC 4514 text. */
-export const DistinguishedName = Type.String({ maxLength: 1024, description: 'such as CN=Line 1,O=Example' })
+export const DistinguishedName = Type.String({ maxLength: 1024, description: 'a name such as CN=Line 1,O=Example' })
 
 export const Empty = Type.Object({}, { additionalProperties: false })
