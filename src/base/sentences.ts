@@ -56,8 +56,10 @@ const english = {
   bearerNeeded: 'The Authorization header is not of the form `Bearer TOKEN`. Send a token that begins with swt_.',
   idempotencyKeyForm: 'The Idempotency-Key is empty, longer than {limit} characters or not plain ASCII. Send a UUID.',
   idempotencyKeyReused: 'This Idempotency-Key was sent before with another request. Use a new key for each request.',
-  idempotencyRunning: 'A request with this Idempotency-Key is under way or was cut off. Look whether it was done before you send it with a new key.',
-  idempotencySecret: 'This request was done before, and its answer held a secret that is given only once. Make a new one with a new Idempotency-Key.',
+  idempotencyRunning:
+    'A request with this Idempotency-Key is under way or was cut off. Look whether it was done before you send it with a new key.',
+  idempotencySecret:
+    'This request was done before, and its answer held a secret that is given only once. Make a new one with a new Idempotency-Key.',
   otherSite: 'The form was sent by another site. Open the sign-in link itself.',
   formNeeded: 'This address takes a form of its own page. Open the page and use its button.',
 
@@ -69,7 +71,8 @@ const english = {
   bodyEmpty: 'The request has no body. Send the object in it.',
   notBase64: 'The body is not base64. Send the DER object in base64 and nothing else.',
   mediaType: 'The body has another media type than {expected}. Set Content-Type to that.',
-  basicMalformed: 'The Authorization field is not "Basic" with a name and a password in base64 of UTF-8. Write it as RFC 7617 says.',
+  basicMalformed:
+    'The Authorization field is not "Basic" with a name and a password in base64 of UTF-8. Write it as RFC 7617 says.',
   basicTooLong: 'The user name or the password is longer than any that was given out here. Check what you were given.',
   authorizationScheme: 'Only the scheme "Basic" and client certificates authenticate here. Use one of them.',
   channelBindingWrong:
@@ -77,10 +80,12 @@ const english = {
   channelBindingUnsafe:
     'The request is bound to a TLS connection without the extended master secret, which proves nothing. Connect with TLS 1.3, or leave challengePassword out.',
   operationNotOffered: 'The operation {operation} is not offered here. Use simpleenroll or simplereenroll.',
-  serverNotReached: 'The server at {address} was not reached: {detail}. Check the address, the network and what the server is trusted by.',
+  serverNotReached:
+    'The server at {address} was not reached: {detail}. Check the address, the network and what the server is trusted by.',
   answerTooLarge: 'The answer is longer than the {limit} bytes read here. Check the address.',
   answerIncomplete: 'The answer ended before it was complete. Ask again.',
-  answerForAnotherKey: 'The server answered with certificates, and none is for the key of the request. Report it to whoever runs the server.',
+  answerForAnotherKey:
+    'The server answered with certificates, and none is for the key of the request. Report it to whoever runs the server.',
   ocspPathTooLong: 'The OCSP request in the address is longer than {limit} characters. Send it with POST.',
   ocspPathNotBase64: 'The end of the address is no OCSP request in base64. Write it as RFC 6960, A.1 says, or send it with POST.',
   notOCSPAnswer: 'The server answered with status {status} and no OCSP response. Check the address.',
@@ -134,7 +139,8 @@ const english = {
     "The checkpoint is not signed by this log's key. Get it from where it was kept, and check which log it belongs to.",
   initializedBefore: 'This data directory was made ready before. Start it with "sealworks serve", or name another directory.',
   notInitialized: 'This data directory is not ready. Run "sealworks init" first.',
-  tlsAuthorityMissing: 'The installation has no TLS authority of its own. Restore the database, or configure server.tlsCertificate.',
+  tlsAuthorityMissing:
+    'The installation has no TLS authority of its own. Restore the database, or configure server.tlsCertificate.',
 
   // ca
   lint: 'The certificate would break a rule ({rule}): {finding}. Change the request or the profile.',
@@ -152,7 +158,8 @@ const english = {
   authorityTaken: 'An authority "{authority}" exists. Choose another short name.',
   authorityRetired: 'The authority "{authority}" is retired and issues nothing more. Use its successor.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
-  profileForAuthorities: 'The profile "{profile}" is for authorities, and endpoints serve devices, servers and stations. Choose another.',
+  profileForAuthorities:
+    'The profile "{profile}" is for authorities, and endpoints serve devices, servers and stations. Choose another.',
   keyInUse: 'The key "{label}" belongs to the installation itself and cannot be made, replaced or destroyed by hand.',
   keyImport: 'The key store "{store}" takes no keys from elsewhere. Make the key in it.',
   nameText: 'The name "{name}" is not written as dns:NAME, ip:ADDRESS or uri:URI. Write it so.',
@@ -194,6 +201,7 @@ const english = {
   subjectRepeated: 'The subject has the attribute {attribute} twice. Write it once.',
   subjectText: 'The subject attribute {attribute} has characters that do not print. Write it in plain text.',
   subjectMissing: 'The profile "{profile}" needs the subject attribute {attribute}. Add it to the request.',
+  bornAlready: 'A device does not ask for its own birth certificate. Use the endpoint of the owner, or the station of the line.',
   foreignProductSerial:
     "The request names another device than the one that asks. Ask with that device's own certificate or secret.",
   productSerialNotListed:
@@ -243,10 +251,12 @@ const english = {
   fileExists: 'The file {file} exists. Name another, or add --force to replace it.',
   fileNotJSON: 'The file {file} is not one JSON object. Correct it.',
   notRequest: 'This is no certificate request (PKCS #10). Make one, for example with "openssl req -new".',
-  serialNumberAmbiguous: 'Several authorities issued a certificate with this serial number. Name the certificate by its id, as "cert find" shows it.',
+  serialNumberAmbiguous:
+    'Several authorities issued a certificate with this serial number. Name the certificate by its id, as "cert find" shows it.',
   verifierKey: 'This is not the key of an audit log. Copy it whole, as "sealworks init" printed it.',
   notCSV: 'The list is not CSV at line {line}: {detail}. Save it again as comma-separated values.',
-  batchColumns: 'The list {file} must begin with a line of column names: csr, or subject with names and serial as needed. Correct its first line.',
+  batchColumns:
+    'The list {file} must begin with a line of column names: csr, or subject with names and serial as needed. Correct its first line.',
   batchOther: 'The result file {file} belongs to another list. Name another directory with --out-dir, or remove it.',
   onlyPrivateKey: 'The file holds nothing but a private key, which is never shown. Inspect the certificate or request instead.',
 } as const satisfies Record<string, string>

@@ -400,6 +400,18 @@ describe('who may ask for what', () => {
     )
   })
 
+  test('a device does not attest its own birth', async () => {
+    await using ca = await testCA()
+    const { service, births, born } = await plant(ca)
+    const endpoint = { ...births, rules: { ...births.rules, clientIssuers: ['line1.1'] } }
+    const identity = await service.authenticate(endpoint, { chain: [await born('A-1')], basic: undefined })
+    const request = await testRequest({ subject: own })
+    await assert.rejects(service.enroll({ endpoint, operation: 'enroll', request, identity }), {
+      code: 'forbidden',
+      reason: 'bornAlready',
+    })
+  })
+
   test('a request signed by another key proves nothing', async () => {
     await using ca = await testCA()
     const { service, births } = await plant(ca)

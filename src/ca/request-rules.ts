@@ -75,6 +75,8 @@ export function planCertificate(asked: Asked): Plan {
   const { authority, profile, publicKey } = asked
   if (!allowsKey(profile, publicKey.algorithm))
     throw refused('keyNotInProfile', { algorithm: publicKey.algorithm, profile: profile.id })
+  // a device is born once, attested by its maker; its own birth certificate attests nothing new
+  if (profile.birth && asked.applicant.kind === 'device') throw forbidden('bornAlready')
   const { attributes, written } = checkSubject(asked)
   const productSerial = attributes.get('serialNumber')
   checkProductSerial(asked, productSerial)
