@@ -22,7 +22,8 @@ export interface Played {
   readonly steps: number
   readonly skipped: number
   readonly tallies: readonly TimedTally[]
-  known: Scene['known']
+  /** Undefined when no step has left it. */
+  found<T>(fact: Fact<T>): T | undefined
   /** Ends what the steps left running. Steps after a failure are not played, but this always is. */
   end(): Promise<void>
 }
@@ -37,6 +38,7 @@ export interface TimedTally {
 export async function play({ chapters, world, directory, teller, signal }: PlayOptions): Promise<Played> {
   const facts = new Map<Fact<unknown>, unknown>()
   const endings: (() => unknown)[] = []
+  let hasEnded = false
   const known = <T>(fact: Fact<T>): T => {
     if (!facts.has(fact)) throw new TypeError(`no step before has left "${fact.name}"`)
     return facts.get(fact) as T
@@ -46,7 +48,10 @@ export async function play({ chapters, world, directory, teller, signal }: PlayO
     directory,
     note: (fact, value) => void facts.set(fact, value),
     known,
-    atEnd: (work) => void endings.push(work),
+    atEnd(work) {
+      if (hasEnded) void work() // what an interrupted step still brings up
+      else endings.push(work)
+    },
     progress: (done, total) => teller.progress(done, total),
   }
   const begun = world.clock.now()
@@ -58,8 +63,9 @@ export async function play({ chapters, world, directory, teller, signal }: PlayO
     steps,
     skipped,
     tallies: [...tallies.values()],
-    known,
+    found: <T>(fact: Fact<T>) => facts.get(fact) as T | undefined,
     async end() {
+      hasEnded = true
       for (const work of endings.splice(0).toReversed()) await work()
     },
   })
@@ -79,7 +85,7 @@ export async function play({ chapters, world, directory, teller, signal }: PlayO
         teller.outcome(step.title, outcome, seconds)
       } catch (thrown) {
         if (signal.aborted) return played('interrupted')
-        teller.failure(step.title, reasonOf(thrown), secondsSince(stepBegun, world.clock))
+        teller.failure(step.title, reasonOf(thrown))
         return played('failed')
       }
     }

@@ -1,5 +1,5 @@
 /**
- * The server of the trial, a process of its own: `sealworks init` and `sealworks serve`, as a person would run them.
+ * The server of the trial, a process of its own, and other commands, all as a person would run them.
  *
  * @module
  */
@@ -42,17 +42,16 @@ const STOP_MAX_SECONDS = 30
 /** A problem document has a few hundred. */
 const LOG_TAIL_CHARACTERS = 16_384
 
-/** @throws Error with the command's own words when it did not work */
-export async function runInit({ directory, configFile }: ServerOptions, administrator: string, tokenFile: string): Promise<void> {
-  const words = ['init', '--data', directory, '--config', configFile, '--administrator', administrator, '--token-file', tokenFile]
+/** Runs one command of the command line. @param environment beside our own @throws Error with the command's own words when it did not work */
+export async function runCommand(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<void> {
   const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    env: ownEnvironment(),
+    env: { ...ownEnvironment(), ...environment },
   })
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
   const { code, signal } = await endOf(child)
-  if (code !== 0) throw new Error(sentenceIn(errors) ?? `sealworks init ended with ${code ?? signal}`)
+  if (code !== 0) throw new Error(sentenceIn(errors) ?? `sealworks ${words[0]} ended with ${code ?? signal}`)
 }
 
 /** @returns once it answers @throws Error with its own words when it ended before that */

@@ -16,7 +16,7 @@ export interface Teller {
   step(title: string): void
   progress(done: number, total: number): void
   outcome(title: string, outcome: Outcome, seconds: number): void
-  failure(title: string, reason: string, seconds: number): void
+  failure(title: string, reason: string): void
   summary(tallies: readonly TimedTally[]): void
 }
 
@@ -59,8 +59,8 @@ export function teller({ write, terminal, colors }: TellerOptions): Teller {
       const rate = tally?.timed === true ? `, ${rateOf(tally.count, seconds)} a second` : ''
       told(skipped === true ? style('yellow', '–') : style('green', '✓'), title, seconds, `${said}${rate}`)
     },
-    failure(title, reason, seconds) {
-      told(style('red', '✗'), title, seconds, '')
+    failure(title, reason) {
+      line(`  ${style('red', '✗')} ${title}`)
       for (const part of reason.split('\n')) line(`    ${printable(part)}`)
     },
     summary(tallies) {

@@ -48,7 +48,7 @@ export const ownersChapter: Chapter = {
         }
         const owned = await eachOf(born, CONNECTIONS_AT_ONCE, takeOver, (done) => scene.progress(done, born.length))
         scene.note(ownedDevices, owned)
-        const tally = { what: 'owner’s certificates, one connection each', count: owned.length, timed: true }
+        const tally = { what: 'owner’s certificates', count: owned.length, timed: true }
         return { said: `${owned.length} over ${owned.length} connections`, tally }
       },
     },

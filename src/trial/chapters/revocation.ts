@@ -7,7 +7,7 @@ import { type Chapter, fact, must, present, type Scene } from '../story.ts'
 import { birthAuthority, ownerAuthority } from './authorities.ts'
 import { birthSubject } from './births.ts'
 import { type OwnedDevice, ownedDevices } from './owners.ts'
-import { officer } from './server.ts'
+import { officer, officerCommand } from './server.ts'
 
 /** The device that was stolen: its certificates are revoked. */
 export const lostDevice = fact<OwnedDevice>('the lost device')
@@ -36,7 +36,7 @@ export const revocationChapter: Chapter = {
       },
     },
     {
-      title: 'The officer revokes both; the computer asks again',
+      title: 'The officer revokes both; it asks again',
       async run(scene) {
         const { world } = scene
         const client = scene.known(officer)
@@ -62,20 +62,20 @@ export const revocationChapter: Chapter = {
       },
     },
     {
-      title: 'The officer issues new lists, and both name it',
+      title: 'sealworks ca issue-crl: both lists name it',
       async run(scene) {
-        const client = scene.known(officer)
+        const command = scene.known(officerCommand)
         const numbers = scene.known(crlNumbers)
         const listed: number[] = []
         for (const [der, issuer] of papers(scene, scene.known(lostDevice))) {
           const { address } = issuer
-          await client.call('issueCRL', { params: { address } })
+          await command('ca', 'issue-crl', address)
           const crl = await fetchCRL(der, issuer)
           must(crl.number > (numbers.get(address) ?? 0n), `the CRL of ${address} is the old one`)
           must(crl.has(der), `the CRL of ${address} does not list the revoked certificate`)
           listed.push(crl.entries)
         }
-        return { said: `${listed.join(' and ')} listed` }
+        return { said: `they list ${listed.join(' and ')} in all` }
       },
     },
     {

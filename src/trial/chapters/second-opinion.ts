@@ -108,7 +108,7 @@ async function findOpenSSL(scene: Scene): Promise<{ readonly version: string; re
     writeDER: (name, der) => write(join(directory, name), der),
   }
   const { code, text } = await tool.run('version')
-  return code === 0 ? { version: text.trim(), tool } : undefined
+  return code === 0 ? { version: text.replace(/ \(.*/s, '').trim(), tool } : undefined
 }
 
 function write(path: string, content: string | Uint8Array): string {

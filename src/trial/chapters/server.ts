@@ -9,8 +9,8 @@ import { parseConfig } from '#config/config.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { type Client, httpsTransport, RemoteRefusal, restClient } from '#server/rest/client.ts'
 import { choosePorts, HOST } from '../ports.ts'
-import { runInit, type ServerProcess, startServer } from '../server-process.ts'
-import { type Chapter, fact, must, NotAsExpected, present, type Scene } from '../story.ts'
+import { runCommand, type ServerProcess, startServer } from '../server-process.ts'
+import { type Chapter, fact, must, NotAsExpected } from '../story.ts'
 
 export interface TrialServer {
   readonly process: ServerProcess
@@ -27,6 +27,8 @@ export const server = fact<TrialServer>('the server')
 export const administrator = fact<Client>('the administrator')
 /** May make authorities and endpoints, issue and revoke. */
 export const officer = fact<Client>('the PKI officer')
+/** The same person at the command line. */
+export const officerCommand = fact<(...words: readonly string[]) => Promise<void>>('the PKI officer’s command line')
 
 const CONFIG_FILE = 'sealworks.toml'
 const TOKEN_FILE = 'administrator.token'
@@ -49,7 +51,9 @@ export const serverChapter: Chapter = {
         if (existsSync(join(directory, TLS_ROOT_FILE))) return { said: `goes on with ${shown}` }
         // The ports stand in the file that is written at each start; init needs none of them.
         const configFile = writeConfig(directory, [USUAL_PORTS.tls, USUAL_PORTS.public])
-        await runInit({ directory, configFile }, ADMINISTRATOR, join(directory, TOKEN_FILE)).catch((error: Error) => {
+        const where = ['--data', directory, '--config', configFile]
+        const who = ['--administrator', ADMINISTRATOR, '--token-file', join(directory, TOKEN_FILE)]
+        await runCommand(['init', ...where, ...who]).catch((error: Error) => {
           throw new NotAsExpected(`${error.message}\nIf an earlier start was broken off, remove ${shown} and start again.`)
         })
         return { said: shown }
@@ -78,7 +82,7 @@ export const serverChapter: Chapter = {
       title: 'The administrator appoints a PKI officer',
       async run(scene) {
         const { directory } = scene
-        const { client } = scene.known(server)
+        const { client, process } = scene.known(server)
         const chief = client(readFileSync(join(directory, TOKEN_FILE), 'utf8').trim())
         const { items } = await chief.call('listPrincipals', {})
         const person =
@@ -93,6 +97,12 @@ export const serverChapter: Chapter = {
         must(reason === 'permissionMissing', `the officer was refused for ${reason} instead of permissionMissing`)
         scene.note(administrator, chief)
         scene.note(officer, appointed)
+        const environment = {
+          SEALWORKS_SERVER: process.tls,
+          SEALWORKS_TRUST: join(directory, TLS_ROOT_FILE),
+          SEALWORKS_TOKEN: token,
+        }
+        scene.note(officerCommand, (...words) => runCommand(words, environment))
         return { said: 'may issue and revoke, may not add people' }
       },
     },
@@ -155,11 +165,14 @@ async function refusalOf(call: () => Promise<unknown>): Promise<string> {
   throw new NotAsExpected('it was allowed')
 }
 
+export interface SignInLink {
+  readonly url: string
+  readonly expiresAt: Date
+}
+
 /** A link that signs the administrator in at the status page, once. */
-export async function signInLink(scene: Pick<Scene, 'known'>): Promise<{ readonly url: string; readonly expiresAt: Date }> {
-  const chief = scene.known(administrator)
+export async function signInLink(chief: Client, { process }: TrialServer): Promise<SignInLink> {
   const { principal } = await chief.call('showMe', {})
   const { path, expiresAt } = await chief.call('createSignInLink', { params: { id: principal.id } })
-  const { tls } = scene.known(server).process
-  return { url: `${tls}${present(path, 'the server gave no link')}`, expiresAt: new Date(expiresAt) }
+  return { url: `${process.tls}${path}`, expiresAt: new Date(expiresAt) }
 }

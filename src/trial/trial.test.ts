@@ -1,0 +1,246 @@
+/**
+ * The trial factory as its user runs it, from outside: started, watched, broken, stopped.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { after, before, describe, test } from 'node:test'
+
+const PROGRAM = join(import.meta.dirname, 'main.ts')
+const USUAL_PORTS = [8443, 8080] as const
+
+interface Trial {
+  readonly child: ChildProcess
+  readonly ended: Promise<{ readonly code: number | null; readonly text: string }>
+  /** Resolves once its output has the text. */
+  seen(text: string): Promise<void>
+  text(): string
+}
+
+function start(directory: string, ...words: readonly string[]): Trial {
+  const child = spawn(process.execPath, [PROGRAM, ...words], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, text }))
+  const seen = async (wanted: string): Promise<void> => {
+    while (!text.includes(wanted)) {
+      const end = await Promise.race([once(child.stdout, 'data').then(() => undefined), ended])
+      assert.ok(end === undefined || text.includes(wanted), `it ended before it said "${wanted}":\n${text}`)
+    }
+  }
+  return { child, ended, seen, text: () => text }
+}
+
+function newDirectory(t: { after(work: () => void): void }): string {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks trial '))
+  t.after(() => rmSync(directory, { recursive: true }))
+  return directory
+}
+
+describe('a first start, and a second', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks trial '))
+  const trial = join(directory, '.sealworks', 'trial')
+  const holders: Server[] = []
+  let first: Awaited<Trial['ended']>
+
+  before(async () => {
+    // The usual ports are taken, by us if not by somebody else.
+    for (const port of USUAL_PORTS) {
+      const server = createServer()
+      const listening = await new Promise<boolean>((resolve) => {
+        server.once('error', () => resolve(false))
+        server.listen(port, '127.0.0.1', () => resolve(true))
+      })
+      if (listening) holders.push(server)
+    }
+    first = await start(directory, '--exit').ended
+  })
+  after(() => {
+    for (const server of holders) server.close()
+    rmSync(directory, { recursive: true })
+  })
+
+  test('the story ends well, in plain text, on ports that were free (R28)', () => {
+    assert.equal(first.code, 0, first.text)
+    assert.doesNotMatch(first.text, /[\u001b\r✗]/)
+    assert.match(first.text, /\d+ steps, all as they should be/)
+    const ports = portsIn(first.text)
+    for (const port of USUAL_PORTS) assert.ok(!ports.includes(port), `${port} was taken`)
+  })
+
+  test('it issues what it says (R1, R2)', () => {
+    assert.match(first.text, /^ {2}birth certificates +200 /m)
+    assert.match(first.text, /^ {2}owner’s certificates +200 /m)
+    assert.match(first.text, /^ {2}renewals +20 /m)
+    assert.match(first.text, /^ {2}certificates revoked +2$/m)
+  })
+
+  test('each cheat has its own refusal', () => {
+    const refusals = [...first.text.matchAll(/refused: (\d{3} \w+)/g)].map(([, refusal]) => refusal)
+    assert.deepEqual(refusals, [
+      '403 secretUsed',
+      '403 keyOfAnotherProduct',
+      '409 productHasAnotherKey',
+      '403 productSerialNotListed',
+      '403 foreignProductSerial',
+      '401 noCredentials',
+      '403 certificateRevoked',
+      '403 certificateRevoked',
+    ])
+  })
+
+  test('openssl is asked where it is', () => {
+    const isHere = spawnSync('openssl', ['version']).status === 0
+    assert.match(first.text, isHere ? /^ {2}checks by openssl +5$/m : /no: install openssl/)
+  })
+
+  test('the directory and the token are for their owner only', () => {
+    assert.equal(statSync(trial).mode & 0o777, 0o700)
+    assert.equal(statSync(join(trial, 'administrator.token')).mode & 0o777, 0o600)
+  })
+
+  test('the second goes on with a new line on the same authorities and ports, stays up, and signs its user in', async () => {
+    const second = start(directory)
+    await second.seen('/sign-in?code=')
+    await second.seen('\n')
+    const text = second.text()
+    assert.match(text, /station of line 2\b/)
+    assert.match(text, /L2-0001 to L2-0200/)
+    assert.equal(text.match(/the same as last time/g)?.length, 2)
+    // What was issued before names these addresses.
+    assert.deepEqual(portsIn(text), portsIn(first.text))
+
+    const url = new URL(/https:\S+\/sign-in\?code=\S+/.exec(text)?.[0] ?? '')
+    assert.ok(text.trimEnd().endsWith(url.href), 'the link is the last thing said')
+    const ca = readFileSync(join(trial, 'tls-root.pem'), 'utf8')
+    const signIn = await exchange(url, ca, 'POST', `code=${url.searchParams.get('code')}`)
+    assert.equal(signIn.status, 303)
+    const cookie = signIn.cookie?.split(';')[0] ?? ''
+    const page = await exchange(new URL('/', url), ca, 'GET', '', { cookie })
+    assert.equal(page.status, 200)
+    assert.match(page.body, /Trial factory/)
+    assert.match(page.body, /Trial administrator/)
+
+    second.child.kill('SIGTERM')
+    assert.equal((await second.ended).code, 0)
+    await assert.rejects(exchange(new URL('/', url), ca, 'GET', ''), { code: 'ECONNREFUSED' })
+  })
+})
+
+test('a second trial in the same directory says who is there, and leaves the first alone', async (t) => {
+  const directory = newDirectory(t)
+  const one = start(directory)
+  t.after(() => one.child.kill('SIGKILL'))
+  await one.seen('The administrator appoints')
+  const other = await start(directory, '--exit').ended
+  assert.equal(other.code, 1)
+  assert.match(other.text, /✗ The server starts\n.*in use by sealworks serve \(process \d+\)/)
+  one.child.kill('SIGTERM')
+  const { code, text } = await one.ended
+  assert.equal(code, 130)
+  assert.match(text, /Interrupted\./)
+})
+
+test('a server that is killed fails the story', async (t) => {
+  const directory = newDirectory(t)
+  const trial = start(directory, '--exit')
+  t.after(() => trial.child.kill('SIGKILL'))
+  await trial.seen('Devices are born')
+  process.kill(serverOf(directory), 'SIGKILL')
+  const { code, text } = await trial.ended
+  assert.equal(code, 1)
+  assert.match(text, /✗ /)
+  assert.match(text, /The server ended by itself \(signal SIGKILL\)\./)
+  assert.doesNotMatch(text, /all as they should be/)
+})
+
+test('a trial that is broken off leaves no server behind', async (t) => {
+  const directory = newDirectory(t)
+  const trial = start(directory)
+  await trial.seen('The administrator appoints')
+  const server = serverOf(directory)
+  trial.child.kill('SIGINT')
+  assert.equal((await trial.ended).code, 130)
+  assert.throws(() => process.kill(server, 0), { code: 'ESRCH' })
+})
+
+test('a directory that cannot be made fails the first step', async (t) => {
+  const directory = newDirectory(t)
+  writeFileSync(join(directory, '.sealworks'), 'in the way')
+  const { code, text } = await start(directory, '--exit').ended
+  assert.equal(code, 1)
+  assert.match(text, /✗ A data directory is made ready\n.*ENOTDIR/)
+})
+
+test('an initialization that was broken off is told with what to do', async (t) => {
+  const directory = newDirectory(t)
+  const done = await start(directory, '--help').ended
+  assert.equal(done.code, 0)
+  const trial = start(directory)
+  await trial.seen('The server starts')
+  trial.child.kill('SIGTERM')
+  await trial.ended
+  rmSync(join(directory, '.sealworks', 'trial', 'tls-root.pem')) // written last
+  const { code, text } = await start(directory, '--exit').ended
+  assert.equal(code, 1)
+  assert.match(text, /remove \.sealworks\/trial and start again/)
+})
+
+test('an unknown word is wrong usage, and makes nothing', async (t) => {
+  const directory = newDirectory(t)
+  const { code, text } = await start(directory, '--exti').ended
+  assert.equal(code, 2)
+  assert.match(text, /--exit/)
+  assert.equal(existsSync(join(directory, '.sealworks')), false)
+})
+
+const portsIn = (text: string): readonly number[] =>
+  [...(/The server starts.*/.exec(text)?.[0] ?? '').matchAll(/127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port))
+
+/** The process that holds the trial's data directory. */
+function serverOf(directory: string): number {
+  const file = new DatabaseSync(join(directory, '.sealworks', 'trial', 'lock.db'), { readOnly: true })
+  try {
+    return Number(file.prepare('SELECT pid FROM holder').get()?.['pid'])
+  } finally {
+    file.close()
+  }
+}
+
+interface Reply {
+  readonly status: number | undefined
+  readonly cookie: string | undefined
+  readonly body: string
+}
+
+const exchange = (
+  url: URL,
+  ca: string,
+  method: string,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Reply> =>
+  new Promise((resolve, reject) => {
+    const type = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': String(Buffer.byteLength(body)) }
+    const sent = request(
+      url,
+      { method, ca, agent: false, headers: { ...headers, ...(method === 'POST' && type) } },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+        response.on('end', () =>
+          resolve({ status: response.statusCode, cookie: response.headers['set-cookie']?.[0], body: text }),
+        )
+      },
+    )
+    sent.on('error', reject)
+    sent.end(body)
+  })
