@@ -166,8 +166,8 @@ export async function playStory({ steps, files }: Story): Promise<void> {
           }
         }
       } catch (error) {
-        if (error instanceof Error) error.message = `line ${step.line}: ${step.verb} ${step.rest}\n${error.message}`
-        throw error
+        const what = error instanceof Error ? error.message : String(error)
+        throw new Error(`line ${step.line}: ${step.verb} ${step.rest}\n${what}`, { cause: error })
       }
     }
     assert.equal(background.size, 0, `still running at the end: ${[...background.keys()].join(', ')}`)
