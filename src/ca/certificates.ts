@@ -230,6 +230,7 @@ async function change(
       ...[to, reason, ...(to === 'active' ? [] : [now]), id, row['state'] as string],
     )
     if (changed.length === 0) throw new TrustError('conflict', otherwise) // another process was faster
+    world.faults.reach('certificate state changed')
     const serialNumber = (row['serial_number'] as Uint8Array).toHex()
     await publish(tx, world, {
       topic: act,

@@ -80,6 +80,7 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
       },
     )
     const issued = { authorityId: authority.id, shard, crlNumber, thisUpdate, nextUpdate, entries, der }
+    world.faults.reach('CRL signed')
     if (await keep(context, issued, actor)) return issued
   }
 

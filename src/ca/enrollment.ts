@@ -119,7 +119,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     await checkBinding(context, plan)
 
     const issued = await signRehearsed(rehearse(context, plan))
-    return db.transaction(async (tx) => {
+    world.faults.reach('certificate signed')
+    const answer = await db.transaction(async (tx) => {
       const [claimed] = await tx.query(
         `INSERT INTO enrollment_request (id, organization_id, version, endpoint_id, protocol, transaction_id, identity, request_hash, state, approval_id, certificate_id, created_at)
           VALUES (?, ?, 1, ?, ?, ?, ?, ?, 'issued', NULL, ?, ?)
@@ -152,6 +153,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       }
       return answerOf(issued, authority)
     })
+    world.faults.reach('certificate kept')
+    return answer
   }
 
   const windowStart = (): number => world.clock.now() - settings.retryWindowSeconds * 1000

@@ -226,7 +226,7 @@ async function startWorker(name: string, { url, counted }: Simulation, spoken: S
 }
 
 /** A small seeded generator (mulberry32): the same seed kills the same processes after the same waits. */
-function seeded(seed: number): () => number {
+export function seeded(seed: number): () => number {
   let state = seed >>> 0
   return () => {
     state = (state + 0x6d2b79f5) >>> 0
