@@ -267,6 +267,7 @@ describe('values that a type cannot hold are mistakes of ours', () => {
     ['half a surrogate pair in UCS-4', () => encode(UniversalString, '\ud83d'), /not a UniversalString/],
     ['an emoji in UCS-2', () => encode(BMPString, '😀'), /not a BMPString/],
     ['a euro sign in Latin-1', () => encode(TeletexString, '€'), /not a TeletexString/],
+    ['the first character after Latin-1', () => encode(TeletexString, '\u0100'), /not a TeletexString/],
     ['2050 in UTCTime', () => encode(UTCTime, new Date('2050-01-01T00:00:00Z')), /UTCTime cannot hold the year of 2050/],
     ['1949 in UTCTime', () => encode(UTCTime, new Date('1949-12-31T23:59:59Z')), /UTCTime cannot hold the year of 1949/],
     ['year 10000', () => encode(GeneralizedTime, new Date('+010000-01-01T00:00:00Z')), /GeneralizedTime cannot hold the year/],
@@ -277,6 +278,38 @@ describe('values that a type cannot hold are mistakes of ours', () => {
     ['unused bits of nothing', () => encode(BIT_STRING, { octets: new Uint8Array(), unusedBits: 1 }), /unused bits/],
   ]
   for (const [name, act, message] of cases) test(name, () => assert.throws(act, { name: 'TypeError', message }))
+})
+
+test('errors call a type by its ASN.1 name', () => {
+  const named = Object.fromEntries(Object.entries(subjects).map(([name, { codec }]) => [name, codec.name]))
+  const asItself = Object.fromEntries(Object.keys(subjects).map((name) => [name, name]))
+  assert.deepEqual(named, {
+    ...asItself,
+    SMALL_INTEGER: 'INTEGER',
+    UNSIGNED_INTEGER: 'INTEGER',
+    INTEGER_OCTETS: 'INTEGER',
+    OCTET_STRING: 'OCTET STRING',
+    BIT_STRING: 'BIT STRING',
+    BIT_STRING_OCTETS: 'BIT STRING',
+    OBJECT_IDENTIFIER: 'OBJECT IDENTIFIER',
+  })
+})
+
+test('every month ends with its last day', () => {
+  const lengths = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+  for (const [year, leap] of [
+    [2023, false],
+    [2024, true],
+    [2000, true],
+    [1900, false],
+  ] as const) {
+    for (const [month, length] of lengths.entries()) {
+      const last = month === 1 && leap ? 29 : length
+      const on = (day: number) => ofText(GeneralizedTime, `${year}${String(month + 1).padStart(2, '0')}${day}120000Z`)
+      assert.equal(decode(GeneralizedTime, on(last)).getTime(), Date.UTC(year, month, last, 12))
+      assert.throws(() => decode(GeneralizedTime, on(last + 1)), { code: 'malformed', message: /no point in time/ })
+    }
+  }
 })
 
 test('a time is written to the second, its fraction cut off', () => {
