@@ -7,7 +7,7 @@
  * @module
  */
 
-const english = {
+export const english = {
   // base
   internal: 'Something went wrong inside Sealworks; the server log has the details under the request id.',
 

@@ -10,8 +10,8 @@ import { hash } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { TrustError } from '#base/errors.ts'
-import type { Client } from '#server/rest/client.ts'
 import type { Answer, Context } from './command.ts'
+import type { Caller } from './connection.ts'
 import { encodeCSVLine, parseCSV } from './csv.ts'
 import { exitCodes } from './exit-codes.ts'
 import { readInput, writeOutput } from './files.ts'
@@ -42,7 +42,7 @@ interface Row {
   readonly names: readonly string[]
 }
 
-export async function issueBatch(client: Client, context: Context, options: BatchOptions): Promise<Answer> {
+export async function issueBatch(client: Caller, context: Context, options: BatchOptions): Promise<Answer> {
   const { batch, outDir } = options
   if (outDir === undefined) throw new UsageError('--batch needs --out-dir DIR.', ['cert', 'issue'])
   const octets = await readInput(context, batch)
@@ -125,7 +125,7 @@ interface Outcome {
 type RowOptions = BatchOptions & { readonly outDir: string; readonly list: string }
 
 /** @throws what makes going on pointless: no server, no rights */
-async function issueRow(client: Client, context: Context, options: RowOptions, row: Row): Promise<Outcome> {
+async function issueRow(client: Caller, context: Context, options: RowOptions, row: Row): Promise<Outcome> {
   try {
     return row.csr === '' ? await generateRow(client, context, options, row) : await requestRow(client, context, options, row)
   } catch (error) {
@@ -138,7 +138,7 @@ async function issueRow(client: Client, context: Context, options: RowOptions, r
 
 const EXTENSIONS = { pem: 'pem', chain: 'pem', der: 'cer', p7b: 'p7b' } as const satisfies Record<CertificateFormat, string>
 
-async function requestRow(client: Client, context: Context, options: RowOptions, { line, csr }: Row): Promise<Outcome> {
+async function requestRow(client: Caller, context: Context, options: RowOptions, { line, csr }: Row): Promise<Outcome> {
   const { where, outDir, list, batch, format = 'pem' } = options
   const request = requestIn(await readInput(context, join(dirname(batch), csr)))
   const idempotencyKey = `batch-${list}-${line}`
@@ -152,7 +152,7 @@ async function requestRow(client: Client, context: Context, options: RowOptions,
 }
 
 async function generateRow(
-  client: Client,
+  client: Caller,
   context: Context,
   options: RowOptions,
   { line, subject, names }: Row,

@@ -87,8 +87,9 @@ export interface CommandDefinition<A extends Parameters, O extends Parameters> {
   run(context: Context, values: ValuesOf<A & O>, shared: Values): Promise<Answer>
 }
 
-// An empty table has no names; `{}` would allow any.
-type None = Readonly<Record<never, never>>
+/** The type of an empty table: it has no names, while that of any table has all. */
+// oxlint-disable-next-line typescript/no-generated-empty-object-type -- as meant
+export type None = Readonly<Record<never, never>>
 
 export const command = <A extends Parameters = None, O extends Parameters = None>(
   definition: CommandDefinition<A, O>,

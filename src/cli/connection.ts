@@ -11,7 +11,7 @@ import { TrustError } from '#base/errors.ts'
 import { utf8 } from '#base/bytes.ts'
 import { type Secret, secret } from '#base/secret.ts'
 import type { Client } from '#server/rest/client.ts'
-import { type Answer, type Command, command, type Context, type Parameters, text, type ValuesOf } from './command.ts'
+import { type Answer, type Command, command, type Context, type None, type Parameters, text, type ValuesOf } from './command.ts'
 import { UsageError } from './usage.ts'
 
 const SERVER_DEFAULT = 'https://127.0.0.1:8443'
@@ -29,6 +29,9 @@ const connectionOptions = {
 } satisfies Parameters
 type ConnectionValues = ValuesOf<typeof connectionOptions>
 
+/** What commands see of the client. */
+export type Caller = Pick<Client, 'call'>
+
 export interface ClientCommandDefinition<A extends Parameters, O extends Parameters> {
   readonly noun: string
   readonly verb: string
@@ -37,10 +40,8 @@ export interface ClientCommandDefinition<A extends Parameters, O extends Paramet
   readonly example: string
   readonly operands?: A
   readonly options?: O
-  run(client: Client, values: ValuesOf<A & O>, context: Context): Promise<Answer>
+  run(client: Caller, values: ValuesOf<A & O>, context: Context): Promise<Answer>
 }
-
-type None = Readonly<Record<never, never>>
 
 /** A command that calls the REST interface. */
 export const clientCommand = <A extends Parameters = None, O extends Parameters = None>(
@@ -59,7 +60,7 @@ export const clientCommand = <A extends Parameters = None, O extends Parameters 
     },
   })
 
-interface OpenClient extends Client {
+interface OpenClient extends Caller {
   close(): Promise<void>
 }
 
@@ -81,7 +82,7 @@ export async function connect(context: Context, values: ConnectionValues): Promi
   const rootsPEM = readRoots(context, values.trust ?? environment['SEALWORKS_TRUST'])
   const transport = httpsTransport({ server, ...(rootsPEM !== undefined && { trust: { rootsPEM } }) })
   const client = restClient({ transport, ...(token !== undefined && { token }) })
-  return { ...client, close: async () => client.close() }
+  return { call: client.call, close: async () => client.close() }
 }
 
 function readRoots({ directory }: Context, named: string | undefined): string | undefined {

@@ -42,7 +42,7 @@ export function parseWords(command: Command, words: readonly string[]): Parsed |
       return refuse(`There is no option ${rawName}.${didYouMean(rawName, [...keys.keys()].map(dashed))}`)
     if (option.placeholder === undefined) {
       if (value !== undefined) return refuse(`${rawName} takes no value.`)
-    } else if (value === undefined || (inlineValue !== true && value.length > 1 && value.startsWith('-'))) {
+    } else if (value === undefined || (!inlineValue && value.length > 1 && value.startsWith('-'))) {
       return refuse(`${rawName} needs a value: ${rawName} ${option.placeholder}.`)
     }
     const values = given.get(key) ?? []

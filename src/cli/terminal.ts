@@ -78,7 +78,7 @@ const isFlat = (value: unknown): boolean =>
 function scalar(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.map(scalar).join(', ')
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
-  return printable(String(value ?? '–'))
+  return printable(typeof value === 'string' ? value : value === undefined || value === null ? '–' : JSON.stringify(value))
 }
 
 const bullet = (text: string, indent: string): string => `${indent}  - ${text.slice(indent.length + 4)}`

@@ -2,9 +2,9 @@
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { TrustError } from '#base/errors.ts'
-import type { AnswerOf, Client, InputOf } from '#server/rest/client.ts'
+import type { AnswerOf, InputOf } from '#server/rest/client.ts'
 import { type Answer, command, type Context, flag, integer, many, oneOf, required, text } from '../command.ts'
-import { clientCommand } from '../connection.ts'
+import { type Caller, clientCommand } from '../connection.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { checkWritable, readInput } from '../files.ts'
 import { installationOptions, openConfiguration, ORGANIZATION } from '../installation.ts'
@@ -131,7 +131,7 @@ function present(given: Readonly<Record<string, string | number | undefined>>): 
 const PAGE = 500
 
 /** Into a file beside, so that a file of that name is whole. */
-async function exportEntries(client: Client, { signal, progress }: Context, filter: Query, path: string): Promise<number> {
+async function exportEntries(client: Caller, { signal, progress }: Context, filter: Query, path: string): Promise<number> {
   const part = `${path}.part`
   const file = openSync(part, 'w', 0o600)
   const bar = progress('entries')

@@ -2,10 +2,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { TrustError } from '#base/errors.ts'
 import { command, many } from '../command.ts'
 
-const PROGRAM = new URL('../../../bench/main.ts', import.meta.url).pathname
+const PROGRAM = join(import.meta.dirname, '..', '..', '..', 'bench', 'main.ts')
 
 export const commands = [
   command({

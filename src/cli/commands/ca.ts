@@ -107,4 +107,4 @@ export const commands = [
 ]
 
 /** Without the octets, which `ca export` gives. */
-const described = ({ certificate: _, chain: __, ...facts }: Authority): string => fields(facts)
+const described = (authority: Authority): string => fields({ ...authority, certificate: undefined, chain: undefined })

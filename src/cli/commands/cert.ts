@@ -1,8 +1,8 @@
 /** `sealworks cert`: certificates, issued by hand, found, and taken out of use. @module */
 import { TrustError } from '#base/errors.ts'
-import type { AnswerOf, Client, InputOf } from '#server/rest/client.ts'
+import type { AnswerOf, InputOf } from '#server/rest/client.ts'
 import { type Context, flag, integer, many, oneOf, required, text } from '../command.ts'
-import { clientCommand } from '../connection.ts'
+import { type Caller, clientCommand } from '../connection.ts'
 import { checkWritable, readInput, writeOutput } from '../files.ts'
 import { certificateOptions, deliver, encodeCertificate } from '../formats.ts'
 import { requestIn } from '../request-file.ts'
@@ -161,12 +161,13 @@ export const commands = [
   }),
 ]
 
-const described = ({ certificate: _, chain: __, ...facts }: Certificate & { readonly chain: unknown }): string => fields(facts)
+/** Without the octets, which `--format` gives. */
+const described = (record: Certificate): string => fields({ ...record, certificate: undefined, chain: undefined })
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /** People copy serial numbers from certificates; an id is told from one by its hyphens. */
-async function resolveCertificate(client: Client, written: string): Promise<string> {
+async function resolveCertificate(client: Caller, written: string): Promise<string> {
   if (UUID.test(written)) return written
   if (!/^[0-9a-fA-F]{2}(?::?[0-9a-fA-F]{2})*$/.test(written)) throw new TrustError('malformed', 'serialNumberText')
   const { certificates } = await client.call('findCertificates', { query: { serialNumber: written, limit: 2 } })
@@ -193,7 +194,7 @@ interface Generate {
   readonly force: boolean
 }
 
-async function generateOne(client: Client, context: Context, where: Where, values: Generate) {
+async function generateOne(client: Caller, context: Context, where: Where, values: Generate) {
   const { subject, name, keyAlgorithm, legacy, out, force } = values
   if (subject === undefined || out === undefined)
     throw new UsageError('--generate needs --subject NAME and --out FILE.', ['cert', 'issue'])

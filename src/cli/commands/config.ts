@@ -47,7 +47,8 @@ export const commands = [
   }),
 ]
 
-const shown = (value: unknown): string => (value === undefined ? '–' : Array.isArray(value) ? value.join(', ') : String(value))
+const shown = (value: unknown): string =>
+  value === undefined ? '–' : Array.isArray(value) ? value.join(', ') : typeof value === 'string' ? value : JSON.stringify(value)
 
 function originOf({ origin }: Explanation): string {
   if (origin?.kind === 'file') return origin.line === undefined ? 'file' : `line ${origin.line}`

@@ -1,8 +1,8 @@
 /** `sealworks user`: people and services, and what they sign in with. @module */
-import { writeOutput, checkWritable } from '../files.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { flag, integer, many, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
+import { checkWritable, writeOutput } from '../files.ts'
 import { outputOptions } from '../formats.ts'
 import { allPrincipals, findPrincipal, type Principal } from '../people.ts'
 import { fields, table } from '../terminal.ts'

@@ -1,6 +1,6 @@
 /** `sealworks version`. @module */
+import { VERSION } from '#server/version.ts'
 import { command } from '../command.ts'
-import packageFile from '../../../package.json' with { type: 'json' }
 
 export const commands = [
   command({
@@ -10,7 +10,7 @@ export const commands = [
     async run() {
       const value = {
         product: 'Sealworks',
-        version: packageFile.version,
+        version: VERSION,
         node: process.version,
         platform: `${process.platform} ${process.arch}`,
       }

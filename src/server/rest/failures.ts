@@ -23,7 +23,7 @@ export const statusOf = {
   internal: 500,
 } as const satisfies Record<TrustErrorCode, number>
 
-const titles = {
+export const titles = {
   malformed: 'The request cannot be read',
   tooLarge: 'The request is too large',
   unsupported: 'Not offered here',
