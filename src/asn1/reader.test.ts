@@ -124,7 +124,7 @@ describe('tag numbers', () => {
           )
           const der = encode(codec, content)
           const reader = new Reader(der)
-          assert.equal(reader.readHeader(reader.peekTag(), 'an element'), der.length)
+          assert.deepEqual(reader.readAnyHeader(), { tag: codec.tag, end: der.length })
           assert.equal(reader.at, der.length - content.length)
           assert.deepEqual(decode(codec, der), content)
         },
@@ -150,6 +150,7 @@ describe('the cursor', () => {
     const reader = new Reader(new Uint8Array())
     assert.equal(reader.more, false)
     assert.equal(reader.peekTag(), -1)
+    assert.throws(() => reader.readAnyHeader(), notDER(/an element is missing/))
     assert.throws(() => reader.readHeader(0x05, 'NULL'), notDER(/NULL is missing/))
   })
 

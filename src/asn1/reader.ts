@@ -53,6 +53,12 @@ export class Reader {
     return this.#readLength(tag < 0x100 ? this.at + 1 : this.#readHighTag().next)
   }
 
+  /** Reads any header. @returns its tag and where the content ends */
+  readAnyHeader(): { readonly tag: number; readonly end: number } {
+    const tag = this.peekTag()
+    return { tag, end: this.readHeader(tag, 'an element') }
+  }
+
   /** Narrows the reader to an element's content. @returns what {@link leave} needs */
   enter(tag: number, name: string): number {
     const outer = this.end
