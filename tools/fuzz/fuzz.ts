@@ -53,19 +53,34 @@ export async function fuzz(
     const { bytes: input, steps } = mutant(target.seeds, chance)
     runs++
     if (passesOuter(target, input)) entered++
-    const started = now()
-    try {
-      await target.run(input)
-      accepted++
-    } catch (thrown) {
+    const { thrown, milliseconds } = await timed(target, input, now)
+    if (thrown === undefined) accepted++
+    else {
       if (!(thrown instanceof TrustError) || thrown.code === 'internal') faults.push({ input, steps, thrown })
       const { code, reason } = asTrustError(thrown)
       refusals.set(`${code} ${reason}`, (refusals.get(`${code} ${reason}`) ?? 0) + 1)
     }
-    const milliseconds = now() - started
-    if (milliseconds > SLOW_MILLISECONDS && milliseconds > (slow?.milliseconds ?? 0)) slow = { input, milliseconds }
+    if (milliseconds > SLOW_MILLISECONDS) {
+      // once more, for the machine may have been busy
+      const least = Math.min(milliseconds, (await timed(target, input, now)).milliseconds)
+      if (least > SLOW_MILLISECONDS && least > (slow?.milliseconds ?? 0)) slow = { input, milliseconds: least }
+    }
   }
   return { runs, entered, accepted, refusals, faults, ...(slow !== undefined && { slow }) }
+}
+
+async function timed(
+  target: Target,
+  input: Uint8Array,
+  now: () => number,
+): Promise<{ readonly thrown?: unknown; readonly milliseconds: number }> {
+  const started = now()
+  try {
+    await target.run(input)
+  } catch (thrown) {
+    return { thrown: thrown ?? 'nothing', milliseconds: now() - started }
+  }
+  return { milliseconds: now() - started }
 }
 
 function passesOuter({ outer }: Target, input: Uint8Array): boolean {
