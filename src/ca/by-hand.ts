@@ -111,8 +111,9 @@ async function issue(
     renewal: false,
     ...(where.endpoint !== undefined && { endpoint: where.endpoint }),
   })
-  await checkBinding(context, plan)
-  const issued = await signRehearsed(rehearse(context, plan))
+  const rehearsed = rehearse(context, plan)
+  await checkBinding(context, rehearsed)
+  const issued = await signRehearsed(rehearsed)
   const by = { actor, ...(where.endpoint !== undefined && { endpointId: where.endpoint.id }) }
   await context.db.transaction((tx) => insertIssued(context, tx, issued, by))
   return { state: 'issued', certificateId: issued.id, certificate: issued.der, chain: chainOf(authorities, authority) }

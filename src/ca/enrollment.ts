@@ -116,9 +116,10 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const applicant = applicantOf(identity)
     const plan = planCertificate({ authority, profile, request, publicKey, applicant, endpoint, renewal: isRenewal(input) })
     await authorize({ endpoint, identity, productSerial: plan.productSerial })
-    await checkBinding(context, plan)
+    const rehearsed = rehearse(context, plan)
+    await checkBinding(context, rehearsed)
 
-    const issued = await signRehearsed(rehearse(context, plan))
+    const issued = await signRehearsed(rehearsed)
     world.faults.reach('certificate signed')
     const answer = await db.transaction(async (tx) => {
       const [claimed] = await tx.query(

@@ -8,7 +8,18 @@
 import { hash } from 'node:crypto'
 import { identifySignature, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { ANY } from '#asn1/any.ts'
-import { captured, decode, encode, explicit, implicit, optional, sequence, withDefault } from '#asn1/codec.ts'
+import {
+  type Captured,
+  captured,
+  decode,
+  encode,
+  explicit,
+  implicit,
+  type Infer,
+  optional,
+  sequence,
+  withDefault,
+} from '#asn1/codec.ts'
 import { BIT_STRING, BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER } from '#asn1/types.ts'
 import { Writer } from '#asn1/writer.ts'
 import { equal } from '#base/bytes.ts'
@@ -24,15 +35,14 @@ import {
 import { Name } from './name.ts'
 import { Time } from './time.ts'
 
-/** Octets are views of `der`. */
-export interface Certificate {
-  readonly der: Uint8Array
-  /** The bytes that the issuer signed. */
+/** What an issuer signs. Octets are views of what was parsed. */
+export interface TBSCertificate {
+  /** The whole of it as DER. */
   readonly tbsCertificate: Uint8Array
   readonly version: 1 | 2 | 3
   /** Content octets of the INTEGER: big-endian, two's complement. */
   readonly serialNumber: Uint8Array
-  /** DER AlgorithmIdentifier; the same inside and outside of what is signed. */
+  /** DER AlgorithmIdentifier; in a certificate the same inside and outside of what is signed. */
   readonly signatureAlgorithm: Uint8Array
   /** DER Name. */
   readonly issuer: Uint8Array
@@ -43,12 +53,16 @@ export interface Certificate {
   /** DER SubjectPublicKeyInfo. */
   readonly subjectPublicKeyInfo: Uint8Array
   readonly extensions: readonly Extension[]
+}
+
+export interface Certificate extends TBSCertificate {
+  readonly der: Uint8Array
   readonly signatureValue: Uint8Array
 }
 
 const Validity = sequence('Validity', { notBefore: Time, notAfter: Time })
 
-const TBSCertificate = sequence('TBSCertificate', {
+const ToBeSigned = sequence('TBSCertificate', {
   version: withDefault(explicit(0, SMALL_INTEGER), 0),
   serialNumber: INTEGER_OCTETS,
   signature: ANY,
@@ -62,7 +76,7 @@ const TBSCertificate = sequence('TBSCertificate', {
 })
 
 const SignedCertificate = sequence('Certificate', {
-  tbsCertificate: captured(TBSCertificate),
+  tbsCertificate: captured(ToBeSigned),
   signatureAlgorithm: ANY,
   signatureValue: BIT_STRING_OCTETS,
 })
@@ -73,27 +87,32 @@ const SERIAL_NUMBER_MAX_OCTETS = 64
 /** @throws TrustError `malformed`, `tooLarge` */
 export function parseCertificate(der: Uint8Array): Certificate {
   const { tbsCertificate, signatureAlgorithm, signatureValue } = decode(SignedCertificate, der)
-  const tbs = tbsCertificate.value
-  const { version, serialNumber, extensions = [] } = tbs
+  const tbs = tbsCertificateOf(tbsCertificate)
+  if (!equal(tbs.signatureAlgorithm, signatureAlgorithm)) throw unusable('its two signature algorithms differ') // RFC 5280, 4.1.1.2
+  return { ...tbs, der, signatureValue }
+}
+
+/** For an issuer who looks at what is about to be signed. @throws TrustError `malformed`, `tooLarge` */
+export const parseTBSCertificate = (der: Uint8Array): TBSCertificate => tbsCertificateOf({ der, value: decode(ToBeSigned, der) })
+
+function tbsCertificateOf({ der, value }: Captured<Infer<typeof ToBeSigned>>): TBSCertificate {
+  const { version, serialNumber, extensions = [] } = value
   if (version > 2) throw unusable(`its version is ${version + 1}`)
   if (extensions.length > 0 && version !== 2) throw unusable('it has extensions and is not version 3') // RFC 5280, 4.1.2.9
-  if ((tbs.issuerUniqueID ?? tbs.subjectUniqueID) !== undefined && version === 0)
+  if ((value.issuerUniqueID ?? value.subjectUniqueID) !== undefined && version === 0)
     throw unusable('it has a unique identifier and is version 1')
   if (serialNumber.length > SERIAL_NUMBER_MAX_OCTETS) throw unusable('its serial number is longer than any in use')
-  if (!equal(tbs.signature, signatureAlgorithm)) throw unusable('its two signature algorithms differ') // RFC 5280, 4.1.1.2
   return {
-    der,
-    tbsCertificate: tbsCertificate.der,
+    tbsCertificate: der,
     version: (version + 1) as 1 | 2 | 3,
     serialNumber,
-    signatureAlgorithm,
-    issuer: tbs.issuer,
-    notBefore: tbs.validity.notBefore,
-    notAfter: tbs.validity.notAfter,
-    subject: tbs.subject,
-    subjectPublicKeyInfo: tbs.subjectPublicKeyInfo,
+    signatureAlgorithm: value.signature,
+    issuer: value.issuer,
+    notBefore: value.validity.notBefore,
+    notAfter: value.validity.notAfter,
+    subject: value.subject,
+    subjectPublicKeyInfo: value.subjectPublicKeyInfo,
     extensions,
-    signatureValue,
   }
 }
 
@@ -106,12 +125,12 @@ const unusable = (detail: string): TrustError => new TrustError('malformed', 'ba
  * @throws TrustError `malformed` when its value is not of its type
  */
 export const extensionOf = <T>(
-  { extensions }: Pick<Certificate, 'extensions'>,
+  { extensions }: Pick<TBSCertificate, 'extensions'>,
   type: ExtensionType<T>,
 ): ReadExtension<T> | undefined => readExtension(extensions, type)
 
 /** Lower-case hex of the content octets: how serial numbers are kept, compared and shown. */
-export const serialHex = ({ serialNumber }: Pick<Certificate, 'serialNumber'>): string => serialNumber.toHex()
+export const serialHex = ({ serialNumber }: Pick<TBSCertificate, 'serialNumber'>): string => serialNumber.toHex()
 
 /** SHA-256 over the whole object. */
 export function fingerprint(der: Uint8Array): Uint8Array {

@@ -9,7 +9,7 @@
  * @module
  */
 import { ANY } from '#asn1/any.ts'
-import { type Codec, decode, encode, sequence, sequenceOf, setOf, type TaggedCodec } from '#asn1/codec.ts'
+import { type Codec, decode, encode, sequenceOf, setOf, tagged, type TaggedCodec } from '#asn1/codec.ts'
 import {
   BMPString,
   IA5String,
@@ -64,17 +64,20 @@ const AttributeValue: Codec<Omit<AttributeTypeAndValue, 'type'>> = {
   },
 }
 
-const TypeAndValue = sequence('AttributeTypeAndValue', { type: OBJECT_IDENTIFIER, value: AttributeValue })
-
-const AttributeTypeAndValue: Codec<AttributeTypeAndValue> = {
-  name: TypeAndValue.name,
-  accepts: TypeAndValue.accepts,
-  read(from) {
-    const { type, value } = TypeAndValue.read(from)
-    return { type, value: value.value, encoding: value.encoding }
+/** SEQUENCE { type OBJECT IDENTIFIER, value ANY }, by hand: names are made of these, and read more often than all else. */
+const AttributeTypeAndValue: Codec<AttributeTypeAndValue> = tagged(
+  'AttributeTypeAndValue',
+  0x30,
+  (from) => {
+    const type = OBJECT_IDENTIFIER.read(from)
+    const { value, encoding } = AttributeValue.read(from)
+    return { type, value, encoding }
   },
-  write: (to, attribute) => TypeAndValue.write(to, { type: attribute.type, value: attribute }),
-}
+  (to, attribute) => {
+    AttributeValue.write(to, attribute)
+    OBJECT_IDENTIFIER.write(to, attribute.type)
+  },
+)
 
 /** More levels or values than any directory has; each costs a comparison with every other. */
 const ATTRIBUTES_MAX = 64
@@ -192,11 +195,14 @@ export function attributeOf(name: Name, type: AttributeShortName | (string & {})
 }
 
 /** RFC 4514, 2: most specific first. Types without a short name are written as `1.2.3=#HEX` of the value's DER. */
-export const formatName = (name: Name): string =>
-  name
-    .map((rdn) => rdn.map(formatAttribute).join('+'))
-    .toReversed()
-    .join(',')
+export function formatName(name: Name): string {
+  let text = ''
+  for (const rdn of name) {
+    const level = rdn.length === 1 ? formatAttribute(rdn[0] as AttributeTypeAndValue) : rdn.map(formatAttribute).join('+')
+    text = text === '' ? level : `${level},${text}`
+  }
+  return text
+}
 
 function formatAttribute(attribute: AttributeTypeAndValue): string {
   const short = shortNames.get(attribute.type)
@@ -345,21 +351,23 @@ export const upperBounds: ReadonlyMap<string, number> = new Map([
 
 /** What a careful CA does not write into a name although it parses, each in one clause; for the linter. */
 export function nameBoundFindings(name: Name): readonly string[] {
-  return name.flat().flatMap(({ type, value, encoding }) => {
-    const label = attributeLabel(type)
-    if (encoding === 'any') return []
-    const expected = encodings.get(type)
-    const limit = upperBounds.get(type)
-    const findings: string[] = []
-    if (value === '') findings.push(`${label} is empty`)
-    const length = Array.from(value).length
-    if (limit !== undefined && length > limit) findings.push(`${label} has ${length} characters, more than ${limit}`)
-    if (type === attributeTypes.C && !/^[A-Z]{2}$/.test(value)) findings.push('C is not a country code of two capital letters')
-    // RFC 5280, 4.1.2.4: no other DirectoryString in new certificates
-    const allowed = expected === undefined ? encoding === 'printableString' || encoding === 'utf8String' : encoding === expected
-    if (!allowed) findings.push(`${label} is written as ${encoding}`)
-    return findings
-  })
+  const findings: string[] = []
+  for (const rdn of name) for (const attribute of rdn) findBounds(attribute, findings)
+  return findings
+}
+
+function findBounds(attribute: AttributeTypeAndValue, findings: string[]): void {
+  const { type, value, encoding } = attribute
+  if (encoding === 'any') return
+  const limit = upperBounds.get(type)
+  if (value === '') findings.push(`${attributeLabel(type)} is empty`)
+  if (limit !== undefined && value.length > limit) {
+    const length = Array.from(value).length // characters, some of which take two units
+    if (length > limit) findings.push(`${attributeLabel(type)} has ${length} characters, more than ${limit}`)
+  }
+  if (type === attributeTypes.C && !/^[A-Z]{2}$/.test(value)) findings.push('C is not a country code of two capital letters')
+  // RFC 5280, 4.1.2.4: no other DirectoryString in new certificates
+  if (!isPreferredEncoding(attribute)) findings.push(`${attributeLabel(type)} is written as ${encoding}`)
 }
 
 const notName = (detail: string, cause?: unknown): TrustError =>

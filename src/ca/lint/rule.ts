@@ -4,16 +4,16 @@
  * @module
  */
 import type { PublicKey } from '#algorithms/public-key.ts'
-import type { Certificate } from '#x509/certificate.ts'
+import type { TBSCertificate } from '#x509/certificate.ts'
 import type { Profile } from '../profile.ts'
 
 export interface Rehearsal {
-  /** The certificate as it will be, parsed again from its own bytes. Its signature is not real. */
-  readonly certificate: Certificate
+  /** The certificate as it will be signed, parsed again from its own bytes. */
+  readonly certificate: TBSCertificate
   readonly publicKey: PublicKey
   readonly profile: Profile
   /** The issuing authority's own certificate; the rehearsed one itself when it is self-signed. */
-  readonly issuer: Certificate
+  readonly issuer: TBSCertificate
 }
 
 export interface LintRule {
