@@ -10,7 +10,7 @@ import { mutant } from './fuzz/mutation.ts'
 import { certificates } from './fuzz/samples.ts'
 import { type Target, targets } from './fuzz/targets.ts'
 
-const RUNS = 2000
+const RUNS = 1000
 const limits = { seed: 20260101, now: () => 0, again: (runs: number) => runs < RUNS }
 
 describe('every reader of a stranger’s bytes answers or refuses', () => {
