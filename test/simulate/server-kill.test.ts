@@ -8,6 +8,7 @@ import { revokeCertificate } from '#ca/certificates.ts'
 import { createEndpoint } from '#ca/endpoint.ts'
 import { enrollment, type IssuedAnswer } from '#ca/enrollment.ts'
 import { hierarchy, person, testCA, testRequest } from '#ca/testing.ts'
+import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { parseCertificate, serialHex } from '#x509/certificate.ts'
 import { type Account, check } from './server-check.ts'
 import { type Outcome, simulate } from './server-kill.ts'
@@ -18,7 +19,15 @@ function assertWhole(outcome: Outcome): void {
 }
 
 test('decision 10: a server that is killed at random loses and doubles nothing', async () => {
-  const outcome = await simulate({ seconds: 3, seed: 21, lines: 24, stop: 'random' })
+  const outcome = await simulate({ seconds: 2, seed: 21, lines: 24, stop: 'random' })
+  assertWhole(outcome)
+  assert.ok(outcome.kills > 0, 'the server was not killed')
+})
+
+test('decision 10: the same on PostgreSQL', { skip: postgresMissing() }, async (t) => {
+  const postgres = await startPostgres()
+  t.after(postgres.stop)
+  const outcome = await simulate({ seconds: 2, seed: 23, lines: 24, stop: 'random', database: await postgres.createDatabase() })
   assertWhole(outcome)
   assert.ok(outcome.kills > 0, 'the server was not killed')
 })

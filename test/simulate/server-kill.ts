@@ -32,7 +32,7 @@ export interface Simulation {
   readonly lines: number
   /** `random` kills whenever, also while the server starts; at fault points it stops itself, once at each (`POINT#COUNT`) in turn. */
   readonly stop: 'never' | 'random' | { readonly at: readonly string[] }
-  /** Database URL; a file of its own unless told. */
+  /** URL of a PostgreSQL database; a file of its own unless told. */
   readonly database?: string
 }
 
@@ -52,12 +52,12 @@ export interface Outcome {
 }
 
 /** How long a server may take to start, or to stop itself at a point that it reaches at least every second. */
-const PATIENCE_MILLISECONDS = 20_000
+const PATIENCE_MILLISECONDS = 60_000
 
 export async function simulate(simulation: Simulation): Promise<Outcome> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-server-kill-'))
   try {
-    const installation = await install(directory, simulation.database)
+    const installation = await install(directory, simulation.database?.replace('@/', '@localhost/')) // the socket stands in the query
     return await simulateAt(installation, simulation)
   } finally {
     await rm(directory, { recursive: true })

@@ -56,8 +56,8 @@ export interface Plant {
 }
 
 export const HARDWARE_TYPE = '1.3.6.1.4.1.99999.7.1'
-/** Longer than any restart takes; who waits longer found a server that hangs. */
-const PATIENCE_MILLISECONDS = 30_000
+/** Longer than several restarts in a row take on a busy machine; who waits longer found a server that hangs. */
+const PATIENCE_MILLISECONDS = 120_000
 const STATION_CONNECTIONS = 8
 
 type Call = <Id extends Parameters<Client['call']>[0]>(id: Id, input: InputOf<Id>) => Promise<AnswerOf<Id>>
@@ -145,7 +145,7 @@ export async function openPlant(installation: Installation, random: () => number
       } catch (error) {
         if (!isLost(error) || performance.now() - began > PATIENCE_MILLISECONDS) throw error
         told.lost++
-        await delay(10 + random() * 40)
+        await delay(50 + random() * 100) // sooner would take the time that the server needs to start
       }
     }
   }
