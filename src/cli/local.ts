@@ -24,15 +24,16 @@ export async function openLocalClient(context: Context, where: InstallationValue
   const opened = await openConfiguration(context, where)
   const { config, dataDirectory, world } = opened
   if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
-  const lock = lockDirectory(dataDirectory, 'sealworks')
+  // PostgreSQL has several writers; a SQLite file has one process.
+  const lock = config.store.url.engine === 'sqlite' ? lockDirectory(dataDirectory, 'sealworks') : undefined
   const foundation = await openFoundation(opened).catch((error: unknown) => {
-    lock.release()
+    lock?.release()
     throw error
   })
   const { db, keys, organizationId } = foundation
   const close = async (): Promise<void> => {
     await db.close()
-    lock.release()
+    lock?.release()
   }
   try {
     const ca = await openCA(foundation, config)

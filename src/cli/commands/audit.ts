@@ -81,7 +81,7 @@ export const commands = [
       const { config } = await openConfiguration(context, where)
       const { openExistingDatabase } = await import('../database.ts')
       const { verifyAuditLog } = await import('#audit/verify.ts')
-      const database = openExistingDatabase(config)
+      const database = openExistingDatabase(config, context)
       const progress = context.progress('entries')
       try {
         const { rootHash, problems, ...counts } = await verifyAuditLog(database, {

@@ -150,7 +150,7 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
   const { openExistingDatabase } = await import('../database.ts')
   const now = context.world.clock.now()
   try {
-    const database = openExistingDatabase(config)
+    const database = openExistingDatabase(config, context)
     try {
       const [row] = await database.query<{ newest: number | null; entries: number }>(
         'SELECT max(at) AS newest, count(*) AS entries FROM audit_entry',
