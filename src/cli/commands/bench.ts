@@ -13,7 +13,7 @@ export const commands = [
     noun: 'bench',
     summary: 'Run the built-in load generators',
     details: 'Words after -- go to the generator as they are. It prints each ratio to the bare operation of the same run.',
-    example: 'sealworks bench -- --help',
+    example: 'sealworks bench issue -- --no-keep',
     operands: { words: many('WORD', 'what the generator is told') },
     stopsItself: true,
     async run(context, { words }) {
