@@ -12,11 +12,12 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Row } from '#store/database.ts'
+import { isDuplicate } from '#store/duplicate.ts'
 import { type Certificate, extensionOf, parseCertificate } from '#x509/certificate.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
 import { encodeName, formatName, type Name } from '#x509/name.ts'
 import type { CAContext } from './context.ts'
-import { insertIssued, rehearse, selfSigned, signRehearsed } from './issue.ts'
+import { insertIssued, type Issued, rehearse, selfSigned, signRehearsed } from './issue.ts'
 import { allowsKey, type Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
@@ -178,7 +179,6 @@ async function createAuthority(
   if (issuer !== undefined && issuer.state !== 'active')
     throw new TrustError('conflict', 'authorityRetired', { facts: { authority: issuer.address } })
 
-  const generation = 1
   const [taken] = await db.query(
     'SELECT id FROM authority WHERE organization_id = ? AND slug = ?',
     DEFAULT_ORGANIZATION,
@@ -186,80 +186,85 @@ async function createAuthority(
   )
   if (taken !== undefined) throw new TrustError('conflict', 'authorityTaken', { facts: { authority: input.slug } })
 
-  const signer = await keys.generate(`ca/${input.slug}.${generation}`, input.keyAlgorithm)
-  const publicKey = importPublicKey(signer.publicKey)
-  const holder = {
-    profile,
-    publicKey,
-    subject: encodeName(input.name),
-    subjectText: formatName(input.name),
-    productSerial: undefined,
-    subjectAltName: undefined,
-  }
-  const rehearsed =
-    issuer === undefined ? rehearse(context, selfSigned(holder, signer)) : rehearse(context, { ...holder, authority: issuer })
-  const issued = await signRehearsed(rehearsed)
-
   const stored: Stored = {
     id: uuidv7(world),
     slug: input.slug,
-    generation,
+    generation: 1,
     profile: profile.id,
     issuerId: issuer?.id,
     state: 'active',
     crlShards: 1,
     crlValiditySeconds: input.crlValiditySeconds ?? CRL_VALIDITY_DEFAULT_SECONDS,
   }
-  const authority = describe(stored, parseCertificate(issued.der), signer)
-  await db.transaction(async (tx) => {
-    await tx.insertMany(
-      'authority',
-      [
-        'id',
-        'organization_id',
-        'version',
-        'slug',
-        'generation',
-        'profile',
-        'issuer_id',
-        'key_label',
-        'key_algorithm',
-        'certificate',
-        'state',
-        'crl_shards',
-        'crl_validity_seconds',
-        'created_at',
-      ],
-      [
-        [
-          stored.id,
-          DEFAULT_ORGANIZATION,
-          1,
-          stored.slug,
-          generation,
-          profile.id,
-          stored.issuerId ?? null,
-          signer.label,
-          signer.keyAlgorithm,
-          issued.der,
-          'active',
-          stored.crlShards,
-          stored.crlValiditySeconds,
-          world.clock.now(),
-        ],
-      ],
-    )
-    // a root's own certificate is recorded under itself, so that every certificate ever signed has its row
-    await insertIssued(context, tx, { ...issued, authorityId: issuer?.id ?? stored.id }, { actor })
-    await context.audit.record(tx, {
-      actor,
-      act: 'ca.create',
-      object: `authority:${stored.id}`,
-      outcome: 'done',
-      facts: { address: authority.address, profile: profile.id, keyAlgorithm: signer.keyAlgorithm },
-    })
+  return withNewKey(keys, `ca/${stored.slug}.${stored.generation}/${stored.id}`, input.keyAlgorithm, async (signer) => {
+    const holder = {
+      profile,
+      publicKey: importPublicKey(signer.publicKey),
+      subject: encodeName(input.name),
+      subjectText: formatName(input.name),
+      productSerial: undefined,
+      subjectAltName: undefined,
+    }
+    const plan = issuer === undefined ? selfSigned(holder, signer) : { ...holder, authority: issuer }
+    const issued = await signRehearsed(rehearse(context, plan))
+    const authority = describe(stored, parseCertificate(issued.der), signer)
+    await keepAuthority(context, authority, issued, actor)
+    return authority
   })
-  return authority
+}
+
+/** A key whose first use fails is of no use: it is destroyed, and the next attempt makes another under another label. */
+async function withNewKey<T>(
+  keys: CAContext['keys'],
+  label: string,
+  algorithm: KeyAlgorithmId,
+  use: (signer: Signer) => Promise<T>,
+): Promise<T> {
+  const signer = await keys.generate(label, algorithm)
+  try {
+    return await use(signer)
+  } catch (error) {
+    await keys.destroy(label)
+    throw error
+  }
+}
+
+/** @throws TrustError `conflict` when another request was faster with this name */
+async function keepAuthority(context: CAContext, authority: Authority, issued: Issued, actor: string): Promise<void> {
+  const { db, world, audit } = context
+  const row = {
+    id: authority.id,
+    organization_id: DEFAULT_ORGANIZATION,
+    version: 1,
+    slug: authority.slug,
+    generation: authority.generation,
+    profile: authority.profile,
+    issuer_id: authority.issuerId ?? null,
+    key_label: authority.keyLabel,
+    key_algorithm: authority.keyAlgorithm,
+    certificate: issued.der,
+    state: authority.state,
+    crl_shards: authority.crlShards,
+    crl_validity_seconds: authority.crlValiditySeconds,
+    created_at: world.clock.now(),
+  }
+  try {
+    await db.transaction(async (tx) => {
+      await tx.insertMany('authority', Object.keys(row), [Object.values(row)])
+      // a root's own certificate is recorded under itself, so that every certificate ever signed has its row
+      await insertIssued(context, tx, { ...issued, authorityId: authority.issuerId ?? authority.id }, { actor })
+      await audit.record(tx, {
+        actor,
+        act: 'ca.create',
+        object: `authority:${authority.id}`,
+        outcome: 'done',
+        facts: { address: authority.address, profile: authority.profile, keyAlgorithm: authority.keyAlgorithm },
+      })
+    })
+  } catch (error) {
+    if (!isDuplicate(error, 'authority')) throw error
+    throw new TrustError('conflict', 'authorityTaken', { facts: { authority: authority.slug } })
+  }
 }
 
 /** Certificates from this authority up to its root, DER. */

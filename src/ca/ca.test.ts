@@ -10,7 +10,7 @@ import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { type GeneralName, hardwareModuleNameOf } from '#x509/extensions/general-name.ts'
 import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
 import { encodeCertID, encodeOCSPRequest, issuerHashes, parseOCSPResponse } from '#x509/ocsp.ts'
-import { parseName, formatName } from '#x509/name.ts'
+import { formatName, nameOf, parseName } from '#x509/name.ts'
 import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { issueCRL, issueDueCRLs, latestCRL } from './crl.ts'
 import { createEndpoint, createEnrollmentSecret, type Endpoint, type EndpointRules, openEndpoint } from './endpoint.ts'
@@ -47,6 +47,31 @@ test('R3: a root and an issuing authority below it, with keys that verify the ch
   assert.equal(line.certificate.notAfter.toISOString(), '9999-12-31T23:59:59.000Z')
   assert.equal(extensionOf(line.certificate, basicConstraints)?.value.pathLenConstraint, 0)
   await assert.rejects(hierarchy(ca), { code: 'conflict', reason: 'authorityTaken' })
+})
+
+test('an authority that could not be made leaves its name free', async () => {
+  await using ca = await testCA({ publicUrl: undefined })
+  await assert.rejects(hierarchy(ca), { code: 'unavailable', reason: 'publicUrlMissing' })
+  assert.deepEqual(
+    ca.authorities.list().map(({ slug }) => slug),
+    ['root'],
+  )
+  assert.equal((await ca.context.keys.list()).length, 1, 'its key is destroyed')
+  const name = nameOf([{ type: 'CN', value: 'Line 1' }])
+  const again = ca.authorities.create({ slug: 'line1', name, profile: 'root', keyAlgorithm: 'ecdsa-p256' }, person)
+  assert.equal((await again).address, 'line1.1')
+})
+
+test('of two authorities that race for a name, one is made', async () => {
+  await using ca = await testCA()
+  const name = nameOf([{ type: 'CN', value: 'Root' }])
+  const make = (): Promise<unknown> =>
+    ca.authorities.create({ slug: 'root', name, profile: 'root', keyAlgorithm: 'ecdsa-p256' }, person)
+  const settled = await Promise.allSettled([make(), make()])
+  assert.deepEqual(settled.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'])
+  const refused = settled.find((one) => one.status === 'rejected')
+  assert.equal((refused?.reason as { reason: string }).reason, 'authorityTaken')
+  assert.equal((await ca.context.keys.list()).length, 1)
 })
 
 test('R2, R5: a birth certificate holds the identification data of IEEE 802.1AR', async () => {

@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createPrivateKey, generateKeyPairSync, type KeyObject, sign as signNow } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, sign as signNow } from 'node:crypto'
+import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { secret } from '#base/secret.ts'
@@ -70,47 +71,43 @@ export async function testCA(settings: Partial<CASettings> = {}): Promise<TestCA
 
 export const person = 'person:tester'
 
+export interface TestHierarchy {
+  readonly noExpiry?: boolean
+  /** Of both authorities. */
+  readonly keyAlgorithm?: KeyAlgorithmId
+}
+
 /** A root and an issuing authority below it, as a maker of devices has them. */
-export async function hierarchy({ authorities }: Pick<TestCA, 'authorities'>, { noExpiry = true } = {}): Promise<void> {
-  await authorities.create(
-    {
-      slug: 'root',
-      name: nameOf([
-        { type: 'O', value: 'Example' },
-        { type: 'CN', value: 'Example root' },
-      ]),
-      profile: 'root',
-      keyAlgorithm: 'ecdsa-p256',
-      noExpiry,
-    },
-    person,
-  )
-  await authorities.create(
-    {
-      slug: 'line1',
-      name: nameOf([
-        { type: 'O', value: 'Example' },
-        { type: 'CN', value: 'Example line 1' },
-      ]),
-      profile: 'issuing',
-      issuer: 'root',
-      keyAlgorithm: 'ecdsa-p256',
-      noExpiry,
-    },
-    person,
-  )
+export async function hierarchy(
+  { authorities }: Pick<TestCA, 'authorities'>,
+  { noExpiry = true, keyAlgorithm = 'ecdsa-p256' }: TestHierarchy = {},
+): Promise<void> {
+  const example = { type: 'O', value: 'Example' }
+  const root = nameOf([example, { type: 'CN', value: 'Example root' }])
+  await authorities.create({ slug: 'root', name: root, profile: 'root', keyAlgorithm, noExpiry }, person)
+  const line1 = nameOf([example, { type: 'CN', value: 'Example line 1' }])
+  await authorities.create({ slug: 'line1', name: line1, profile: 'issuing', issuer: 'root', keyAlgorithm, noExpiry }, person)
 }
 
 export interface TestKey {
   readonly key: KeyObject
   readonly spki: Uint8Array
+  readonly signatureAlgorithm: SignatureAlgorithmId
 }
 
-export function testKey(): TestKey {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+/** What a device may hold: also keys that no profile takes. */
+export type TestKeyAlgorithm = KeyAlgorithmId | 'rsa-1024' | 'rsa-4096' | 'ecdsa-p521'
+
+export function testKey(algorithm: TestKeyAlgorithm = 'ecdsa-p256'): TestKey {
+  const [family, size] = algorithm.split('-') as ['ecdsa' | 'rsa', string]
+  const { privateKey, publicKey } =
+    family === 'rsa'
+      ? generateKeyPairSync('rsa', { modulusLength: Number(size) })
+      : generateKeyPairSync('ec', { namedCurve: size.toUpperCase().replace('P', 'P-') })
   return {
-    key: createPrivateKey(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+    key: privateKey,
     spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
+    signatureAlgorithm: family === 'rsa' ? 'rsa-sha256' : algorithm === 'ecdsa-p256' ? 'ecdsa-sha256' : 'ecdsa-sha384',
   }
 }
 
@@ -128,9 +125,11 @@ export async function testRequest({
   extensions = [],
   signedBy = key,
 }: TestRequest): Promise<CertificationRequest> {
+  const { signatureAlgorithm } = signedBy
+  const digest = signatureAlgorithm.slice(-6)
   const der = await encodeCertificationRequest(
     { subject: nameOf(subject), publicKey: key.spki, extensions },
-    { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(signNow('sha256', message, signedBy.key)) },
+    { signatureAlgorithm, sign: (message) => new Uint8Array(signNow(digest, message, signedBy.key)) },
   )
   return parseCertificationRequest(der)
 }
