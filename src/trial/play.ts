@@ -99,6 +99,7 @@ const secondsSince = (begun: number, { now }: Clock): number => (now() - begun) 
 function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = (): void => reject(new Error('interrupted'))
+    if (signal.aborted) stop() // it was, while the step began
     signal.addEventListener('abort', stop, { once: true })
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
   })

@@ -71,7 +71,7 @@ const OCSP_SIGNING = '1.3.6.1.5.5.7.3.9'
 const NONCE_OCTETS = 32
 
 /** Asks the responder that the certificate names. @throws NotAsExpected when its answer is not to be believed (RFC 6960, 3.2) */
-export async function askStanding(der: Uint8Array, issuer: KnownAuthority, { random }: World): Promise<CertStatus> {
+export async function askStanding(der: Uint8Array, issuer: KnownAuthority, { random, clock }: World): Promise<CertStatus> {
   const certificate = parseCertificate(der)
   const { serialNumber } = certificate
   const nonce = random.octets(NONCE_OCTETS)
@@ -90,6 +90,7 @@ export async function askStanding(der: Uint8Array, issuer: KnownAuthority, { ran
     must(answer.nonce !== undefined && equal(answer.nonce, nonce), 'the OCSP answer is not to this question')
     const single = present(answer.responses[0], 'the OCSP answer says nothing')
     must(equal(single.serialNumber, serialNumber), 'the OCSP answer is about another certificate')
+    must(isCurrent(single, clock.now()), 'the OCSP answer is not of now')
     return single.status
   } finally {
     client.close()
@@ -104,12 +105,13 @@ export interface FetchedCRL {
 }
 
 /** Fetches the CRL that the certificate names. @throws NotAsExpected unless the authority signed it */
-export async function fetchCRL(der: Uint8Array, issuer: KnownAuthority): Promise<FetchedCRL> {
+export async function fetchCRL(der: Uint8Array, issuer: KnownAuthority, { clock }: Pick<World, 'clock'>): Promise<FetchedCRL> {
   const client = repositoryClient()
   try {
     const fetched = present(await client.fetch(standingAddresses(parseCertificate(der)).crl), 'there is no CRL')
     const list = parseCertificateList(fetched.body)
     must(await verifyListSignature(list, issuer.publicKey), 'the signature on the CRL is wrong')
+    must(isCurrent(list, clock.now()), 'the CRL is not of now')
     const serials = new Set([...list.entries()].map(({ serialNumber }) => serialNumber.toHex()))
     return {
       list,
@@ -121,3 +123,7 @@ export async function fetchCRL(der: Uint8Array, issuer: KnownAuthority): Promise
     client.close()
   }
 }
+
+/** Both say from when to when they hold. */
+const isCurrent = ({ thisUpdate, nextUpdate }: { readonly thisUpdate: Date; readonly nextUpdate?: Date }, now: number): boolean =>
+  thisUpdate.getTime() <= now && nextUpdate !== undefined && now <= nextUpdate.getTime()

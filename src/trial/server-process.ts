@@ -42,7 +42,7 @@ const STOP_MAX_SECONDS = 30
 /** A problem document has a few hundred. */
 const LOG_TAIL_CHARACTERS = 16_384
 
-/** Runs one command of the command line. @param environment beside our own @throws Error with the command's own words when it did not work */
+/** Runs one command of the command line. @param environment beside our own @throws CommandRefusal */
 export async function runCommand(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<void> {
   const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -51,10 +51,10 @@ export async function runCommand(words: readonly string[], environment: Readonly
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
   const { code, signal } = await endOf(child)
-  if (code !== 0) throw new Error(sentenceIn(errors) ?? `sealworks ${words[0]} ended with ${code ?? signal}`)
+  if (code !== 0) throw new CommandRefusal(errors, `sealworks ${words[0]} ended with ${code ?? signal}`)
 }
 
-/** @returns once it answers @throws Error with its own words when it ended before that */
+/** @returns once it answers @throws CommandRefusal when it ended before that */
 export async function startServer({ directory, configFile }: ServerOptions): Promise<ServerProcess> {
   const log = openSync(join(directory, SERVER_LOG), 'a', 0o600)
   // A group of its own: Ctrl-C in the terminal reaches the trial alone, which then asks the server to finish.
@@ -77,7 +77,7 @@ export async function startServer({ directory, configFile }: ServerOptions): Pro
   ])
   if (ready === undefined) {
     await stop()
-    throw new Error(sentenceIn(tailOf(directory)) ?? `the server did not start; its log is ${join(directory, SERVER_LOG)}`)
+    throw new CommandRefusal(tailOf(directory), `the server did not start; its log is ${join(directory, SERVER_LOG)}`)
   }
   const { tls, public: publicAddress } = JSON.parse(ready) as { readonly tls: string; readonly public: string }
   return { tls, public: publicAddress, ended, stop }
@@ -114,13 +114,29 @@ function firstLineOf(child: ChildProcess): Promise<string> {
 
 const tailOf = (directory: string): string => readFileSync(join(directory, SERVER_LOG), 'utf8').slice(-LOG_TAIL_CHARACTERS)
 
-/** With `--json`, what a command says last when it fails is a problem document (RFC 9457). */
-function sentenceIn(text: string): string | undefined {
+/** What a command said when it did not work. */
+export class CommandRefusal extends Error {
+  override readonly name = 'CommandRefusal'
+  /** The stable word; undefined when it said nothing that can be read. */
+  readonly reason: string | undefined
+
+  /** @param text what it wrote: with `--json`, its last line is a problem document (RFC 9457) @param otherwise for want of one */
+  constructor(text: string, otherwise: string) {
+    const { detail, reason } = problemIn(text)
+    super(detail ?? otherwise)
+    this.reason = reason
+  }
+}
+
+function problemIn(text: string): { readonly detail?: string; readonly reason?: string } {
   const last = text.trimEnd().split('\n').at(-1) ?? ''
   try {
-    const { detail } = JSON.parse(last) as { readonly detail?: unknown }
-    return typeof detail === 'string' ? detail : undefined
+    const { detail, reason } = JSON.parse(last) as { readonly detail?: unknown; readonly reason?: unknown }
+    return {
+      ...(typeof detail === 'string' && { detail }),
+      ...(typeof reason === 'string' && { reason }),
+    }
   } catch {
-    return last === '' ? undefined : last
+    return last === '' ? {} : { detail: last }
   }
 }

@@ -26,7 +26,7 @@ export const revocationChapter: Chapter = {
         for (const [der, issuer] of papers(scene, device)) {
           const { type } = await askStanding(der, issuer, scene.world)
           must(type === 'good', `OCSP says ${type} of a certificate that was just issued`)
-          const crl = await fetchCRL(der, issuer)
+          const crl = await fetchCRL(der, issuer, scene.world)
           must(!crl.has(der), `the CRL of ${issuer.address} lists a certificate that was just issued`)
           numbers.set(issuer.address, crl.number)
         }
@@ -70,7 +70,7 @@ export const revocationChapter: Chapter = {
         for (const [der, issuer] of papers(scene, scene.known(lostDevice))) {
           const { address } = issuer
           await command('ca', 'issue-crl', address)
-          const crl = await fetchCRL(der, issuer)
+          const crl = await fetchCRL(der, issuer, scene.world)
           must(crl.number > (numbers.get(address) ?? 0n), `the CRL of ${address} is the old one`)
           must(crl.has(der), `the CRL of ${address} does not list the revoked certificate`)
           listed.push(crl.entries)

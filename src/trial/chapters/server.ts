@@ -9,7 +9,7 @@ import { parseConfig } from '#config/config.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { type Client, httpsTransport, RemoteRefusal, restClient } from '#server/rest/client.ts'
 import { choosePorts, HOST } from '../ports.ts'
-import { runCommand, type ServerProcess, startServer } from '../server-process.ts'
+import { CommandRefusal, runCommand, type ServerProcess, startServer } from '../server-process.ts'
 import { type Chapter, fact, must, NotAsExpected } from '../story.ts'
 
 export interface TrialServer {
@@ -63,11 +63,9 @@ export const serverChapter: Chapter = {
       title: 'The server starts',
       async run(scene) {
         const { directory, world } = scene
-        const configFile = writeConfig(directory, await portsFor(directory))
         const startedAt = new Date(world.clock.now())
-        const process = await startServer({ directory, configFile })
+        const process = await startOnFreePorts(directory)
         scene.atEnd(() => process.stop())
-        renameSync(configFile, join(directory, CONFIG_FILE)) // only now: another trial may have been running here
         const rootsPEM = readFileSync(join(directory, TLS_ROOT_FILE), 'utf8')
         const client = (token: string): Client => {
           const transport = httpsTransport({ server: process.tls, trust: { rootsPEM } })
@@ -112,6 +110,23 @@ export const serverChapter: Chapter = {
 export const shownPath = (directory: string): string => {
   const path = relative(process.cwd(), directory)
   return path.startsWith('..') ? directory : path
+}
+
+/** Another program may take a port between our look and the server's. */
+const ATTEMPTS_MAX = 3
+
+async function startOnFreePorts(directory: string): Promise<ServerProcess> {
+  for (let attempt = 1; ; attempt++) {
+    const configFile = writeConfig(directory, await portsFor(directory))
+    try {
+      const process = await startServer({ directory, configFile })
+      renameSync(configFile, join(directory, CONFIG_FILE)) // only now: another trial may have been running here
+      return process
+    } catch (error) {
+      const isTaken = error instanceof CommandRefusal && error.reason === 'addressTaken'
+      if (!isTaken || attempt === ATTEMPTS_MAX) throw error
+    }
+  }
 }
 
 /** The ports of the last time first: their addresses stand in the certificates that were issued then. */
