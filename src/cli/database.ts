@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { TrustError } from '#base/errors.ts'
 import type { Config } from '#config/config.ts'
-import { readSecret } from '#config/secret-file.ts'
+import { databaseURLOf } from '#server/database-url.ts'
 import type { Database } from '#store/database.ts'
 import { openDatabase } from '#store/registry.ts'
 import type { Context } from './command.ts'
@@ -12,15 +12,8 @@ import type { Context } from './command.ts'
  *
  * @throws TrustError `unavailable` before `init`
  */
-export function openExistingDatabase({ store }: Config, { environment }: Context): Database {
-  const { engine, location } = store.url
-  if (engine === 'sqlite') {
-    if (!existsSync(location)) throw new TrustError('unavailable', 'notInitialized')
-    return openDatabase(`sqlite:${location}`)
-  }
-  if (store.password === undefined) return openDatabase(location)
-  const url = new URL(location)
-  const password = readSecret(store.password, environment).reveal('sign in to PostgreSQL')
-  url.password = encodeURIComponent(new TextDecoder().decode(password))
-  return openDatabase(url.href)
+export function openExistingDatabase(config: Config, { environment }: Context): Database {
+  const { engine, location } = config.store.url
+  if (engine === 'sqlite' && !existsSync(location)) throw new TrustError('unavailable', 'notInitialized')
+  return openDatabase(databaseURLOf(config, environment))
 }

@@ -30,6 +30,7 @@ import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
+import { databaseURLOf } from './database-url.ts'
 import { restMigrations } from './rest/migrations.ts'
 
 const migrations: readonly Migration[] = [
@@ -59,7 +60,9 @@ export interface FoundationOptions {
 /** Opens the database at this build's schema. @throws TrustError `unavailable`, `conflict` when a newer build made it */
 export async function openFoundation({ config, world, environment }: FoundationOptions): Promise<Foundation> {
   const wrappingKey = await openWrappingKey(config, environment)
-  const db = openDatabase(databaseOf(config, environment))
+  const { engine, location } = config.store.url
+  if (engine === 'sqlite') mkdirSync(dirname(location), { recursive: true, mode: 0o700 })
+  const db = openDatabase(databaseURLOf(config, environment))
   try {
     await migrate(db, migrations, world)
   } catch (error) {
@@ -75,20 +78,6 @@ export async function openFoundation({ config, world, environment }: FoundationO
 function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
   if (wrappingKey.kind === 'file') return readWrappingKey(wrappingKey.path)
   return Promise.resolve(readSecret(wrappingKey, environment))
-}
-
-/** The URL that the store takes: the configuration keeps the password apart, where it is not printed. */
-function databaseOf({ store: { url, password } }: Config, environment: FoundationOptions['environment']): string {
-  if (url.engine === 'sqlite') {
-    mkdirSync(dirname(url.location), { recursive: true, mode: 0o700 })
-    return `sqlite:${url.location}`
-  }
-  if (password === undefined) return url.location
-  const withPassword = new URL(url.location)
-  withPassword.password = encodeURIComponent(
-    Buffer.from(readSecret(password, environment).reveal('sign in to PostgreSQL')).toString(),
-  )
-  return withPassword.href
 }
 
 /** The authorities with what they do. */
