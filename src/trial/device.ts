@@ -43,6 +43,3 @@ export const requestFor = (key: DeviceKey, subject: readonly NamePart[], channel
     },
     { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(sign('sha256', message, key.privateKey)) },
   )
-
-/** A device of the line, by the serial number on its plate. */
-export const serialPart = (productSerial: string): readonly NamePart[] => [{ type: 'serialNumber', value: productSerial }]
