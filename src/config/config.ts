@@ -8,6 +8,7 @@
  */
 import { parse, TomlError } from 'smol-toml'
 import { TrustError } from '#base/errors.ts'
+import { nearestWord } from '#base/nearest.ts'
 import type { SecretReference, Setting, ValueOf } from './setting.ts'
 import { sections } from './settings.ts'
 
@@ -220,26 +221,8 @@ function find(
 
 /** Ends the sentence with the known name that differs least, when one is near enough to be meant. */
 function nearest(name: string, known: ReadonlySet<string>): string {
-  let best: string | undefined
-  let least = 4
-  for (const candidate of known) {
-    const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
-    if (distance < least) [best, least] = [candidate, distance]
-  }
-  return best === undefined ? '' : `; did you mean ${best}?`
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, replaced))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
+  const word = nearestWord(name, known)
+  return word === undefined ? '' : `; did you mean ${word}?`
 }
 
 /** How a reference is written: for messages that must name it. */
