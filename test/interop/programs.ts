@@ -29,8 +29,10 @@ export const programs = {
   },
   certtool: { debian: 'gnutls-bin', purpose: 'certificates, CRLs and PKCS #12 read by a second library' },
   ocsptool: { debian: 'gnutls-bin', purpose: 'an OCSP client of a second library' },
+  'gnutls-cli': { debian: 'gnutls-bin', purpose: 'a TLS client of a second library' },
   certutil: { debian: 'libnss3-tools', purpose: 'path validation as browsers do it' },
   crlutil: { debian: 'libnss3-tools', purpose: 'CRLs as browsers read them' },
+  tstclnt: { debian: 'libnss3-tools', purpose: 'a TLS client of a third library' },
   pk12util: { debian: 'libnss3-tools', purpose: 'PKCS #12 as browsers import it' },
   python3: { debian: 'python3', purpose: 'runs the strict parser of python3-cryptography', at: '/usr/bin/python3' },
   'python3-cryptography': {
