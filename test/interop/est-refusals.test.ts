@@ -324,7 +324,7 @@ const cases: readonly Case[] = [
     label: 'births',
     request: () => requestFor(testKey(), { subject: subject(serialNumber('P-2')) }),
     status: 403,
-    reason: 'foreignProductSerial',
+    reason: 'bornAlready',
     audited: true,
   },
   {
