@@ -2,7 +2,7 @@
  * SQLite through `node:sqlite`: one file, one process, no server to run.
  *
  * Statements run on the event loop: each costs some 8 µs, less than handing it to another thread would. The one wait
- * is the disk's at COMMIT, which group commit shares.
+ * is the disk's after a COMMIT, which group commit shares and `wal-sync.ts` keeps off the event loop.
  *
  * @module
  */
@@ -10,6 +10,7 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { TrustError } from '#base/errors.ts'
 import type { Database, Row, SqlValue, Transaction } from '../database.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
+import { walSync, type WalSync } from './wal-sync.ts'
 
 export interface SqliteOptions {
   /** A file. Reading and writing use a connection each, so a private `:memory:` database would be two. */
@@ -35,11 +36,20 @@ const ROWS_PER_TURN = 256
 /** Reading connections kept open after use; each holds a page cache of up to 2 MB. */
 const IDLE_READERS_MAX = 4
 
+/** One group works while the other waits for the disk. */
+const LANES = 2
+
+/** Each connection's page cache; with SQLite's 2 MB, inserting into a large table reads pages again and again. */
+const CACHE_KIBIBYTES = 32_768
+/** Pages of 4 kB in the write-ahead log before they are copied into the database, which takes some 20 ms. */
+const CHECKPOINT_PAGES = 4000
+
 type Runner = <R extends Row>(sql: string, parameters: readonly SqlValue[]) => R[]
 
 interface Prepared {
   readonly statement: StatementSync
   readonly columns: readonly string[]
+  readonly isSelect: boolean
 }
 
 interface Connection {
@@ -53,10 +63,12 @@ export function sqlite(options: SqliteOptions): Database {
   const reader = connect(options.path, true)
   const idleReaders: Connection[] = []
   const busyReaders = new Set<Connection>()
+  const disk = walSync(options.path)
   let closed: Promise<void> | undefined
 
+  const turn = takingTurns()
   const group = groupCommit({
-    lanes: [writingLane(writer)],
+    lanes: Array.from({ length: LANES }, () => writingLane(writer, turn, disk)),
     isConflict: () => false, // one writer
     asRefusal,
     workMaxMilliseconds: options.workMaxMilliseconds,
@@ -67,11 +79,16 @@ export function sqlite(options: SqliteOptions): Database {
 
     async query<R extends Row>(sql: string, ...parameters: SqlValue[]) {
       if (closed !== undefined) throw databaseClosed()
+      let rows
       try {
-        return reader.run<R>(sql, parameters)
+        // The writer still has the pages that it wrote; the reader's cache ends with every COMMIT.
+        const from = writer.database.isTransaction || !writer.prepare(sql).isSelect ? reader : writer
+        rows = from.run<R>(sql, parameters)
       } catch (error) {
         throw asRefusal(error)
       }
+      await disk.unsynced()
+      return rows
     },
 
     // A connection of its own: while one of its statements is unfinished, a connection goes on seeing the past.
@@ -83,6 +100,7 @@ export function sqlite(options: SqliteOptions): Database {
       try {
         const { statement, columns } = connection.prepare(sql)
         for (const values of statement.iterate(...(parameters as SQLInputValue[]))) {
+          if (rows === 0) await disk.unsynced()
           yield asRow(columns, values as unknown as SqlValue[]) as R
           if (++rows % ROWS_PER_TURN === 0) await new Promise(setImmediate)
           if (!busyReaders.has(connection)) throw databaseClosed()
@@ -101,6 +119,7 @@ export function sqlite(options: SqliteOptions): Database {
 
     close() {
       closed ??= group.close().then(() => {
+        disk.close()
         for (const { database } of [...busyReaders, ...idleReaders, reader, writer]) database.close()
         busyReaders.clear()
       })
@@ -113,9 +132,10 @@ function connect(path: string, readOnly: boolean): Connection {
   let database: DatabaseSync
   try {
     database = new DatabaseSync(path, { readOnly, timeout: BUSY_MAX_MILLISECONDS })
-    // NORMAL would lose the last commits when the power fails, and what was acknowledged must stay.
+    // NORMAL: a COMMIT does not wait for the disk, since `wal-sync.ts` does. Savepoints keep their pages in memory.
     database.exec(
-      `PRAGMA ${readOnly ? 'query_only = ON' : 'journal_mode = WAL'}; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON`,
+      `PRAGMA ${readOnly ? 'query_only = ON' : 'journal_mode = WAL'}; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;
+        PRAGMA temp_store = MEMORY; PRAGMA cache_size = -${CACHE_KIBIBYTES}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`,
     )
   } catch (error) {
     throw asRefusal(error)
@@ -126,7 +146,8 @@ function connect(path: string, readOnly: boolean): Connection {
     if (found !== undefined) return found
     const statement = database.prepare(translate(sql))
     statement.setReturnArrays(true)
-    const prepared = { statement, columns: statement.columns().map(({ name }) => name) }
+    const columns = statement.columns().map(({ name }) => name)
+    const prepared = { statement, columns, isSelect: /^\s*SELECT\b/i.test(sql) }
     if (kept.size >= STATEMENTS_MAX) kept.delete(kept.keys().next().value ?? '')
     kept.set(sql, prepared)
     return prepared
@@ -146,14 +167,45 @@ function asRow(columns: readonly string[], values: readonly SqlValue[]): Row {
   return row
 }
 
-function writingLane({ database, prepare, run }: Connection): Lane {
+interface Turn {
+  take(): Promise<void>
+  give(): void
+}
+
+/** Lets one through after the other, in the order in which they asked. */
+function takingTurns(): Turn {
+  const waiting: (() => void)[] = []
+  let taken = false
+  return {
+    take() {
+      if (taken) return new Promise((resolve) => waiting.push(resolve))
+      taken = true
+      return Promise.resolve()
+    },
+    give() {
+      const next = waiting.shift()
+      if (next === undefined) taken = false
+      else next()
+    },
+  }
+}
+
+/** Lanes share the one connection that writes: each has its turn from BEGIN to COMMIT, and waits for the disk after it. */
+function writingLane({ database, prepare, run }: Connection, turn: Turn, disk: WalSync): Lane {
   database.exec('PRAGMA busy_timeout = 0') // begin() waits instead, without stopping the event loop
   const savepoint = prepare('SAVEPOINT member').statement
   const release = prepare('RELEASE member').statement
+  let hasTurn = false
+  const giveTurn = (): void => {
+    hasTurn = false
+    turn.give()
+  }
   return {
     membersMax: GROUP_MEMBERS_MAX,
     seesOnlyBegin: false, // nobody else commits while it holds the write lock
     async begin() {
+      await turn.take()
+      hasTurn = true
       for (let waited = 0; ; waited += BUSY_RETRY_MILLISECONDS) {
         try {
           return database.exec('BEGIN IMMEDIATE')
@@ -170,9 +222,16 @@ function writingLane({ database, prepare, run }: Connection): Lane {
       if (!database.isTransaction) throw unavailable(new Error('SQLite rolled the transaction back'))
       database.exec('ROLLBACK TO member; RELEASE member')
     },
-    commit: () => database.exec('COMMIT'),
+    commit() {
+      database.exec('COMMIT')
+      const synced = disk.sync()
+      giveTurn()
+      return synced
+    },
     rollback() {
+      if (!hasTurn) return // what was committed and then lost by the disk cannot be undone
       if (database.isTransaction) database.exec('ROLLBACK')
+      giveTurn()
     },
 
     transaction(member: Member): Transaction {
