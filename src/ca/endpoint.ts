@@ -12,6 +12,7 @@ import { equalInConstantTime, type Secret, secret } from '#base/secret.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
 import type { Row, Transaction } from '#store/database.ts'
 import type { CAContext } from './context.ts'
+import { lately } from './lately.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 /** Who may ask at an endpoint, and for which names. Everything that is not named here is refused. */
@@ -140,6 +141,7 @@ export async function createEndpoint({ db, audit, world }: CAContext, input: New
       facts: { label: input.label, profile: input.profile },
     })
   })
+  openedLately.forget(db)
   return {
     id,
     label: input.label,
@@ -192,14 +194,23 @@ async function changeOne(
     if (changed.length === 0) throw new TrustError('notFound', 'endpointUnknown', { facts: { endpoint: id } })
     await then(tx)
   })
+  openedLately.forget(db)
 }
 
 export async function listEndpoints({ db }: Pick<CAContext, 'db'>): Promise<readonly Endpoint[]> {
   return (await db.query('SELECT * FROM endpoint WHERE organization_id = ? ORDER BY label', DEFAULT_ORGANIZATION)).map(endpointOf)
 }
 
+const openedLately = lately<Endpoint>()
+
 /** @param label undefined for the protocol's default @throws TrustError `notFound`, also for a disabled one */
-export async function openEndpoint(
+export const openEndpoint = (
+  context: Pick<CAContext, 'db' | 'world'>,
+  protocol: EndpointProtocol,
+  label: string | undefined,
+): Promise<Endpoint> => openedLately.get(context, `${protocol} ${label ?? ''}`, () => readEndpoint(context, protocol, label))
+
+async function readEndpoint(
   { db }: Pick<CAContext, 'db'>,
   protocol: EndpointProtocol,
   label: string | undefined,

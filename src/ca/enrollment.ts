@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
@@ -96,7 +96,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
   async function enroll(input: EnrollmentInput): Promise<IssuedAnswer> {
     const { endpoint, request, identity } = input
     input.checkChannel?.()
-    const requestHash = createHash('sha256').update(request.der).digest('hex')
+    const requestHash = hash('sha256', request.der)
     const asker = nameOfIdentity(identity)
 
     const before = await answeredBefore(endpoint, asker, requestHash)
@@ -207,7 +207,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
    * use. The record's bytes are compared, so that nothing depends on which chain the peer sent.
    */
   async function identityOfCertificate(endpoint: Endpoint, der: Uint8Array): Promise<Identity> {
-    const certificate = parseCertificate(der)
+    const { certificate, fingerprint } = readShown(der)
     const issuer = authorities.bySubject(certificate.issuer).find(({ address }) => endpoint.rules.clientIssuers.includes(address))
     if (issuer === undefined) throw new TrustError('forbidden', 'issuerNotListed')
     const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
@@ -216,7 +216,6 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const problem = isUsable(record, world.clock.now())
     if (problem !== undefined) throw new TrustError('forbidden', problem)
 
-    const fingerprint = createHash('sha256').update(der).digest('hex')
     const station = endpoint.rules.registrationAuthorities.find((listed) => listed.fingerprint === fingerprint)
     if (station !== undefined) return { kind: 'registration-authority', record, productSerials: station.productSerials }
     if (record.productSerial === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
@@ -280,6 +279,24 @@ function strangerAllowance(clock: CAContext['world']['clock']): () => { readonly
     unrecorded = 0
     return report
   }
+}
+
+interface Shown {
+  readonly certificate: Certificate
+  /** SHA-256 in lower-case hex. */
+  readonly fingerprint: string
+}
+
+/** A connection shows the same octets with each of its requests. */
+const shownBefore = new WeakMap<Uint8Array, Shown>()
+
+/** What is written in the certificate, and nothing of what it is worth. @throws TrustError `malformed` */
+function readShown(der: Uint8Array): Shown {
+  const known = shownBefore.get(der)
+  if (known !== undefined) return known
+  const shown = { certificate: parseCertificate(der), fingerprint: hash('sha256', der) }
+  shownBefore.set(der, shown)
+  return shown
 }
 
 const isSensitive = ({ code, reason }: TrustError): boolean =>

@@ -2,16 +2,21 @@
 import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { CAContext } from './context.ts'
+import { lately } from './lately.ts'
 import { parseProfile, type Profile } from './profile.ts'
 import { profiles as builtIn } from './profiles/registry.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 const builtInById = new Map<string, Profile>(builtIn.map((profile) => [profile.id, profile]))
 
+const openedLately = lately<Profile>()
+
 /** @throws TrustError `notFound` */
-export async function openProfile({ db }: Pick<CAContext, 'db'>, id: string): Promise<Profile> {
-  const known = builtInById.get(id)
-  if (known !== undefined) return known
+export async function openProfile(context: Pick<CAContext, 'db' | 'world'>, id: string): Promise<Profile> {
+  return builtInById.get(id) ?? openedLately.get(context, id, () => readProfile(context, id))
+}
+
+async function readProfile({ db }: Pick<CAContext, 'db'>, id: string): Promise<Profile> {
   const [row] = await db.query('SELECT definition FROM profile WHERE organization_id = ? AND name = ?', DEFAULT_ORGANIZATION, id)
   if (row === undefined) throw new TrustError('notFound', 'profileUnknown', { facts: { profile: id } })
   return parseProfile(JSON.parse(row['definition'] as string))
@@ -46,5 +51,6 @@ export async function putProfile({ db, audit, world }: CAContext, definition: un
     )
     await audit.record(tx, { actor, act: 'profile.put', object: `profile:${profile.id}`, outcome: 'done' })
   })
+  openedLately.forget(db)
   return profile
 }
