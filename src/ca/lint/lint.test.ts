@@ -37,19 +37,32 @@ const parts = {
   extKeyUsage: encodeExtension(extKeyUsage, ldevid.extendedKeyUsage),
 }
 
-const issuer = build({
-  fields: {
-    serialNumber: new Uint8Array(16).fill(3),
-    subject: nameOf([{ type: 'CN', value: 'Issuer' }]),
-    validity: { notBefore: new Date(now - day), notAfter: new Date(now + 900 * day) },
-  },
-  extensions: [
-    encodeExtension(basicConstraints, { cA: true, pathLenConstraint: 0 }, true),
-    encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
-    encodeExtension(subjectKeyIdentifier, caKeyIdentifier),
-    encodeExtension(authorityKeyIdentifier, { keyIdentifier: caKeyIdentifier }),
-  ],
-})
+const issuerWith = (constraints: { readonly pathLenConstraint?: number }): Certificate =>
+  build({
+    fields: {
+      serialNumber: new Uint8Array(16).fill(3),
+      subject: nameOf([{ type: 'CN', value: 'Issuer' }]),
+      validity: { notBefore: new Date(now - day), notAfter: new Date(now + 900 * day) },
+    },
+    extensions: [
+      encodeExtension(basicConstraints, { cA: true, ...constraints }, true),
+      encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
+      encodeExtension(subjectKeyIdentifier, caKeyIdentifier),
+      encodeExtension(authorityKeyIdentifier, { keyIdentifier: caKeyIdentifier }),
+    ],
+  })
+const issuer = issuerWith({})
+
+/** An authority below `issuer`. */
+const authorityWith = (constraints: { readonly pathLenConstraint?: number }): Certificate =>
+  build({
+    change: {
+      basicConstraints: encodeExtension(basicConstraints, { cA: true, ...constraints }, true),
+      keyUsage: encodeExtension(keyUsage, ['keyCertSign', 'cRLSign'], true),
+      extKeyUsage: undefined,
+    },
+    add: [encodeExtension(subjectKeyIdentifier, new Uint8Array(20).fill(9))],
+  })
 
 interface Case {
   readonly fields?: Partial<TBSCertificateFields>
@@ -93,6 +106,12 @@ function failing(
 test('a sound certificate fails no rule', () => {
   assert.ok(lintRules.length >= 11)
   assert.deepEqual(failing(build({})), [])
+})
+
+test('an authority within the depth that its issuer allows fails no rule', () => {
+  const of = issuerWith({ pathLenConstraint: 1 })
+  assert.deepEqual(failing(authorityWith({ pathLenConstraint: 0 }), { profile: issuing, of }), [])
+  assert.deepEqual(failing(authorityWith({}), { profile: issuing }), [])
 })
 
 const p384 = ecKey('P-384')
@@ -171,6 +190,24 @@ const cases: readonly {
     name: 'keyCertSign without cA',
     made: build({ change: { keyUsage: encodeExtension(keyUsage, ['keyCertSign'], true) } }),
     with: { profile: { ...ldevid, keyUsage: ['keyCertSign'] } },
+  },
+  {
+    rule: 'path-length',
+    name: 'an authority below one that may have none',
+    made: authorityWith({ pathLenConstraint: 0 }),
+    with: { profile: issuing, of: issuerWith({ pathLenConstraint: 0 }) },
+  },
+  {
+    rule: 'path-length',
+    name: 'as deep as its issuer',
+    made: authorityWith({ pathLenConstraint: 1 }),
+    with: { profile: { ...issuing, pathLenConstraint: 1 }, of: issuerWith({ pathLenConstraint: 1 }) },
+  },
+  {
+    rule: 'path-length',
+    name: 'any depth below an issuer that says one',
+    made: authorityWith({}),
+    with: { profile: issuing, of: issuerWith({ pathLenConstraint: 1 }) },
   },
   {
     rule: 'key-identifiers',

@@ -5,6 +5,7 @@ import { issuerName } from './issuer-name.ts'
 import { keyIdentifiers } from './key-identifiers.ts'
 import { keyStrength } from './key-strength.ts'
 import { keyUsage } from './key-usage.ts'
+import { pathLength } from './path-length.ts'
 import type { LintRule } from './rule.ts'
 import { serialNumber } from './serial-number.ts'
 import { signatureAlgorithmAllowed } from './signature-algorithm.ts'
@@ -22,6 +23,7 @@ export const lintRules = [
   keyStrength,
   keyUsage,
   basicConstraints,
+  pathLength,
   keyIdentifiers,
   extensions,
 ] as const satisfies readonly LintRule[]
