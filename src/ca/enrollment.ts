@@ -122,26 +122,29 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const issued = await signRehearsed(rehearsed)
     world.faults.reach('certificate signed')
     const answer = await db.transaction(async (tx) => {
-      const [claimed] = await tx.query(
-        `INSERT INTO enrollment_request (id, organization_id, version, endpoint_id, protocol, transaction_id, identity, request_hash, state, approval_id, certificate_id, created_at)
-          VALUES (?, ?, 1, ?, ?, ?, ?, ?, 'issued', NULL, ?, ?)
-          ON CONFLICT (organization_id, endpoint_id, identity, request_hash) DO UPDATE SET
-            version = enrollment_request.version + 1,
-            certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
-            created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END
-          RETURNING certificate_id`,
-        uuidv7(world),
-        DEFAULT_ORGANIZATION,
-        endpoint.id,
-        endpoint.protocol,
-        input.transactionId ?? null,
-        asker,
-        requestHash,
-        issued.id,
-        world.clock.now(),
-        windowStart(),
-        windowStart(),
-      )
+      const claim = [DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash] as const
+      const [, [claimed]] = await Promise.all([
+        tx.query(
+          `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
+            VALUES (?, ?, ?, ?, ?, 1, ?, ?, 'issued', NULL, ?, ?)
+            ON CONFLICT (organization_id, endpoint_id, identity, request_hash) DO UPDATE SET
+              version = enrollment_request.version + 1,
+              certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
+              created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END`,
+          uuidv7(world),
+          ...claim,
+          endpoint.protocol,
+          input.transactionId ?? null,
+          issued.id,
+          world.clock.now(),
+          windowStart(),
+          windowStart(),
+        ),
+        tx.query(
+          'SELECT certificate_id FROM enrollment_request WHERE organization_id = ? AND endpoint_id = ? AND identity = ? AND request_hash = ?',
+          ...claim,
+        ),
+      ])
       const certificateId = claimed?.['certificate_id'] as string
       if (certificateId !== issued.id) return sameAnswer(tx, certificateId, authority) // another copy of this request was faster
       if (identity.kind === 'secret') await useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())

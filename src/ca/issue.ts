@@ -343,19 +343,26 @@ async function bindKey(
   productSerial: string,
 ): Promise<void> {
   try {
-    const [bound] = await tx.query(
-      `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
-        ON CONFLICT (organization_id, key_hash) DO UPDATE SET
-          version = key_binding.version + 1,
-          is_birth = CASE WHEN excluded.is_birth = 1 THEN 1 ELSE key_binding.is_birth END
-        RETURNING product_serial`,
-      uuidv7(world),
-      DEFAULT_ORGANIZATION,
-      keyHash,
-      productSerial,
-      profile.birth ? 1 : 0,
-      issuedAt,
-    )
+    // two statements rather than RETURNING, for which SQLite makes a table of its own each time
+    const [, [bound]] = await Promise.all([
+      tx.query(
+        `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
+          ON CONFLICT (organization_id, key_hash) DO UPDATE SET
+            version = key_binding.version + 1,
+            is_birth = CASE WHEN excluded.is_birth = 1 THEN 1 ELSE key_binding.is_birth END`,
+        uuidv7(world),
+        DEFAULT_ORGANIZATION,
+        keyHash,
+        productSerial,
+        profile.birth ? 1 : 0,
+        issuedAt,
+      ),
+      tx.query(
+        'SELECT product_serial FROM key_binding WHERE organization_id = ? AND key_hash = ?',
+        DEFAULT_ORGANIZATION,
+        keyHash,
+      ),
+    ])
     if (bound?.['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
   } catch (error) {
     if (isDuplicate(error, 'key_binding')) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
