@@ -159,7 +159,7 @@ export const english = {
   authorityRetired: 'The authority "{authority}" is retired and issues nothing more. Use its successor.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
-    'The profile "{profile}" is for authorities, and endpoints serve devices, servers and stations. Choose another.',
+    'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',
   keyInUse: 'The key "{label}" belongs to the installation itself and cannot be made, replaced or destroyed by hand.',
   keyImport: 'The key store "{store}" takes no keys from elsewhere. Make the key in it.',
   nameText: 'The name "{name}" is not written as dns:NAME, ip:ADDRESS or uri:URI. Write it so.',
@@ -204,10 +204,11 @@ export const english = {
   bornAlready: 'A device does not ask for its own birth certificate. Use the endpoint of the owner, or the station of the line.',
   foreignProductSerial:
     "The request names another device than the one that asks. Ask with that device's own certificate or secret.",
+  productSerialSpaces: 'The product serial begins or ends with a space, or has two in a row. Write it without them.',
   productSerialNotListed:
     'This registration authority may not ask for that product serial. Have the serial listed at the endpoint.',
   foreignSubject:
-    'The subject attribute {attribute} is not the one of the device that asks. Copy the subject of its certificate.',
+    'The subject attribute {attribute} is not that of the device that the request is for. Leave it out, or write what its certificate or its product serial says.',
   foreignName: 'The name {name} does not belong to the one that asks. Leave it out, or have it listed at the endpoint.',
   nameKind: 'The profile "{profile}" has no names of the kind {name}. Leave it out.',
   nameSyntax: 'A {name} in the request is not written as the standard asks. Correct it.',

@@ -70,17 +70,22 @@ export interface Asked {
   readonly renewal: boolean
 }
 
+/** Who signs certificates or speaks of their state does it with a key of ours: neither is ever made from a request. */
+export const servesRequests = ({ holder }: Pick<Profile, 'holder'>): boolean => holder !== 'authority' && holder !== 'responder'
+
 /** @throws TrustError `policyRefused`, `forbidden`, `malformed` */
 export function planCertificate(asked: Asked): Plan {
   const { authority, profile, publicKey } = asked
   if (!allowsKey(profile, publicKey.algorithm))
     throw refused('keyNotInProfile', { algorithm: publicKey.algorithm, profile: profile.id })
+  if (!servesRequests(profile)) throw refused('profileForAuthorities', { profile: profile.id })
   // a device is born once, attested by its maker; its own birth certificate attests nothing new
   if (profile.birth && asked.applicant.kind === 'device') throw forbidden('bornAlready')
   const { attributes, written } = checkSubject(asked)
   const productSerial = attributes.get('serialNumber')
   checkProductSerial(asked, productSerial)
   if (asked.applicant.kind === 'device') checkOwnAttributes(asked.applicant, profile, attributes)
+  else checkCommonName(asked, attributes, productSerial)
   checkRequestedExtensions(asked)
   const subjectAltName = planNames(asked, productSerial)
   if (asked.renewal && asked.applicant.kind === 'device') checkRenewedNames(asked, asked.applicant.certificate)
@@ -139,7 +144,11 @@ function checkSubject({ profile, request, applicant }: Asked): Subject {
   return { attributes, written: asWritten ? { der, name } : undefined }
 }
 
+/** Spaces that a comparison of names leaves out (RFC 5280, 7.1): two serials that differ by them would be one name. */
+const INSIGNIFICANT_SPACE = /^ | $| {2}/
+
 function checkProductSerial({ applicant }: Asked, productSerial: string | undefined): void {
+  if (productSerial !== undefined && INSIGNIFICANT_SPACE.test(productSerial)) throw refused('productSerialSpaces')
   switch (applicant.kind) {
     case 'device':
       if (productSerial !== applicant.productSerial) throw forbidden('foreignProductSerial')
@@ -169,6 +178,21 @@ function checkOwnAttributes(
     const mayBe = [own.get(type), profile.subjectFixed?.[type], type === 'CN' ? applicant.productSerial : undefined]
     if (!mayBe.includes(value)) throw forbidden('foreignSubject', { attribute: type })
   }
+}
+
+/**
+ * Brokers and servers take the common name for who somebody is, so that whoever may ask for one device only does not get
+ * another's there. What a person writes by hand is their own act.
+ */
+function checkCommonName(
+  { applicant, profile }: Asked,
+  attributes: ReadonlyMap<string, string>,
+  productSerial: string | undefined,
+): void {
+  const commonName = attributes.get('CN')
+  if (applicant.kind === 'person' || commonName === undefined || productSerial === undefined) return
+  if (commonName !== productSerial && commonName !== profile.subjectFixed?.['CN'])
+    throw forbidden('foreignSubject', { attribute: 'CN' })
 }
 
 /** Extensions that a request may carry without saying anything that we would write. */
@@ -248,7 +272,9 @@ function checkName({ profile, applicant, endpoint }: Asked, name: GeneralName, p
   if (rule === undefined) throw refused('nameKind', { name: name.type, profile: profile.id })
   const compare = (value: string): string => (folds ? value.toLowerCase() : value)
   if (rule === 'any') {
-    const listed = endpoint?.rules.names.some((pattern) => matchesPattern(compare(pattern), compare(text))) ?? false
+    // a pattern lists hosts, each by its own name: a certificate for every host at once is a person's to issue
+    const listed =
+      !text.startsWith('*.') && (endpoint?.rules.names ?? []).some((one) => matchesPattern(compare(one), compare(text)))
     if (applicant.kind !== 'person' && !listed) throw forbidden('foreignName', { name: text })
     return
   }

@@ -12,6 +12,7 @@ import {
   noRules,
 } from '#ca/endpoint.ts'
 import { openProfile } from '#ca/profiles.ts'
+import { servesRequests } from '#ca/request-rules.ts'
 import type { CAServices } from '../compose.ts'
 import { route } from './route.ts'
 import { Address, Empty, Time, Uuid } from './shapes.ts'
@@ -87,7 +88,7 @@ export function endpointRoutes({ context, authorities }: CAServices, changed: ()
       status: 201,
       async handle({ actor }, { body }) {
         const profile = await openProfile(context, body.profile)
-        if (profile.holder === 'authority')
+        if (!servesRequests(profile))
           throw new TrustError('policyRefused', 'profileForAuthorities', { facts: { profile: profile.id } })
         const endpoint = await createEndpoint(
           context,
