@@ -171,8 +171,8 @@ describe('one-time secrets', () => {
       openEnrollmentSecret(ca.context, endpoint.id, userName, password)
     const text = Buffer.from(made.password.reveal('test')).toString()
     assert.equal(text.length, 40, '160 bits')
-    const { productSerial, usedRequestHash } = await open(one)
-    assert.deepEqual([productSerial, usedRequestHash], ['A-1', undefined])
+    const { productSerial, isUsed } = await open(one)
+    assert.deepEqual([productSerial, isUsed], ['A-1', false])
     const refusal = { code: 'unauthenticated', reason: 'secretWrong' }
     await assert.rejects(open(other), refusal)
     await assert.rejects(open(one, 'nobody'), refusal)

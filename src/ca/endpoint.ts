@@ -319,7 +319,7 @@ export async function createEnrollmentSecret(
 export interface EnrollmentSecret {
   readonly id: string
   readonly productSerial: string | undefined
-  readonly usedRequestHash: string | undefined
+  readonly isUsed: boolean
 }
 
 /** @throws TrustError `unauthenticated` for an unknown name, a wrong password and an expired secret alike */
@@ -342,23 +342,17 @@ export async function openEnrollmentSecret(
   return {
     id: row['id'] as string,
     productSerial: (row['product_serial'] as string | null) ?? undefined,
-    usedRequestHash: (row['used_request_hash'] as string | null) ?? undefined,
+    isUsed: row['used_at'] !== null,
   }
 }
 
-/**
- * Uses the secret up for one request. The same request may come again: its answer may have been lost.
- *
- * @throws TrustError `forbidden` when another request used it
- */
+/** Uses the secret up. @throws TrustError `forbidden` when another request was faster */
 export async function useEnrollmentSecret(tx: Transaction, id: string, requestHash: string, now: number): Promise<void> {
   const used = await tx.query(
-    `UPDATE enrollment_secret SET used_at = ?, used_request_hash = ?, version = version + 1
-      WHERE id = ? AND (used_request_hash IS NULL OR used_request_hash = ?) RETURNING id`,
+    'UPDATE enrollment_secret SET used_at = ?, used_request_hash = ?, version = version + 1 WHERE id = ? AND used_at IS NULL RETURNING id',
     now,
     requestHash,
     id,
-    requestHash,
   )
   if (used.length === 0) throw new TrustError('forbidden', 'secretUsed')
 }

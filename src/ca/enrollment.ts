@@ -10,6 +10,7 @@ import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
+import type { Transaction } from '#store/database.ts'
 import { parseCertificate, type Certificate } from '#x509/certificate.ts'
 import { checkProofOfPossession, type CertificationRequest } from '#x509/certification-request.ts'
 import { type Authorities, type Authority, chainOf } from './authorities.ts'
@@ -101,13 +102,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
     const before = await answeredBefore(endpoint, asker, requestHash)
     if (before !== undefined) return before
-    if (
-      identity.kind === 'secret' &&
-      identity.secret.usedRequestHash !== undefined &&
-      identity.secret.usedRequestHash !== requestHash
-    ) {
-      throw new TrustError('forbidden', 'secretUsed')
-    }
+    // within the window its one request was answered above; after it, the secret is good for nothing
+    if (identity.kind === 'secret' && identity.secret.isUsed) throw new TrustError('forbidden', 'secretUsed')
 
     const publicKey = importPublicKey(request.subjectPublicKeyInfo)
     await checkProofOfPossession(request, publicKey)
@@ -147,7 +143,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       ])
       const certificateId = claimed?.['certificate_id'] as string
       if (certificateId !== issued.id) return sameAnswer(tx, certificateId, authority) // another copy of this request was faster
-      if (identity.kind === 'secret') await useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())
+      await checkStillGood(tx, identity, requestHash)
       await insertIssued(context, tx, issued, { actor: asker, endpointId: endpoint.id })
       if (isRenewal(input) && identity.kind === 'device') {
         await tx.query(
@@ -159,6 +155,23 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     })
     world.faults.reach('certificate kept')
     return answer
+  }
+
+  /** What was good when the request came may have been taken away since: who revokes a device sees all that it ever gets. */
+  async function checkStillGood(tx: Transaction, identity: Identity, requestHash: string): Promise<void> {
+    switch (identity.kind) {
+      case 'secret':
+        return useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())
+      case 'device':
+      case 'registration-authority': {
+        const [row] = await tx.query('SELECT state FROM certificate WHERE id = ?', identity.record.id)
+        if (row?.['state'] === 'revoked') throw new TrustError('forbidden', 'certificateRevoked')
+        if (row?.['state'] === 'held') throw new TrustError('forbidden', 'certificateHeld')
+        return
+      }
+      case 'person':
+        return
+    }
   }
 
   const windowStart = (): number => world.clock.now() - settings.retryWindowSeconds * 1000
