@@ -322,20 +322,23 @@ export async function checkBinding({ db }: Pick<CAContext, 'db'>, { record }: Re
   const { keyHash, productSerial, profile } = record
   if (productSerial === undefined) return
   const rows = await db.query(
-    'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (product_serial = ? AND is_birth = 1))',
+    'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (lower(product_serial) = lower(?) AND is_birth = 1))',
     DEFAULT_ORGANIZATION,
     keyHash,
     productSerial,
   )
   for (const row of rows) {
-    if (row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-    if (profile.birth && !equal(row['key_hash'] as Uint8Array, keyHash)) {
-      throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
-    }
+    const sameKey = equal(row['key_hash'] as Uint8Array, keyHash)
+    if (sameKey && row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
+    if (!sameKey && profile.birth) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
   }
 }
 
-/** A key stays bound to one product for good; a birth binds the product to its key as well (decision 10). */
+/**
+ * A key stays bound to one product for good; a birth binds the product to its key as well (decision 10).
+ *
+ * Serials that differ in case only are one name to whoever compares as X.520 says, so that only one of them is born.
+ */
 async function bindKey(
   world: World,
   tx: Transaction,
@@ -365,7 +368,8 @@ async function bindKey(
     ])
     if (bound?.['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
   } catch (error) {
-    if (isDuplicate(error, 'key_binding')) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+    // of the two unique keys only that of births can refuse; SQLite names an index over an expression, not its table
+    if (isDuplicate(error)) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
     throw error
   }
 }

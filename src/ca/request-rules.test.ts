@@ -111,6 +111,29 @@ describe('one product serial has one spelling', () => {
     })
   }
 
+  test('a birth under another case is a birth of the same device', async () => {
+    await using ca = await testCA()
+    await hierarchy(ca)
+    const endpoint = await endpointFor(ca, 'idevid')
+    const key = testKey()
+    await askWithSecret(ca, endpoint, { subject: [serial('SN-1a')], key })
+    await assert.rejects(askWithSecret(ca, endpoint, { subject: [serial('sn-1A')] }), { reason: 'productHasAnotherKey' })
+    await assert.rejects(askWithSecret(ca, endpoint, { subject: [serial('sn-1A')], key }), { reason: 'keyOfAnotherProduct' })
+    assert.equal(await issued(ca, 'idevid'), 1)
+  })
+
+  test('also when both are born at once', async () => {
+    await using ca = await testCA()
+    await hierarchy(ca)
+    const endpoint = await endpointFor(ca, 'idevid')
+    const settled = await Promise.allSettled(
+      ['SN-1', 'sn-1', 'Sn-1'].map((value) => askWithSecret(ca, endpoint, { subject: [serial(value)] })),
+    )
+    const refused = settled.filter((one) => one.status === 'rejected').map(({ reason }) => (reason as { reason: string }).reason)
+    assert.deepEqual(refused, ['productHasAnotherKey', 'productHasAnotherKey'])
+    assert.equal(await issued(ca, 'idevid'), 1)
+  })
+
   // RFC 5280, A.1 has a PrintableString here, but a request may say UTF8String: full-width, Cyrillic, decomposed, empty.
   for (const value of ['Ａ-1', 'А-1', 'e\u0301-1', 'A-1\u00a0', 'A-1\u200b', '']) {
     test(`refused: ${JSON.stringify(value)} as UTF8String`, async () => {

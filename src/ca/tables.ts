@@ -141,4 +141,12 @@ export const caMigrations: readonly Migration[] = [
       'CREATE UNIQUE INDEX crl_number ON crl (authority_id, shard, crl_number)',
     ],
   },
+  {
+    // X.520, 6.2.9: serialNumber is compared without regard to case, so that `a-1` and `A-1` would be one subject of two devices
+    id: '0420-ca-births-without-case',
+    statements: [
+      'DROP INDEX key_binding_birth',
+      'CREATE UNIQUE INDEX key_binding_birth ON key_binding (organization_id, lower(product_serial)) WHERE is_birth = 1',
+    ],
+  },
 ]
