@@ -186,7 +186,7 @@ export async function openPlant(installation: Installation, random: () => number
     }
     const owned = random() < 0.3 ? await enrollWithSecret(productSerial) : await enrollWithBirth(birth, productSerial)
     if (random() < 0.15) await revoke(random() < 0.5 ? birth.certificate : owned)
-    if (random() < 0.03) await issueList()
+    if (random() < 0.08) await issueList()
     if (random() < 0.05) await issueByHand(productSerial)
   }
 
