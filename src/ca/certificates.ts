@@ -225,9 +225,9 @@ async function change(
     if (row === undefined) throw new TrustError('notFound', 'certificateNotFound', { facts: { certificate: id } })
     if (!from.includes(row['state'] as CertificateState)) throw new TrustError('conflict', otherwise)
     const changed = await tx.query(
-      `UPDATE certificate SET state = ?, revocation_reason = ?, revoked_at = ${to === 'active' ? 'NULL' : 'COALESCE(revoked_at, ?)'}, version = version + 1
+      `UPDATE certificate SET state = ?, changed_at = ?, revocation_reason = ?, revoked_at = ${to === 'active' ? 'NULL' : 'COALESCE(revoked_at, ?)'}, version = version + 1
         WHERE id = ? AND state = ? RETURNING id`,
-      ...[to, reason, ...(to === 'active' ? [] : [now]), id, row['state'] as string],
+      ...[to, now, reason, ...(to === 'active' ? [] : [now]), id, row['state'] as string],
     )
     if (changed.length === 0) throw new TrustError('conflict', otherwise) // another process was faster
     world.faults.reach('certificate state changed')

@@ -38,19 +38,19 @@ export async function issueCRL(context: CAContext, authority: Authority, shard: 
     const thisUpdate = new Date(toWholeSeconds(now))
     const nextUpdate = new Date(thisUpdate.getTime() + authority.crlValiditySeconds * 1000)
     const [last] = await db.query(
-      'SELECT MAX(crl_number) AS crl_number FROM crl WHERE authority_id = ? AND shard = ?',
+      'SELECT crl_number, this_update FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1',
       authority.id,
       shard,
     )
-    const crlNumber = ((last?.['crl_number'] as number | null) ?? 0) + 1
+    const crlNumber = ((last?.['crl_number'] as number | undefined) ?? 0) + 1
     let entries = 0
     const revoked = async function* (): AsyncGenerator<RevokedEntry> {
-      // a certificate stays on at least one CRL beyond its end (RFC 5280, 3.3), so expired ones leave a day later
       const rows = db.iterate(
-        'SELECT serial_number, revoked_at, revocation_reason FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL AND not_after > ? ORDER BY revoked_at, id',
+        'SELECT serial_number, revoked_at, revocation_reason FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL AND (not_after > ? OR not_after > ?) ORDER BY revoked_at, id',
         authority.id,
         shard,
         now - KEPT_AFTER_END_MILLISECONDS,
+        (last?.['this_update'] as number | undefined) ?? 0,
       )
       for await (const row of rows) {
         entries++
@@ -130,6 +130,7 @@ function scopeOf({ publicUrl }: CASettings, authority: Authority, shard: number)
 export const crlAddress = (publicUrl: string, { address }: Pick<Authority, 'address'>, shard: number): string =>
   `${publicUrl}/crl/${address}/${shard}.crl`
 
+/** RFC 5280, 3.3: a certificate leaves only after it stood on a CRL that was issued beyond its end; and not within a day of it. */
 const KEPT_AFTER_END_MILLISECONDS = 86_400_000
 /** Old lists say nothing that the certificate rows do not; a few are kept for someone who compares. */
 const KEPT_CRLS = 8
@@ -167,8 +168,9 @@ export async function issueDueCRLs(context: CAContext, authorities: readonly Aut
       const now = world.clock.now()
       const [row] = await db.query(
         `SELECT this_update, next_update, entries,
-            (SELECT COUNT(*) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL AND not_after > ?) AS due_entries,
-            (SELECT MAX(revoked_at) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL) AS last_revoked
+            (SELECT COUNT(*) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL
+              AND (not_after > ? OR not_after > crl.this_update)) AS due_entries,
+            (SELECT MAX(changed_at) FROM certificate WHERE authority_id = ? AND crl_shard = ? AND revoked_at IS NOT NULL) AS last_changed
           FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1`,
         authority.id,
         shard,
@@ -191,11 +193,11 @@ interface Standing {
   readonly next_update: number
   readonly entries: number
   readonly due_entries: number
-  readonly last_revoked: number | null
+  readonly last_changed: number | null
 }
 
 function isDue(last: Standing, now: number, leastInterval: number): boolean {
   if (now > (last.this_update + last.next_update) / 2) return true
-  const changed = last.entries !== last.due_entries || (last.last_revoked ?? 0) >= last.this_update
+  const changed = last.entries !== last.due_entries || (last.last_changed ?? 0) >= last.this_update
   return changed && now - last.this_update >= leastInterval
 }

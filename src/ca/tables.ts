@@ -149,4 +149,12 @@ export const caMigrations: readonly Migration[] = [
       'CREATE UNIQUE INDEX key_binding_birth ON key_binding (organization_id, lower(product_serial)) WHERE is_birth = 1',
     ],
   },
+  {
+    // a hold that becomes a revocation keeps its time, but a CRL has to be made for it all the same
+    id: '0430-ca-certificate-changed-at',
+    statements: [
+      'ALTER TABLE certificate ADD COLUMN changed_at INTEGER',
+      'UPDATE certificate SET changed_at = revoked_at WHERE revoked_at IS NOT NULL',
+    ],
+  },
 ]
