@@ -86,7 +86,7 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
   const issuer = issuerOf(plan)
   const issuedAt = world.clock.now()
   const notBefore = wholeSecond(issuedAt - settings.backdateSeconds * 1000)
-  const notAfter = 'noExpiry' in profile.validity ? NO_EXPIRY : wholeSecond(issuedAt + profile.validity.days * DAY_MILLISECONDS)
+  const notAfter = endOf(profile, issuer, issuedAt)
   const serialNumber = newSerialNumber(world, issuedAt)
   const crlShard =
     issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
@@ -162,6 +162,13 @@ function newSerialNumber({ random }: World, now: number): Uint8Array {
   serialNumber[0] = ((serialNumber[0] as number) & 0x3f) | 0x40 // positive and never zero, whatever the clock says
   serialNumber.set(random.octets(SERIAL_RANDOM_OCTETS), 6)
   return serialNumber
+}
+
+/** What is asked for is given whole or not at all; a responder is ours, and speaks for its authority to the last day. */
+function endOf({ validity, holder }: Profile, { authority }: Issuer, issuedAt: number): number {
+  if ('noExpiry' in validity) return NO_EXPIRY
+  const end = wholeSecond(issuedAt + validity.days * DAY_MILLISECONDS)
+  return holder === 'responder' && authority !== undefined ? Math.min(end, authority.certificate.notAfter.getTime()) : end
 }
 
 const wholeSecond = (time: number): number => Math.floor(time / 1000) * 1000

@@ -123,6 +123,9 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   }
 
   async function makeResponder(authority: Authority): Promise<Responder> {
+    // before a key is made: a stranger's question must not fill the key store
+    if (authority.state !== 'active' || authority.certificate.notAfter.getTime() <= world.clock.now())
+      throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
     const signer = await keys.generate(`ocsp/${authority.address}/${uuidv7(world)}`, authority.keyAlgorithm)
     const commonName = `OCSP responder ${authority.address}`
     const plan = {
