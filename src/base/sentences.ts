@@ -156,7 +156,7 @@ export const english = {
   authoritySlug:
     'An authority\'s short name has 1 to 32 lower-case letters and digits and does not begin with "m". Choose another.',
   authorityTaken: 'An authority "{authority}" exists. Choose another short name.',
-  authorityRetired: 'The authority "{authority}" is retired and issues nothing more. Use its successor.',
+  authorityRetired: 'The authority "{authority}" is retired or revoked and issues nothing more. Use its successor.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',
@@ -176,6 +176,8 @@ export const english = {
   secretsNotHere: 'This endpoint takes client certificates, not passwords. Connect with a certificate.',
   noCredentials:
     'Nothing says who asks. Connect with a client certificate, or give the user name and password that you were given.',
+  issuerRevoked:
+    'The authority "{issuer}" that issued the client certificate is revoked. Enroll anew with a certificate of its successor.',
   issuerNotListed: 'Certificates of this issuer are not accepted here. Use the endpoint that your certificate is meant for.',
   certificateUnknown:
     'The client certificate is not one that was issued here. Use the certificate that this installation issued.',

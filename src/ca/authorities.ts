@@ -8,7 +8,7 @@
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import { certificateSignatureOf, type KeyAlgorithmId, type SignatureAlgorithmId } from '#algorithms/table.ts'
 import { equal } from '#base/bytes.ts'
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Row } from '#store/database.ts'
@@ -39,7 +39,8 @@ export interface Authority {
   /** Its subjectKeyIdentifier: what the certificates below it name. */
   readonly keyIdentifier: Uint8Array
   readonly signer: Signer
-  readonly state: 'active' | 'retired'
+  /** `revoked` while its own certificate is revoked or held: it issues nothing, and nobody enrolls with what it issued. */
+  readonly state: 'active' | 'retired' | 'revoked'
   /** Certificates are spread over this many CRLs; each certificate's is fixed at issuance. */
   readonly crlShards: number
   readonly crlValiditySeconds: number
@@ -66,6 +67,8 @@ export interface Authorities {
   /** All with this subject: generations of one authority share it. @param subject DER Name */
   bySubject(subject: Uint8Array): readonly Authority[]
   create(input: NewAuthority, actor: string): Promise<Authority>
+  /** After the state of a certificate changed: it may be an authority's own. */
+  certificateChanged(certificate: Pick<Certificate, 'der'>): Promise<void>
 }
 
 /** Decision 22: never beginning with "m", since a base64 OCSP request begins with "M". */
@@ -82,9 +85,9 @@ export async function openAuthorities(context: CAContext): Promise<Authorities> 
     byId.set(authority.id, authority)
     byAddress.set(authority.address, authority)
     const newest = byAddress.get(authority.slug)
-    if (newest === undefined || newest.generation < authority.generation) byAddress.set(authority.slug, authority)
+    if (newest === undefined || newest.generation <= authority.generation) byAddress.set(authority.slug, authority)
     const subject = keyOf(authority.certificate.subject)
-    bySubject.set(subject, [...(bySubject.get(subject) ?? []), authority])
+    bySubject.set(subject, [...(bySubject.get(subject) ?? []).filter(({ id }) => id !== authority.id), authority])
   }
 
   const rows = await context.db.query(
@@ -111,29 +114,49 @@ export async function openAuthorities(context: CAContext): Promise<Authorities> 
       add(authority)
       return authority
     },
+    async certificateChanged({ der }) {
+      const own = [...byId.values()].find(({ certificate }) => equal(certificate.der, der))
+      if (own === undefined) return
+      const otherwise = own.state === 'revoked' ? 'active' : own.state
+      add({ ...own, state: await stateOf(context, own, own.certificate, otherwise) })
+    },
   }
   return authorities
 }
 
 const keyOf = (name: Uint8Array): string => Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1')
 
-async function authorityOf({ keys }: CAContext, row: Row): Promise<Authority> {
+async function authorityOf(context: CAContext, row: Row): Promise<Authority> {
   const certificate = parseCertificate(row['certificate'] as Uint8Array)
-  const signer = await keys.open(row['key_label'] as string)
+  const signer = await context.keys.open(row['key_label'] as string)
+  const id = row['id'] as string
+  const issuerId = (row['issuer_id'] as string | null) ?? undefined
   return describe(
     {
-      id: row['id'] as string,
+      id,
       slug: row['slug'] as string,
       generation: row['generation'] as number,
       profile: row['profile'] as string,
-      issuerId: (row['issuer_id'] as string | null) ?? undefined,
-      state: row['state'] as Authority['state'],
+      issuerId,
+      state: await stateOf(context, { id, issuerId }, certificate, row['state'] as Authority['state']),
       crlShards: row['crl_shards'] as number,
       crlValiditySeconds: row['crl_validity_seconds'] as number,
     },
     certificate,
     signer,
   )
+}
+
+/** The certificate's record says whether it is revoked, and nothing else does, so that the two cannot disagree. */
+async function stateOf(
+  { db }: CAContext,
+  { id, issuerId = id }: Pick<Authority, 'id' | 'issuerId'>,
+  { serialNumber }: Certificate,
+  otherwise: Authority['state'],
+): Promise<Authority['state']> {
+  const sql = 'SELECT revoked_at FROM certificate WHERE serial_number = ? AND authority_id = ?'
+  const [record] = await db.query(sql, serialNumber, issuerId)
+  return record !== undefined && record['revoked_at'] !== null ? 'revoked' : otherwise
 }
 
 type Stored = Pick<
@@ -213,7 +236,10 @@ async function createAuthority(
   })
 }
 
-/** A key whose first use fails is of no use: it is destroyed, and the next attempt makes another under another label. */
+/**
+ * A key whose first use is refused is of no use: it is destroyed, and the next attempt makes another under another label.
+ * Where it cannot be told whether the authority was kept, the key stays: without it the authority would be lost.
+ */
 async function withNewKey<T>(
   keys: CAContext['keys'],
   label: string,
@@ -224,7 +250,7 @@ async function withNewKey<T>(
   try {
     return await use(signer)
   } catch (error) {
-    await keys.destroy(label)
+    if (asTrustError(error).reason !== 'databaseUnavailable') await keys.destroy(label)
     throw error
   }
 }

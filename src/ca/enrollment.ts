@@ -226,6 +226,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const { certificate, fingerprint } = readShown(der)
     const issuer = authorities.bySubject(certificate.issuer).find(({ address }) => endpoint.rules.clientIssuers.includes(address))
     if (issuer === undefined) throw new TrustError('forbidden', 'issuerNotListed')
+    if (issuer.state === 'revoked') throw new TrustError('forbidden', 'issuerRevoked', { facts: { issuer: issuer.address } })
     const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
     if (record === undefined || Buffer.compare(record.der, der) !== 0)
       throw new TrustError('unauthenticated', 'certificateUnknown')

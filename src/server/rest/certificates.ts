@@ -1,5 +1,6 @@
 /** REST: certificates, issued by hand, found, and taken out of use. @module */
 import { Type } from 'typebox'
+import { checkAllowed } from '#access/rights.ts'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
@@ -16,11 +17,13 @@ import {
   revokeCertificate,
 } from '#ca/certificates.ts'
 import { type Endpoint, openEndpoint } from '#ca/endpoint.ts'
+import { openProfile } from '#ca/profiles.ts'
 import { encodePKCS12 } from '#cms/pkcs12.ts'
 import { type GeneralName, parseIPAddress } from '#x509/extensions/general-name.ts'
 import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
-import { route } from './route.ts'
+import { orRecord } from './refusals.ts'
+import { type Call, route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Time, Uuid } from './shapes.ts'
 
 const CertificateShape = Type.Object({
@@ -68,6 +71,18 @@ export function certificateRoutes({ context, authorities }: CAServices) {
     certificate: record.der.toBase64(),
   })
   const shown = async (id: string) => shape(await openCertificate(context, id))
+  /** An authority's own certificate takes down all below it: that is for those who may manage authorities. */
+  const changing = async ({ actor, principal }: Call, id: string, work: () => Promise<void>) => {
+    const { der, profile } = await openCertificate(context, id)
+    if ((await openProfile(context, profile)).holder === 'authority') {
+      await orRecord(context.audit, { actor, act: 'certificate.change', object: `certificate:${id}` }, () =>
+        checkAllowed(principal, 'ca.manage'),
+      )
+    }
+    await work()
+    await authorities.certificateChanged({ der })
+    return shown(id)
+  }
   const lending = async (label: string | undefined): Promise<{ readonly endpoint?: Endpoint }> =>
     label === undefined ? {} : { endpoint: await openEndpoint(context, 'est', label) }
 
@@ -187,9 +202,8 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       params: ById,
       body: Type.Object({ reason: Type.Optional(Type.Enum(revocationReasons)) }, { additionalProperties: false }),
       response: CertificateShape,
-      async handle({ actor }, { params, body }) {
-        await revokeCertificate(context, params.id, body.reason ?? 'unspecified', actor)
-        return shown(params.id)
+      async handle(call, { params, body }) {
+        return changing(call, params.id, () => revokeCertificate(context, params.id, body.reason ?? 'unspecified', call.actor))
       },
     }),
     route({
@@ -201,9 +215,8 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       params: ById,
       body: Empty,
       response: CertificateShape,
-      async handle({ actor }, { params }) {
-        await holdCertificate(context, params.id, actor)
-        return shown(params.id)
+      async handle(call, { params }) {
+        return changing(call, params.id, () => holdCertificate(context, params.id, call.actor))
       },
     }),
     route({
@@ -215,9 +228,8 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       params: ById,
       body: Empty,
       response: CertificateShape,
-      async handle({ actor }, { params }) {
-        await releaseCertificate(context, params.id, actor)
-        return shown(params.id)
+      async handle(call, { params }) {
+        return changing(call, params.id, () => releaseCertificate(context, params.id, call.actor))
       },
     }),
   ]

@@ -5,6 +5,7 @@ import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
+import { orRecord } from './refusals.ts'
 import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
 
@@ -32,10 +33,11 @@ export function keyRoutes({ context, authorities }: CAServices) {
   })
   const recorded = async (actor: string, act: string, label: string): Promise<void> =>
     db.transaction((tx) => audit.record(tx, { actor, act, object: `key:${label}`, outcome: 'done' }))
-  const refuseOwn = (label: string): void => {
-    const used = authorities.list().some(({ keyLabel }) => keyLabel === label)
-    if (used || OWN_LABELS.test(label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
-  }
+  const refuseOwn = (actor: string, act: string, label: string): Promise<void> =>
+    orRecord(audit, { actor, act, object: `key:${label}` }, () => {
+      const used = authorities.list().some(({ keyLabel }) => keyLabel === label)
+      if (used || OWN_LABELS.test(label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
+    })
 
   return [
     route({
@@ -71,7 +73,7 @@ export function keyRoutes({ context, authorities }: CAServices) {
       status: 201,
       async handle({ actor }, { body: { label, keyAlgorithm } }) {
         if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
-        refuseOwn(label)
+        await refuseOwn(actor, 'key.create', label)
         const signer = await keys.generate(label, keyAlgorithm)
         await recorded(actor, 'key.create', label)
         return shape(signer)
@@ -88,7 +90,7 @@ export function keyRoutes({ context, authorities }: CAServices) {
       status: 201,
       async handle({ actor }, { body: { label, privateKey } }) {
         if (keys.import === undefined) throw new TrustError('unsupported', 'keyImport', { facts: { store: keys.id } })
-        refuseOwn(label)
+        await refuseOwn(actor, 'key.import', label)
         const signer = await keys.import(label, secret(Uint8Array.fromBase64(privateKey)))
         await recorded(actor, 'key.import', label)
         return shape(signer)
@@ -103,7 +105,7 @@ export function keyRoutes({ context, authorities }: CAServices) {
       body: Type.Object({ label: Label }, { additionalProperties: false }),
       response: Type.Object({ label: Label }),
       async handle({ actor }, { body: { label } }) {
-        refuseOwn(label)
+        await refuseOwn(actor, 'key.destroy', label)
         await keys.destroy(label)
         await recorded(actor, 'key.destroy', label)
         return { label }
