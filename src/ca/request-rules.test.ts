@@ -159,7 +159,7 @@ describe('a pattern of host names lists hosts', () => {
     const endpoint = await endpointFor(ca, 'tls-server', { names: ['*.plant.example'] })
     const names: readonly GeneralName[] = [{ type: 'dNSName', value: name }]
     await askWithSecret(ca, endpoint, { subject: [], extensions: [extensionWith(subjectAltName, names)] })
-    return issued(ca, 'tls-server')
+    return await issued(ca, 'tls-server')
   }
   test('one host', async () => assert.equal(await ask('scada.plant.example'), 1))
   for (const name of ['*.plant.example', '*.line1.plant.example', 'plant.example', 'scada.plant.example.evil.example']) {

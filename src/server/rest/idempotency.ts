@@ -131,8 +131,9 @@ function repeat({ request_hash, state, status, answer }: KeyRow, requestHash: Ui
 }
 
 /** Lengths stand before the parts, so that no two requests have one hash. The body may hold a secret: only its hash is kept. */
-function hashOf({ method, path, query, body }: IdempotentRequest): Uint8Array {
-  const bodyHash = hash('sha256', body, 'hex')
+/** Who asks for a secret may send a password with it, which a plain hash would let one guess; its repeat is refused anyway. */
+function hashOf({ method, path, query, body, answersSecret }: IdempotentRequest): Uint8Array {
+  const bodyHash = answersSecret ? '' : hash('sha256', body, 'hex')
   return new Uint8Array(hash('sha256', JSON.stringify([method, path, query, bodyHash]), 'buffer'))
 }
 

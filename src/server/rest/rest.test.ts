@@ -368,6 +368,12 @@ test('an answer with a secret is not kept: its repeat is a conflict (decision 17
   const rows = await database.query('SELECT * FROM idempotency_key')
   assert.equal(rows.length, 2)
   assert.ok(!JSON.stringify(rows).includes(String(made.answer?.['token']).slice(4)))
+  const other = await ask(router, 'POST', `/api/v1/principals/${principal.id}/tokens`, {
+    token,
+    body: { ...body, name: 'what was sent leaves no mark that could be guessed against' },
+    headers: { 'idempotency-key': 'k2' },
+  })
+  assert.deepEqual([other.status, other.answer?.reason], [409, 'idempotencySecret'])
 })
 
 test('a key of the wrong form is refused', async (t) => {
