@@ -78,3 +78,13 @@ test('a hold that becomes a revocation is in the next CRL, and so is a release',
   await revokeCertificate(ca.context, id, 'keyCompromise', person)
   assert.equal(await next(), 'keyCompromise')
 })
+
+test('an authority whose key is gone does not keep the others from their CRLs', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const [root, line] = ca.authorities.list()
+  assert.ok(root && line)
+  await ca.context.keys.destroy(root.keyLabel)
+  await assert.rejects(issueDueCRLs(ca.context, [root, line]), { reason: 'keyNotFound' })
+  assert.equal((await latestCRL(ca.context, line, 0)).crlNumber, 1)
+})

@@ -159,10 +159,12 @@ export async function latestCRL({ db }: Pick<CAContext, 'db'>, authority: Author
  * passed (many revocations, one CRL).
  *
  * @returns how many were issued
+ * @throws the first of what went wrong, once every other authority has had its turn
  */
 export async function issueDueCRLs(context: CAContext, authorities: readonly Authority[]): Promise<number> {
   const { db, world, settings } = context
   let issued = 0
+  const failures: unknown[] = []
   for (const authority of authorities.filter(({ state }) => state === 'active')) {
     for (let shard = 0; shard < authority.crlShards; shard++) {
       const now = world.clock.now()
@@ -181,10 +183,15 @@ export async function issueDueCRLs(context: CAContext, authorities: readonly Aut
         shard,
       )
       if (row !== undefined && !isDue(row as never, now, settings.crlMinIntervalSeconds * 1000)) continue
-      await issueCRL(context, authority, shard, 'system')
-      issued++
+      try {
+        await issueCRL(context, authority, shard, 'system')
+        issued++
+      } catch (error) {
+        failures.push(error)
+      }
     }
   }
+  if (failures.length > 0) throw failures[0]
   return issued
 }
 

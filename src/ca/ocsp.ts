@@ -48,7 +48,11 @@ export interface OCSP {
    * @throws TrustError `malformed`, `unsupported`; `notFound` when no certificate asked for is of an authority here
    */
   answer(request: Uint8Array): Promise<OCSPAnswer>
-  /** Makes responders where there are none and renews those past half of their life. @returns how many were made */
+  /**
+   * Makes responders where there are none and renews those past half of their life.
+   *
+   * @returns how many were made @throws the first of what went wrong, once every other authority has had its turn
+   */
   renewResponders(): Promise<number>
 }
 
@@ -122,9 +126,12 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
     return undefined
   }
 
+  const canDelegate = ({ state, certificate }: Authority): boolean =>
+    state === 'active' && certificate.notAfter.getTime() > world.clock.now()
+
   async function makeResponder(authority: Authority): Promise<Responder> {
     // before a key is made: a stranger's question must not fill the key store
-    if (authority.state !== 'active' || authority.certificate.notAfter.getTime() <= world.clock.now())
+    if (!canDelegate(authority))
       throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
     const signer = await keys.generate(`ocsp/${authority.address}/${uuidv7(world)}`, authority.keyAlgorithm)
     const commonName = `OCSP responder ${authority.address}`
@@ -179,13 +186,19 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
 
     async renewResponders() {
       let made = 0
-      for (const authority of authorities.list().filter(({ state }) => state === 'active')) {
-        const now = world.clock.now()
-        const current = await openResponder(authority, now)
-        if (current !== undefined && now < (current.notBefore + current.notAfter) / 2) continue
-        responders.set(authority.id, Promise.resolve(await makeResponder(authority)))
-        made++
+      const failures: unknown[] = []
+      for (const authority of authorities.list().filter((one) => canDelegate(one))) {
+        try {
+          const now = world.clock.now()
+          const current = await openResponder(authority, now)
+          if (current !== undefined && now < (current.notBefore + current.notAfter) / 2) continue
+          responders.set(authority.id, Promise.resolve(await makeResponder(authority)))
+          made++
+        } catch (error) {
+          failures.push(error)
+        }
       }
+      if (failures.length > 0) throw failures[0]
       return made
     },
   }
