@@ -179,3 +179,26 @@ test('a name of one level with two values is refused', async () => {
   const { enroll } = enrollment(ca.context, ca.authorities, allow)
   await assert.rejects(enroll({ endpoint, operation: 'enroll', request, identity: officer }), { reason: 'subjectMultiValued' })
 })
+
+describe('R2: a product serial does not make its device a host of that name', () => {
+  const asking = (value: string): TestRequest => ({
+    subject: [serial(value)],
+    extensions: [extensionWith(subjectAltName, [{ type: 'dNSName', value }] satisfies GeneralName[])],
+  })
+  for (const [value, refused] of [
+    ['press-7', undefined],
+    ['scada.plant.example', { code: 'forbidden', reason: 'foreignName' }],
+    ['192.0.2.1', { code: 'policyRefused', reason: 'nameSyntax' }],
+    ['4711', { code: 'policyRefused', reason: 'nameSyntax' }],
+  ] as const) {
+    test(value, async () => {
+      await using ca = await testCA()
+      await hierarchy(ca)
+      const endpoint = await endpointFor(ca, 'ldevid')
+      const answer = askWithSecret(ca, endpoint, asking(value))
+      if (refused === undefined) await answer
+      else await assert.rejects(answer, refused)
+      assert.equal(await issued(ca, 'ldevid'), refused === undefined ? 1 : 0)
+    })
+  }
+})

@@ -264,6 +264,8 @@ function requestedNames({ request, renewal, applicant }: Asked): GeneralNames {
 /** RFC 1034, 3.5 and RFC 1123, 2.1, with a wildcard only as the whole first label (RFC 9525, 6.3). */
 const HOST_NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 const HOST_NAME_MAX = 253
+/** An address in figures is no host name: it belongs into iPAddress (RFC 1123, 2.1). */
+const NUMBER_LAST = /(^|\.)\d+$/
 /** RFC 3986, 3: a scheme and something after it, no spaces. */
 const URI = /^[a-z][a-z0-9+.-]*:[\x21-\x7e]{1,500}$/i
 
@@ -279,6 +281,8 @@ function checkName({ profile, applicant, endpoint }: Asked, name: GeneralName, p
     return
   }
   if (productSerial === undefined) throw forbidden('foreignName', { name: text })
+  // a serial such as scada.plant.example must not make its device that host
+  if (name.type === 'dNSName' && productSerial.includes('.')) throw forbidden('foreignName', { name: text })
   const own = rule.map((template) => template.replaceAll('{productSerial}', productSerial))
   if (!own.some((value) => compare(value) === compare(text))) throw forbidden('foreignName', { name: text })
 }
@@ -290,7 +294,8 @@ function textOf(
   const { dNSName, iPAddress, uniformResourceIdentifier } = profile.subjectAltName
   switch (name.type) {
     case 'dNSName':
-      if (name.value.length > HOST_NAME_MAX || !HOST_NAME.test(name.value)) throw refused('nameSyntax', { name: name.type })
+      if (name.value.length > HOST_NAME_MAX || !HOST_NAME.test(name.value) || NUMBER_LAST.test(name.value))
+        throw refused('nameSyntax', { name: name.type })
       return { rule: dNSName, text: name.value, folds: true }
     case 'iPAddress':
       return { rule: iPAddress, text: formatIPAddress(name.value), folds: false }
