@@ -1,0 +1,57 @@
+/** `node bench/crl-process.ts ENTRIES`: one list of so many entries, with what it took. Run by `crl.ts`. @module */
+import { issueCRL } from '#ca/crl.ts'
+import { parseCertificateList, verifyListSignature } from '#x509/crl.ts'
+import type { Made } from './crl.ts'
+import { makePlant, openPlant, world } from './plant.ts'
+
+const ROWS_EACH = 10_000
+const SERIAL_NUMBER_OCTETS = 16
+const COLUMNS = [
+  'id',
+  'organization_id',
+  'version',
+  'authority_id',
+  'serial_number',
+  'profile',
+  'endpoint_id',
+  'subject',
+  'product_serial',
+  'key_hash',
+  'not_before',
+  'not_after',
+  'state',
+  'revoked_at',
+  'revocation_reason',
+  'crl_shard',
+  'der',
+  'created_at',
+] as const
+
+const entries = Number(process.argv[2])
+using plant = await makePlant()
+await using opened = await openPlant(plant)
+const { context, owner } = opened
+
+const now = world.clock.now()
+const nothing = new Uint8Array(1) // a list is made from the columns; whole certificates would only fill the disk
+for (let at = 0; at < entries; at += ROWS_EACH) {
+  const rows = Array.from({ length: Math.min(ROWS_EACH, entries - at) }, (_, i) => {
+    const serialNumber = new Uint8Array(SERIAL_NUMBER_OCTETS).fill(0x40)
+    new DataView(serialNumber.buffer).setUint32(SERIAL_NUMBER_OCTETS - 4, at + i)
+    const id = `revoked-${at + i}`
+    const names = [id, 'default', 1, owner.id, serialNumber, 'ldevid', null, id, null, nothing]
+    return [...names, now - 1000, now + 86_400_000, 'revoked', now, 'keyCompromise', 0, nothing, now]
+  })
+  await context.db.transaction((tx) => tx.insertMany('certificate', COLUMNS, rows))
+}
+
+const start = performance.now()
+const { der } = await issueCRL(context, owner, 0, 'system')
+const seconds = (performance.now() - start) / 1000
+const memoryPeak = process.resourceUsage().maxRSS * 1024
+
+const list = parseCertificateList(der)
+let read = 0
+for (const _ of list.entries()) read++
+if (read !== entries || !(await verifyListSignature(list, owner.publicKey))) throw new Error('the list is wrong')
+console.log(JSON.stringify({ seconds, octets: der.length, memoryPeak } satisfies Made))

@@ -1,0 +1,50 @@
+/**
+ * The load generators behind `sealworks bench`: `node bench/main.ts [issue|est|ocsp|start|beside|crl …] [--json] [--no-keep]`.
+ *
+ * Each prints what it is meant to reach beside what it measured, with ratios to bare operations or to programs of
+ * others from the same run. Nothing is asserted about time: the exit code is 0 when everything that was measured also
+ * worked.
+ *
+ * @module
+ */
+import { parseArgs } from 'node:util'
+import { commitOf, type Figure, keep, loadNow, machine, type Run, table } from './figure.ts'
+
+const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
+  issue: async () => (await import('./issue.ts')).benchIssue(),
+  est: async () => (await import('./est.ts')).benchEst(),
+  ocsp: async () => (await import('./ocsp.ts')).benchOCSP(),
+  start: async () => (await import('./start.ts')).benchStart(),
+  beside: async () => (await import('./beside.ts')).benchBeside(),
+  crl: async () => (await import('./crl.ts')).benchCRL(),
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    'no-keep': { type: 'boolean', default: false },
+  },
+})
+const unknown = positionals.filter((name) => benches[name] === undefined)
+if (unknown.length > 0) {
+  console.error(`no such bench: ${unknown.join(', ')}. There are: ${Object.keys(benches).join(', ')}`)
+  process.exit(2)
+}
+const wanted = positionals.length === 0 ? Object.keys(benches) : positionals
+
+const before = loadNow()
+const figures: Figure[] = []
+for (const name of wanted) {
+  if (!values.json) console.error(`measuring ${name} …`)
+  figures.push(...((await benches[name]?.()) ?? []))
+}
+const run: Run = {
+  commit: commitOf(),
+  date: new Date().toISOString(),
+  machine: machine(),
+  load: { before, after: loadNow() },
+  figures,
+}
+if (!values['no-keep']) keep(run)
+console.log(values.json ? JSON.stringify(run) : table(run))
