@@ -39,8 +39,8 @@ const IDLE_READERS_MAX = 4
 /** One group works while the other waits for the disk. */
 const LANES = 2
 
-/** Each connection's page cache; with SQLite's 2 MB, inserting into a large table reads pages again and again. */
-const CACHE_KIBIBYTES = 32_768
+/** Each connection's page cache. With SQLite's 2 MB, inserting reads pages again and again; COMMIT walks all of a large one. */
+const CACHE_KIBIBYTES = 16_384
 /** Pages of 4 kB in the write-ahead log before they are copied into the database, which takes some 20 ms. */
 const CHECKPOINT_PAGES = 4000
 
