@@ -57,11 +57,11 @@ function ask({ method, url, headers, body, timeoutSeconds, answerMaxOctets }: Qu
   return new Promise((resolve, reject) => {
     const options: RequestOptions = { method, headers: { ...headers }, agent, timeout: timeoutSeconds * 1000 }
     const request = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options)
-    request.on('response', (response) => read(response, answerMaxOctets).then(resolve, reject))
+    request.on('response', (response) => void read(response, answerMaxOctets).then(resolve, reject))
     request.on('timeout', () => request.destroy(new Error('no answer in time')))
     request.on('error', (cause) => reject(cause instanceof TrustError ? cause : notReached(url, cause)))
     if (typeof body === 'function')
-      request.on('socket', (socket) => void whenSecure(socket, () => writeLater(request, body, socket)))
+      request.on('socket', (socket) => whenSecure(socket, () => void writeLater(request, body, socket)))
     else if (body === undefined) request.end()
     else writeBody(request, body)
   })

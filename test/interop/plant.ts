@@ -170,4 +170,4 @@ export const privateKeyOf = ({ privateKey }: TestKey): Secret =>
   secret(new Uint8Array(privateKey.export({ type: 'pkcs8', format: 'der' })))
 
 export const pemOf = (der: Uint8Array): string => encodePEM('CERTIFICATE', der)
-export const keyPEMOf = ({ privateKey }: TestKey): string => privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+export const keyPEMOf = ({ privateKey }: TestKey): string => privateKey.export({ type: 'pkcs8', format: 'pem' })
