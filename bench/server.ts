@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { type AddressInfo, connect, createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { holderOf } from '#server/port-holder.ts'
@@ -45,7 +45,7 @@ export async function startSealworks(dataDirectory: string): Promise<Served> {
   return { ...watch(child, answer.process), tlsPort: Number(new URL(answer.tls).port), publicPort, readySeconds }
 }
 
-/** A program of others that listens on a port of our choice. */
+/** A program of others that listens on a port of our choice. Linux only, see `port-holder.ts`. */
 export async function startOther(
   program: string,
   argumentsFor: (port: number) => readonly string[],
@@ -55,7 +55,8 @@ export async function startOther(
   const child = spawn(program, argumentsFor(port), { cwd, stdio: 'ignore' })
   const id = child.pid
   if (id === undefined) throw new Error(`${program} did not start`)
-  for (let waited = 0; !(await answers(port)); waited += LOOK_MILLISECONDS) {
+  // Looked up and not tried: openssl's responder waits for ever for a connection that was opened and closed.
+  for (let waited = 0; holderOf(port) === undefined; waited += LOOK_MILLISECONDS) {
     if (child.exitCode !== null || waited > READY_MAX_SECONDS * 1000)
       throw new Error(`${program} does not listen on port ${port}`)
     await wait(LOOK_MILLISECONDS)
@@ -128,14 +129,6 @@ async function freePort(): Promise<number> {
   server.close()
   await once(server, 'close')
   return port
-}
-
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
-    socket.on('connect', () => socket.destroy())
-  })
 }
 
 /** A figure of a server that another one answered for would be worth nothing. */
