@@ -342,12 +342,19 @@ function send(
   for (const [name, value] of standing) if (headers[name] === undefined) fields.push(name, value)
   for (const name in headers) fields.push(name, headers[name] ?? '')
   if (endsConnection) fields.push('connection', 'close')
-  if (status !== 204 && status !== 304)
-    fields.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length))
+  const octets = typeof body === 'string' ? Buffer.byteLength(body) : body.length
+  if (status !== 204 && status !== 304) fields.push('content-length', String(octets))
   response.writeHead(status, fields)
-  response.end(body)
+  if (octets > JOINED_MAX_OCTETS) response.end(body)
+  else if (typeof body !== 'string') response.end(latin1(body), 'latin1')
+  else response.end(body, octets === body.length ? 'latin1' : 'utf8')
   discardRest(request)
 }
+
+/** Node joins a head with a body that is text and writes them as one; octets would be a second piece, which costs more than a copy. */
+const JOINED_MAX_OCTETS = 16_384
+
+const latin1 = ({ buffer, byteOffset, length }: Uint8Array): string => Buffer.from(buffer, byteOffset, length).toString('latin1')
 
 const UNREADABLE = new Map<string | undefined, string>([
   ['HPE_HEADER_OVERFLOW', '431 Request Header Fields Too Large'],

@@ -35,12 +35,16 @@ export function metrics({ version, startedAt }: { readonly version: string; read
   }
 
   const counter: Metrics['counter'] = (name, help, labelNames = []) => {
-    const values = new Map<string, number>()
-    family(name, 'counter', help, () => [...values].map(([labels, value]) => `${name}${labels} ${value}`))
+    const counts = new Map<string, { readonly labels: readonly string[]; value: number }>()
+    family(name, 'counter', help, () =>
+      [...counts.values()].map(({ labels, value }) => `${name}${labelText(labelNames, labels)} ${value}`),
+    )
     return {
       add(amount, ...labels) {
-        const key = labelText(labelNames, labels)
-        values.set(key, (values.get(key) ?? 0) + amount)
+        const key = labels.join('\n')
+        const known = counts.get(key)
+        if (known === undefined) counts.set(key, { labels, value: amount })
+        else known.value += amount
       },
     }
   }
