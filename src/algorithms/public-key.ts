@@ -11,6 +11,7 @@ import { decode, type Infer, sequence } from '#asn1/codec.ts'
 import { ANY } from '#asn1/any.ts'
 import { BIT_STRING_OCTETS, INTEGER } from '#asn1/types.ts'
 import { TrustError } from '#base/errors.ts'
+import { staysInTurn } from '#base/turn.ts'
 import {
   type KeyAlgorithm,
   keyAlgorithm,
@@ -101,8 +102,8 @@ export function identifySignature(identifier: Uint8Array): SignatureAlgorithmId 
 const verifyLater = promisify(verifyNow)
 
 /**
- * Whether the signature is this key's over this message. Fast algorithms answer at once, slow ones from the thread
- * pool: await the result.
+ * Whether the signature is this key's over this message. Fast algorithms answer at once, slow ones and the many of a
+ * busy turn from the thread pool: await the result.
  *
  * A key of another family than the signature's verifies nothing. An ECDSA signature that is not DER verifies nothing:
  * OpenSSL encodes what it parsed again and compares.
@@ -115,5 +116,6 @@ export function verifySignature(
   const { family, digest } = signatureAlgorithm(signature.algorithm)
   const row: KeyAlgorithm = keyAlgorithm(algorithm)
   if (row.family !== family) return false
-  return row.slow ? verifyLater(digest, message, key, signature.octets) : verifyNow(digest, message, key, signature.octets)
+  const { octets } = signature
+  return row.slow || !staysInTurn() ? verifyLater(digest, message, key, octets) : verifyNow(digest, message, key, octets)
 }

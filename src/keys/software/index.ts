@@ -20,6 +20,7 @@ import { type KeyAlgorithm, keyAlgorithm, type KeyAlgorithmId, keyAlgorithms, si
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
+import { staysInTurn } from '#base/turn.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
 import type { KeyEntry, KeyStore, Signer } from '../key-store.ts'
@@ -191,8 +192,7 @@ function heldKey(label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array
           throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
         }
         if (key === undefined) throw notFound(label)
-        // in the event loop where the signature costs less than the way to the thread pool and back
-        const octets = slow ? await signLater(digest, message, key) : signNow(digest, message, key)
+        const octets = slow || !staysInTurn() ? await signLater(digest, message, key) : signNow(digest, message, key)
         return new Uint8Array(octets.buffer, octets.byteOffset, octets.length)
       },
     },
