@@ -54,7 +54,6 @@ const server = {
 const store = {
   url: databaseURL('sqlite:sealworks.db', 'where records are kept'),
   password: secretReference(undefined, 'password of the PostgreSQL user'),
-  connectionsMax: integer(1, 1000, 10, 'most connections to PostgreSQL, per process'),
 }
 
 const keys = {
