@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict'
-import { checkPrimeSync, createPublicKey, generateKeyPairSync, generatePrimeSync, sign } from 'node:crypto'
+import { checkPrimeSync, createPublicKey, generateKeyPairSync, generatePrimeSync } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { ANY } from '#asn1/any.ts'
 import { decode, encode, sequence } from '#asn1/codec.ts'
 import { BIT_STRING_OCTETS, INTEGER } from '#asn1/types.ts'
+import { generateKey, signMessage } from './private-key.ts'
 import { identifySignature, importPublicKey, type PublicKey, verifySignature } from './public-key.ts'
-import { type KeyAlgorithmId, keyAlgorithm, keyAlgorithms, type SignatureAlgorithmId, signatureAlgorithms } from './table.ts'
+import { type KeyAlgorithmId, keyAlgorithms, type SignatureAlgorithmId, signatureAlgorithms, signaturesOf } from './table.ts'
 import { rsaWeakness } from './weak-rsa.ts'
 
-const bytes = (hex: string) => Uint8Array.fromHex(hex.replaceAll(' ', ''))
+const bytes = (hex: string) => Uint8Array.fromHex(hex.replaceAll(/\s/g, ''))
 const spkiOf = (algorithm: string, subjectPublicKey: Uint8Array) =>
   encode(sequence('SubjectPublicKeyInfo', { algorithm: ANY, subjectPublicKey: BIT_STRING_OCTETS }), {
     algorithm: bytes(algorithm),
@@ -21,17 +22,14 @@ const P384 = '3010 06072a8648ce3d0201 06052b81040022'
 const P521 = '3010 06072a8648ce3d0201 06052b81040023'
 const RSA = '300d 06092a864886f70d010101 0500'
 
-function pairOf(id: KeyAlgorithmId) {
-  const { parameters } = keyAlgorithm(id)
-  const pair =
-    'curve' in parameters
-      ? generateKeyPairSync('ec', { namedCurve: parameters.curve })
-      : generateKeyPairSync('rsa', { modulusLength: parameters.modulusBits })
-  const spki = new Uint8Array(pair.publicKey.export({ format: 'der', type: 'spki' }))
-  return { spki, key: importPublicKey(spki), privateKey: pair.privateKey }
+async function pairOf(id: KeyAlgorithmId) {
+  const { publicKey, privateKey } = await generateKey(id)
+  const spki = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }))
+  return { spki, key: importPublicKey(spki), privateKey }
 }
-const pairs = new Map(keyAlgorithms.map(({ id }) => [id, pairOf(id)]))
-const pair = (id: KeyAlgorithmId) => pairs.get(id) as ReturnType<typeof pairOf>
+type Pair = Awaited<ReturnType<typeof pairOf>>
+const pairs = new Map(await Promise.all(keyAlgorithms.map(async ({ id }) => [id, await pairOf(id)] as const)))
+const pair = (id: KeyAlgorithmId) => pairs.get(id) as Pair
 
 describe('every key algorithm of the table', () => {
   for (const { id, identifier, parameters, signsWith, family } of keyAlgorithms) {
@@ -43,22 +41,28 @@ describe('every key algorithm of the table', () => {
       if ('pointOctets' in parameters) assert.equal(key.subjectPublicKey.length, parameters.pointOctets)
     })
 
-    test(`${id} verifies its own signature and no other`, async () => {
+    test(`${id} verifies each of its signatures and no other`, async () => {
       const { key, privateKey } = pair(id)
-      const { digest } = signatureAlgorithms.find((row) => row.id === signsWith) as (typeof signatureAlgorithms)[number]
-      const octets = new Uint8Array(sign(digest, message, privateKey))
-      const verify = (algorithm: SignatureAlgorithmId, by: PublicKey, over: Uint8Array, signature = octets) =>
-        verifySignature({ algorithm, octets: signature }, by, over)
-      assert.equal(await verify(signsWith, key, message), true)
-      assert.equal(await verify(signsWith, key, message.subarray(1)), false)
-      assert.equal(await verify(signsWith, pairOf(id).key, message), false)
-      assert.equal(await verify(signsWith, key, message, octets.with(9, (octets[9] as number) ^ 1)), false)
-      assert.equal(await verify(signsWith, key, message, new Uint8Array()), false)
-      assert.equal(await verify(family === 'ec' ? 'rsa-sha256' : 'ecdsa-sha256', key, message), false)
-      const otherDigest = signatureAlgorithms.find(
-        (row) => row.family === family && row.digest !== digest,
-      ) as (typeof signatureAlgorithms)[number]
-      assert.equal(await verify(otherDigest.id, key, message), false)
+      const other = keyAlgorithms.find((row) => row.family === family && row.id !== id)
+      const stranger = (other === undefined ? await pairOf(id) : pair(other.id)).key
+      const own = signaturesOf(id).map((row) => row.id as SignatureAlgorithmId)
+      assert.ok(own.includes(signsWith))
+      for (const scheme of signaturesOf(id)) {
+        const algorithm = scheme.id as SignatureAlgorithmId
+        const octets = await signMessage(message, scheme, privateKey, true)
+        const verify = (by: PublicKey, over: Uint8Array, signature = octets, as = algorithm) =>
+          verifySignature({ algorithm: as, octets: signature }, by, over)
+        assert.equal(await verify(key, message), true)
+        assert.equal(await verify(key, message.subarray(1)), false)
+        assert.equal(await verify(stranger, message), false)
+        assert.equal(await verify(key, message, octets.with(9, (octets[9] as number) ^ 1)), false)
+        assert.equal(await verify(key, message, octets.subarray(0, -1)), false)
+        assert.equal(await verify(key, message, Uint8Array.of(...octets, 0)), false)
+        assert.equal(await verify(key, message, new Uint8Array()), false)
+        for (const row of signatureAlgorithms.filter((one) => one.id !== algorithm)) {
+          assert.equal(await verify(key, message, octets, row.id), false, row.id)
+        }
+      }
     })
   }
 
@@ -71,7 +75,10 @@ describe('every key algorithm of the table', () => {
 })
 
 describe('every signature algorithm of the table', () => {
-  // written by hand from RFC 5758, 3.2 and RFC 4055, 5
+  // written by hand from RFC 5758, 3.2; RFC 4055, 3.1 and 5; RFC 8410, 3; RFC 9881, 2; RFC 9909, 3
+  const pss = (hash: string, salt: string) =>
+    `3041 0609 2a864886f70d01010a 3034 a00f 300d 0609 ${hash} 0500
+     a11c 301a 0609 2a864886f70d010108 300d 0609 ${hash} 0500 a203 0201 ${salt}`
   const identifiers: Readonly<Record<SignatureAlgorithmId, string>> = {
     'ecdsa-sha256': '300a 0608 2a8648ce3d040302',
     'ecdsa-sha384': '300a 0608 2a8648ce3d040303',
@@ -79,6 +86,17 @@ describe('every signature algorithm of the table', () => {
     'rsa-sha256': '300d 0609 2a864886f70d01010b 0500',
     'rsa-sha384': '300d 0609 2a864886f70d01010c 0500',
     'rsa-sha512': '300d 0609 2a864886f70d01010d 0500',
+    'rsa-pss-sha256': pss('608648016503040201', '20'),
+    'rsa-pss-sha384': pss('608648016503040202', '30'),
+    'rsa-pss-sha512': pss('608648016503040203', '40'),
+    ed25519: '3005 0603 2b6570',
+    ed448: '3005 0603 2b6571',
+    'ml-dsa-44': '300b 0609 608648016503040311',
+    'ml-dsa-65': '300b 0609 608648016503040312',
+    'ml-dsa-87': '300b 0609 608648016503040313',
+    'slh-dsa-sha2-128s': '300b 0609 608648016503040314',
+    'slh-dsa-sha2-192s': '300b 0609 608648016503040316',
+    'slh-dsa-sha2-256s': '300b 0609 608648016503040318',
   }
   for (const [id, identifier] of Object.entries(identifiers))
     test(id, () => assert.equal(identifySignature(bytes(identifier)), id))
@@ -89,6 +107,13 @@ describe('every signature algorithm of the table', () => {
     ['ECDSA with SHA-1', '3009 0607 2a8648ce3d0401'],
     ['RSA with SHA-1', '300d 0609 2a864886f70d010105 0500'],
     ['RSA with MD5', '300d 0609 2a864886f70d010104 0500'],
+    ['PSS without parameters', '300b 0609 2a864886f70d01010a'],
+    ['PSS with its defaults, which are SHA-1', '300d 0609 2a864886f70d01010a 3000'],
+    ['PSS with a salt shorter than the digest', pss('608648016503040201', '10')],
+    ['PSS with a digest of 512 bits and a salt of 256', pss('608648016503040203', '20')],
+    ['Ed25519 with NULL parameters (RFC 8410, 3)', '3007 0603 2b6570 0500'],
+    ['ML-DSA with NULL parameters (RFC 9881, 2)', '300d 0609 608648016503040312 0500'],
+    ['HashML-DSA-65', '300b 0609 608648016503040321'],
     ['a long length', '30810a 0608 2a8648ce3d040302'],
     ['nothing', ''],
   ] as const
@@ -118,14 +143,20 @@ describe('elliptic curve keys that are refused', () => {
     ['explicit curve parameters (RFC 5480, 2.1.1)', explicitSpki, 'unsupported', 'keyAlgorithm'],
     ['implicit curve parameters', spkiOf('300b 06072a8648ce3d0201 0500', point), 'unsupported', 'keyAlgorithm'],
     ['no curve', spkiOf('3009 06072a8648ce3d0201', point), 'unsupported', 'keyAlgorithm'],
-    ['P-521, which has no row', spkiOf(P521, new Uint8Array(133).with(0, 4)), 'unsupported', 'keyAlgorithm'],
+    ['a point off P-521', spkiOf(P521, new Uint8Array(133).fill(1).with(0, 4)), 'malformed', 'keyUnusable'],
+    [
+      'P-224, which has no row',
+      spkiOf('3010 06072a8648ce3d0201 06052b81040021', new Uint8Array(57)),
+      'unsupported',
+      'keyAlgorithm',
+    ],
     [
       'id-ecDH instead of id-ecPublicKey',
       spkiOf('3011 06052b8104010c 06082a8648ce3d030107', point),
       'unsupported',
       'keyAlgorithm',
     ],
-    ['an unknown algorithm', spkiOf('3005 06032b6570', new Uint8Array(32)), 'unsupported', 'keyAlgorithm'],
+    ['X25519, which does not sign', spkiOf('3005 06032b656e', new Uint8Array(32)), 'unsupported', 'keyAlgorithm'],
     ['an algorithm that is no SEQUENCE', spkiOf('0500', point), 'unsupported', 'keyAlgorithm'],
     ['bytes after it', Uint8Array.of(...spkiOf(P256, point), 0), 'malformed', 'notDER'],
     ['a missing octet', spkiOf(P256, point).subarray(0, -1), 'malformed', 'notDER'],
@@ -138,6 +169,58 @@ describe('elliptic curve keys that are refused', () => {
   test('explicit parameters are refused by us, for OpenSSL takes them', () => {
     assert.ok(explicitSpki.length > 300)
     assert.equal(createPublicKey({ key: Buffer.from(explicitSpki), format: 'der', type: 'spki' }).asymmetricKeyType, 'ec')
+  })
+})
+
+describe('Edwards curve keys that are refused', () => {
+  const ED25519 = '3005 06032b6570'
+  const ED448 = '3005 06032b6571'
+  const little = (value: bigint, octets: number) => bytes(value.toString(16).padStart(2 * octets, '0')).toReversed()
+  const p25519 = 2n ** 255n - 19n
+  const p448 = 2n ** 448n - 2n ** 224n - 1n
+  const { subjectPublicKey: point } = pair('ed25519').key
+  const { subjectPublicKey: longPoint } = pair('ed448').key
+  const cases: readonly (readonly [name: string, spki: Uint8Array])[] = [
+    ['Ed25519: an octet more', spkiOf(ED25519, Uint8Array.of(...point, 0))],
+    ['Ed25519: an octet less', spkiOf(ED25519, point.subarray(1))],
+    ['Ed25519: nothing', spkiOf(ED25519, new Uint8Array())],
+    ['Ed25519: y of 2, which has no x', spkiOf(ED25519, little(2n, 32))],
+    ['Ed25519: y = p + 3, which is 3 written otherwise', spkiOf(ED25519, little(p25519 + 3n, 32))],
+    ['Ed25519: the neutral point', spkiOf(ED25519, little(1n, 32))],
+    ['Ed25519: the point of order 2', spkiOf(ED25519, little(p25519 - 1n, 32))],
+    ['Ed25519: a point of order 4', spkiOf(ED25519, little(0n, 32))],
+    ['Ed25519: a point of order 8', spkiOf(ED25519, bytes('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05'))],
+    [
+      'Ed25519: another point of order 8, x negative',
+      spkiOf(ED25519, bytes('c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa')),
+    ],
+    ['Ed448: the neutral point', spkiOf(ED448, little(1n, 57))],
+    ['Ed448: y beyond the field', spkiOf(ED448, little(p448 + 3n, 57))],
+    ['Ed448: bits after the sign', spkiOf(ED448, longPoint.with(56, 1))],
+    ['Ed448: a point of Ed25519', spkiOf(ED448, point)],
+    ['ML-DSA-65: a key of ML-DSA-44', spkiOf('300b 0609 608648016503040312', pair('ml-dsa-44').key.subjectPublicKey)],
+    ['SLH-DSA: an octet less', spkiOf('300b 0609 608648016503040314', new Uint8Array(31))],
+  ]
+  for (const [name, spki] of cases)
+    test(name, () => assert.throws(() => importPublicKey(spki), { code: 'malformed', reason: 'keyUnusable' }))
+
+  test('points with an x are taken, as RFC 8032, 7.1 and 7.4 list them', () => {
+    for (const y of ['d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a'])
+      assert.equal(importPublicKey(spkiOf(ED25519, bytes(y))).algorithm, 'ed25519')
+    const blank =
+      '5fd7449b59b461fd2ce787ec616ad46a1da1342485a70e1f8a0ea75d80e96778edf124769b46c7061bd6783df1e50f6cd1fa1abeafe8256180'
+    assert.equal(importPublicKey(spkiOf(ED448, bytes(blank))).algorithm, 'ed448')
+  })
+
+  test('half of all y have no x', () => {
+    const taken = Array.from({ length: 200 }, (_, n) => {
+      try {
+        return importPublicKey(spkiOf(ED25519, little(BigInt(n) + 2n, 32))).algorithm.length
+      } catch {
+        return 0
+      }
+    }).filter((length) => length > 0).length
+    assert.ok(taken > 70 && taken < 130, String(taken))
   })
 })
 
@@ -159,7 +242,8 @@ describe('RSA keys that are refused', () => {
     ],
     ['2047 bits', of(modulus >> 1n, 65537n), 'policyRefused', 'keyTooShort'],
     ['2049 bits', of((modulus << 1n) | 1n, 65537n), 'unsupported', 'keyAlgorithm'],
-    ['4096 bits, which have no row', of(2n ** 4096n - 1n, 65537n), 'unsupported', 'keyAlgorithm'],
+    ['4096 bits and a small factor', of(2n ** 4096n - 1n, 65537n), 'policyRefused', 'keyWeak'],
+    ['4097 bits', of(2n ** 4096n + 1n, 65537n), 'unsupported', 'keyAlgorithm'],
     ['exponent 1', of(modulus, 1n), 'policyRefused', 'keyExponent'],
     ['exponent 3', of(modulus, 3n), 'policyRefused', 'keyExponent'],
     ['exponent 65535', of(modulus, 65535n), 'policyRefused', 'keyExponent'],

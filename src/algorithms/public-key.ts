@@ -1,22 +1,25 @@
 /**
  * Public keys and signatures as X.509 carries them: recognized by the table, checked before they are used.
  *
- * Source: RFC 5280, 4.1.1.2 and 4.1.2.7; RFC 5480, 2 (named curves only, uncompressed points); RFC 8017, A.1.1.
+ * Source: RFC 5280, 4.1.1.2 and 4.1.2.7; RFC 5480, 2 (named curves only, uncompressed points); RFC 8017, A.1.1;
+ * RFC 8410, 4; RFC 9881, 4; RFC 9909, 4.
  *
  * @module
  */
-import { createPublicKey, type KeyObject, verify as verifyNow } from 'node:crypto'
+import { constants, createPublicKey, type KeyObject, verify as verifyNow } from 'node:crypto'
 import { promisify } from 'node:util'
 import { decode, type Infer, sequence } from '#asn1/codec.ts'
 import { ANY } from '#asn1/any.ts'
 import { BIT_STRING_OCTETS, INTEGER } from '#asn1/types.ts'
 import { TrustError } from '#base/errors.ts'
 import { staysInTurn } from '#base/turn.ts'
+import { isUsablePoint } from './edwards.ts'
 import {
   type KeyAlgorithm,
   keyAlgorithm,
   type KeyAlgorithmId,
   keyAlgorithms,
+  type SignatureAlgorithm,
   signatureAlgorithm,
   type SignatureAlgorithmId,
   signatureAlgorithms,
@@ -38,8 +41,8 @@ const EXPONENT_END = 2n ** 256n // the same; a long one makes each verification 
 const signaturesByIdentifier = new Map<string, SignatureAlgorithmId>(
   signatureAlgorithms.map(({ identifier, id }) => [identifier, id]),
 )
-const curvesByIdentifier = new Map<string, (typeof keyAlgorithms)[number]>(
-  keyAlgorithms.filter(({ family }) => family === 'ec').map((row) => [row.identifier, row]),
+const keysByIdentifier = new Map<string, (typeof keyAlgorithms)[number]>(
+  keyAlgorithms.filter(({ family }) => family !== 'rsa').map((row) => [row.identifier, row]),
 )
 const rsaIdentifier = keyAlgorithm('rsa-3072').identifier
 
@@ -71,11 +74,17 @@ export function importPublicKey(spki: Uint8Array): PublicKey {
 }
 
 function identify(identifier: string, subjectPublicKey: Uint8Array): KeyAlgorithmId {
-  const curve = curvesByIdentifier.get(identifier)
-  if (curve !== undefined) {
-    const { pointOctets } = curve.parameters as { pointOctets: number }
-    if (subjectPublicKey.length !== pointOctets || subjectPublicKey[0] !== 0x04) throw new TrustError('unsupported', 'pointForm')
-    return curve.id
+  const known = keysByIdentifier.get(identifier)
+  if (known !== undefined) {
+    const { id, parameters } = known
+    if ('pointOctets' in parameters) {
+      const { pointOctets } = parameters
+      if (subjectPublicKey.length !== pointOctets || subjectPublicKey[0] !== 0x04)
+        throw new TrustError('unsupported', 'pointForm')
+      return id
+    }
+    if ('publicKeyOctets' in parameters) checkOctets(id, parameters.publicKeyOctets, subjectPublicKey)
+    return id
   }
   if (identifier !== rsaIdentifier) throw new TrustError('unsupported', 'keyAlgorithm')
   const { modulus, publicExponent } = decode(RSAPublicKey, subjectPublicKey)
@@ -92,12 +101,23 @@ function identify(identifier: string, subjectPublicKey: Uint8Array): KeyAlgorith
   return row.id
 }
 
+/** Every string of an ML-DSA or SLH-DSA key's length is such a key; not so with points on a curve. */
+function checkOctets(id: KeyAlgorithmId, publicKeyOctets: number, subjectPublicKey: Uint8Array): void {
+  const usable =
+    subjectPublicKey.length === publicKeyOctets && ((id !== 'ed25519' && id !== 'ed448') || isUsablePoint(id, subjectPublicKey))
+  if (!usable) throw new TrustError('malformed', 'keyUnusable')
+}
+
 /** @param identifier DER AlgorithmIdentifier @throws TrustError `unsupported` */
 export function identifySignature(identifier: Uint8Array): SignatureAlgorithmId {
   const id = signaturesByIdentifier.get(identifier.toHex())
   if (id === undefined) throw new TrustError('unsupported', 'signatureAlgorithm')
   return id
 }
+
+/** A key as node:crypto takes it for this signature. */
+export const paddedKey = ({ saltOctets }: SignatureAlgorithm, key: KeyObject) =>
+  saltOctets === undefined ? key : { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: saltOctets }
 
 const verifyLater = promisify(verifyNow)
 
@@ -113,9 +133,11 @@ export function verifySignature(
   { algorithm, key }: PublicKey,
   message: Uint8Array,
 ): boolean | Promise<boolean> {
-  const { family, digest } = signatureAlgorithm(signature.algorithm)
+  const scheme = signatureAlgorithm(signature.algorithm)
   const row: KeyAlgorithm = keyAlgorithm(algorithm)
-  if (row.family !== family) return false
+  if (row.family !== scheme.family) return false
+  const { digest } = scheme
   const { octets } = signature
-  return row.slow || !staysInTurn() ? verifyLater(digest, message, key, octets) : verifyNow(digest, message, key, octets)
+  const input = paddedKey(scheme, key)
+  return row.slow || !staysInTurn() ? verifyLater(digest, message, input, octets) : verifyNow(digest, message, input, octets)
 }

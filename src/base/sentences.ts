@@ -25,13 +25,15 @@ export const english = {
   keyExponent: 'The RSA key has an unsafe public exponent. Generate a key with the exponent 65537.',
   keyWeak:
     'The RSA key has a known weakness ({weakness}): its private half can be computed. Generate a new key pair with another program or device.',
-  signatureAlgorithm: 'This signature algorithm is not offered here. Sign with ECDSA or RSA and SHA-256 or longer.',
+  signatureAlgorithm:
+    'This signature algorithm is not offered here. Sign with ECDSA, RSA and SHA-256 or longer, Ed25519, Ed448, ML-DSA or SLH-DSA.',
   // keys
   keyLabelTaken: 'A key labelled "{label}" exists, or existed and was destroyed. Choose another label.',
   keyNotFound: 'There is no key labelled "{label}" in this key store. List its keys to see what there is.',
   keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
+  privateKeyForm: 'An ML-DSA private key is taken as its 32-octet seed only (RFC 9881, 6). Export the key in that form.',
   wrappedKeyDamaged: 'The stored key "{label}" was altered or damaged in the database. Restore it from a backup.',
   wrappingKeyWrong:
     'The key "{label}" was wrapped with another key-wrapping key. Start with the key-wrapping key file of this installation.',
@@ -223,6 +225,40 @@ export const english = {
   requestedExtension: 'The profile "{profile}" does not take the extension {extension} from a request. Leave it out.',
   renewalChangesNames:
     'A renewal keeps the names of the certificate that it renews. Copy its subject and subject alternative name.',
+
+  // x509/path: {subject} is the certificate that the sentence is about
+  pathIssuerMissing:
+    'No trusted issuer was found for "{subject}": nobody at hand is called "{issuer}" and may be trusted. Give the missing certificates, or trust its root if you know it.',
+  pathSignature: 'The signature on "{subject}" was not made by "{issuer}": it is forged or damaged. Do not use it.',
+  pathNotYet: '"{subject}" is not valid before {notBefore}. Check the clock, or wait.',
+  pathExpired: '"{subject}" is no longer valid: it ended at {notAfter}. Get a new one from its issuer.',
+  pathRevoked: 'The issuer revoked "{subject}" at {revokedAt} ({because}). Do not use it.',
+  pathRevocationUnknown:
+    'It is not known whether "{subject}" is revoked: {detail}. Get a current revocation list or OCSP answer of its issuer.',
+  pathNotAuthority: '"{subject}" is no authority, yet it signed another certificate. Do not use what it signed.',
+  pathKeyUsage: 'The key of "{subject}" is not for {usage}. Ask its issuer for a certificate with that use.',
+  pathLength: '"{subject}" allows fewer authorities below it than there are. Get a certificate from an authority nearer to it.',
+  pathNameExcluded:
+    '"{subject}" has the {kind} {name}, which an authority above it excludes. Get a certificate from an authority for that name.',
+  pathNameNotPermitted:
+    '"{subject}" has the {kind} {name}, which is outside of what an authority above it may name. Get a certificate from an authority for that name.',
+  pathNameUnreadable:
+    '"{subject}" has a {kind} that cannot be compared with the limits of an authority above it: {detail}. Ask for a certificate with a proper name.',
+  pathPolicy:
+    '"{subject}" was not issued under a policy that is asked for all the way down. Accept another policy, or get a certificate under the one asked for.',
+  pathAnyPolicyMapped: '"{subject}" maps the policy that stands for any policy, which is not allowed. Tell its issuer.',
+  pathCriticalExtension:
+    '"{subject}" has the critical extension {extension}, which is not understood here, so it must be refused. Ask its issuer for one without it.',
+  pathUnreadable: '"{subject}" cannot be read to its end: {detail}. Get it again from its issuer.',
+  pathAlgorithm: '"{subject}" is signed with an algorithm that is not accepted here. Ask its issuer for a current one.',
+  pathKey: 'The key of "{subject}" cannot be used to check signatures: {detail}. Ask its issuer for a current one.',
+  pathPurpose: '"{subject}" is not for {purpose}. Ask its issuer for a certificate with that purpose.',
+  pathPeerName: '"{subject}" does not name {name}. Check the address, or ask for a certificate with that name.',
+  pathTooDeep: 'There are more than {limit} authorities above "{subject}". Give only the certificates that belong to it.',
+  pathTooMuchWork:
+    'No way from "{subject}" to a trusted root was found within {limit} {what}. Give only the certificates that belong to it.',
+  pathProfile:
+    '"{subject}" breaks a rule for those who issue: {rule}. Tell its issuer, or accept certificates of careless issuers (--lenient).',
   unknownObject:
     'This is no certificate, certificate request, revocation list or OCSP message. Check that the whole file was read.',
   // cms

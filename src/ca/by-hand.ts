@@ -5,10 +5,10 @@
  *
  * @module
  */
-import { generateKeyPair, type KeyObject } from 'node:crypto'
-import { promisify } from 'node:util'
+import type { KeyObject } from 'node:crypto'
+import { generateKey } from '#algorithms/private-key.ts'
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
-import { keyAlgorithm, type KeyAlgorithm, type KeyAlgorithmId } from '#algorithms/table.ts'
+import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { asTrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
 import { checkProofOfPossession, type CertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
@@ -78,14 +78,8 @@ export function generateAndIssue(
   })
 }
 
-const makePair = promisify(generateKeyPair)
-
 async function makeKey(id: KeyAlgorithmId): Promise<{ readonly privateKey: KeyObject; readonly spki: Uint8Array }> {
-  const { parameters }: KeyAlgorithm = keyAlgorithm(id)
-  const { privateKey, publicKey } =
-    'curve' in parameters
-      ? await makePair('ec', { namedCurve: parameters.curve })
-      : await makePair('rsa', { modulusLength: parameters.modulusBits })
+  const { privateKey, publicKey } = await generateKey(id)
   return { privateKey, spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })) }
 }
 

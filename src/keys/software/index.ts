@@ -6,21 +6,21 @@
  *
  * @module
  */
+import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+import { generateKey, signMessage } from '#algorithms/private-key.ts'
+import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
 import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPair,
-  type KeyObject,
-  sign as signNow,
-  verify as verifyNow,
-} from 'node:crypto'
-import { promisify } from 'node:util'
-import { importPublicKey } from '#algorithms/public-key.ts'
-import { type KeyAlgorithm, keyAlgorithm, type KeyAlgorithmId, keyAlgorithms, signatureAlgorithms } from '#algorithms/table.ts'
+  certificateSignatureOf,
+  type KeyAlgorithm,
+  keyAlgorithm,
+  type KeyAlgorithmId,
+  keyAlgorithms,
+  signatureAlgorithm,
+  signaturesOf,
+} from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
-import { staysInTurn } from '#base/turn.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
 import type { KeyEntry, KeyStore, Signer } from '../key-store.ts'
@@ -41,9 +41,6 @@ type WrappedKey = {
   readonly wrapped: Uint8Array
   readonly created_at: number
 }
-
-const signLater = promisify(signNow)
-const generatePair = promisify(generateKeyPair)
 
 export function softwareKeyStore({ database, world, organizationId, wrappingKey }: SoftwareKeyStoreOptions): KeyStore {
   /** One per key, so that destroying a key reaches every holder in this process. */
@@ -107,12 +104,7 @@ export function softwareKeyStore({ database, world, organizationId, wrappingKey 
         throw new TrustError('unsupported', 'keyStoreAlgorithm', { facts: { algorithm, offered: offered() } })
       }
       await refuseTaken(label)
-      const { parameters } = row
-      const { privateKey } =
-        'curve' in parameters
-          ? await generatePair('ec', { namedCurve: parameters.curve })
-          : await generatePair('rsa', { modulusLength: parameters.modulusBits })
-      return keep(label, algorithm, privateKey)
+      return keep(label, algorithm, (await generateKey(algorithm)).privateKey)
     },
 
     async open(label) {
@@ -161,8 +153,7 @@ export function softwareKeyStore({ database, world, organizationId, wrappingKey 
     },
 
     async import(label, pkcs8) {
-      const key = parsePrivateKey(pkcs8)
-      const { algorithm } = importPublicKey(spkiOf(key))
+      const { algorithm, key } = await parsePrivateKey(pkcs8)
       await refuseTaken(label)
       return keep(label, algorithm, key)
     },
@@ -177,48 +168,60 @@ interface HeldKey {
 
 function heldKey(label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array, privateKey: KeyObject): HeldKey {
   let key: KeyObject | undefined = privateKey
-  const { family, slow } = keyAlgorithm(algorithm)
-  const digests = new Map(
-    signatureAlgorithms.filter((row) => row.family === family).map(({ id, digest }) => [id as string, digest]),
-  )
+  const { slow } = keyAlgorithm(algorithm)
+  const schemes = new Map(signaturesOf(algorithm).map((row) => [row.id, row]))
   return {
     signer: {
       label,
       keyAlgorithm: algorithm,
       publicKey,
       async sign(message, signature) {
-        const digest = digests.get(signature)
-        if (digest === undefined) {
+        const scheme = schemes.get(signature)
+        if (scheme === undefined) {
           throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
         }
         if (key === undefined) throw notFound(label)
-        const octets = slow || !staysInTurn() ? await signLater(digest, message, key) : signNow(digest, message, key)
-        return new Uint8Array(octets.buffer, octets.byteOffset, octets.length)
+        return signMessage(message, scheme, key, slow)
       },
     },
     drop: () => (key = undefined),
   }
 }
 
-/** @throws TrustError `malformed` */
-function parsePrivateKey(pkcs8: Secret): KeyObject {
+/** @throws TrustError `malformed`; `unsupported` for an algorithm or form not taken; `policyRefused` for a weak key */
+async function parsePrivateKey(pkcs8: Secret): Promise<{ readonly algorithm: KeyAlgorithmId; readonly key: KeyObject }> {
   const octets = pkcs8.reveal('import a key')
+  const key = readPrivateKey(octets)
+  const publicKey = importPublicKey(spkiOf(key))
+  const { algorithm } = publicKey
+  if (algorithm.startsWith('ml-dsa') && !isSeedForm(octets)) throw new TrustError('unsupported', 'privateKeyForm')
+  // FIPS 140-3 IG 10.3.A: a key pair from elsewhere may not be one
+  const probe = utf8('pairwise consistency')
+  const signature = certificateSignatureOf(algorithm)
   try {
-    const key = createPrivateKey({
+    const made = await signMessage(probe, signatureAlgorithm(signature), key, keyAlgorithm(algorithm).slow)
+    if (await verifySignature({ algorithm: signature, octets: made }, publicKey, probe)) return { algorithm, key }
+  } catch {
+    // a key that cannot sign is one that its public key does not verify
+  }
+  throw new TrustError('malformed', 'privateKeyUnusable')
+}
+
+function readPrivateKey(octets: Uint8Array): KeyObject {
+  try {
+    return createPrivateKey({
       key: Buffer.from(octets.buffer, octets.byteOffset, octets.length),
       format: 'der',
       type: 'pkcs8',
     })
-    const probe = utf8('pairwise consistency') // FIPS 140-3 IG 10.3.A: a key pair from elsewhere may not be one
-    const type = key.asymmetricKeyType
-    if ((type === 'ec' || type === 'rsa') && !verifyNow('sha256', probe, createPublicKey(key), signNow('sha256', probe, key))) {
-      throw new Error('the private key does not belong to its public key')
-    }
-    return key
   } catch {
     throw new TrustError('malformed', 'privateKeyUnusable') // no cause: OpenSSL's words may quote the input
   }
 }
+
+/** RFC 9881, 6: version, algorithm, OCTET STRING of [0] with the 32 octets that the rest of the key is derived from. */
+const isSeedForm = (pkcs8: Uint8Array): boolean =>
+  pkcs8.length === 54 && pkcs8.subarray(0, 9).toHex() === '3034020100300b0609' && pkcs8.subarray(18, 22).toHex() === '04228020'
 
 function spkiOf(key: KeyObject): Uint8Array {
   const spki = createPublicKey(key).export({ format: 'der', type: 'spki' })
