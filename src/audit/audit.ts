@@ -4,6 +4,7 @@
  * @module
  */
 import type { Facts } from '#base/errors.ts'
+import type { Statement } from '#store/batch.ts'
 import type { Transaction } from '#store/database.ts'
 
 export interface AuditEntry {
@@ -21,6 +22,8 @@ export interface AuditEntry {
 }
 
 export interface Audit {
+  /** What records an act, for a batch. */
+  statement(entry: AuditEntry): Statement
   /** Records an act with the rows it changed: both are kept, or neither. */
   record(tx: Transaction, entry: AuditEntry): Promise<void>
   /** Records a refusal in a transaction of its own, after the act was rolled back. */

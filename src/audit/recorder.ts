@@ -3,10 +3,13 @@
  *
  * @module
  */
+import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
-import type { Database, Transaction } from '#store/database.ts'
+import { keep, type Statement, take } from '#store/batch.ts'
+import type { Database } from '#store/database.ts'
 import type { Audit, AuditEntry } from './audit.ts'
-import { factsText, leafHashOf } from './entry.ts'
+import { type EntryContent, entryText, factsText } from './entry.ts'
+import { hashLeaf } from './merkle.ts'
 
 export interface RecorderOptions {
   readonly database: Database
@@ -15,7 +18,7 @@ export interface RecorderOptions {
 }
 
 export function auditRecorder({ database, world, organizationId }: RecorderOptions): Audit {
-  async function record(tx: Transaction, { actor, act, object, outcome, reason, facts = {} }: AuditEntry): Promise<void> {
+  function statement({ actor, act, object, outcome, reason, facts = {} }: AuditEntry): Statement {
     const row = {
       id: uuidv7(world),
       organization_id: organizationId,
@@ -28,24 +31,32 @@ export function auditRecorder({ database, world, organizationId }: RecorderOptio
       reason: reason?.toWellFormed() ?? null,
       facts: factsText(facts),
     }
-    await tx.query(
-      `INSERT INTO audit_entry (id, organization_id, version, at, actor, act, object, outcome, reason, facts, leaf_hash)
+    return {
+      sql: `INSERT INTO audit_entry (id, organization_id, version, at, actor, act, object, outcome, reason, facts, leaf_hash)
         VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      row.id,
-      organizationId,
-      row.at,
-      row.actor,
-      row.act,
-      row.object,
-      outcome,
-      row.reason,
-      row.facts,
-      leafHashOf(row),
-    )
+      parameters: [
+        ...[row.id, organizationId, row.at, row.actor, row.act, row.object, outcome, row.reason, row.facts],
+        hashLeaf(checkedText(row)),
+      ],
+    }
   }
 
   return {
-    record,
-    refuse: (entry) => database.transaction((tx) => record(tx, { ...entry, outcome: 'refused' })),
+    statement,
+    record: (tx, entry) => take(tx, [statement(entry)]),
+    refuse: (entry) => keep(database, [statement({ ...entry, outcome: 'refused' })]),
   }
+}
+
+/** C2SP tlog-tiles: the length of an entry is a uint16. */
+const ENTRY_MAX_OCTETS = 0xffff
+
+/** @throws TrustError `policyRefused` for what could not be handed on in a bundle */
+function checkedText(row: EntryContent): string {
+  const text = entryText(row)
+  // a code unit is three octets at most: only what comes near is counted
+  if (text.length * 3 > ENTRY_MAX_OCTETS && Buffer.byteLength(text) > ENTRY_MAX_OCTETS) {
+    throw new TrustError('policyRefused', 'auditEntryTooLong')
+  }
+  return text
 }

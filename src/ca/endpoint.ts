@@ -10,6 +10,7 @@ import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { equalInConstantTime, type Secret, secret } from '#base/secret.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
+import type { Step } from '#store/batch.ts'
 import type { Row, Transaction } from '#store/database.ts'
 import type { CAContext } from './context.ts'
 import { lately } from './lately.ts'
@@ -183,6 +184,36 @@ export async function disableEndpoint({ db, audit }: CAContext, id: string, acto
   )
 }
 
+/**
+ * An authority got a new key: its endpoints issue with it, and whoever was let in with the former one's certificates is
+ * let in with the new one's too.
+ */
+export async function followRekey(
+  { audit }: Pick<CAContext, 'audit'>,
+  tx: Transaction,
+  { from, to }: Readonly<Record<'from' | 'to', { readonly id: string; readonly address: string }>>,
+  actor: string,
+): Promise<void> {
+  const rows = await tx.query('SELECT * FROM endpoint WHERE organization_id = ?', DEFAULT_ORGANIZATION)
+  for (const endpoint of rows.map(endpointOf)) {
+    const { clientIssuers } = endpoint.rules
+    const listed = clientIssuers.includes(from.address)
+    if (endpoint.authorityId !== from.id && !listed) continue
+    const rules = listed ? { ...endpoint.rules, clientIssuers: [...clientIssuers, to.address] } : endpoint.rules
+    await tx.query(
+      'UPDATE endpoint SET authority_id = ?, rules = ?, version = version + 1 WHERE id = ?',
+      endpoint.authorityId === from.id ? to.id : endpoint.authorityId,
+      JSON.stringify(rules),
+      endpoint.id,
+    )
+    const facts = { label: endpoint.label, follows: to.address }
+    await audit.record(tx, { actor, act: 'endpoint.change', object: `endpoint:${endpoint.id}`, outcome: 'done', facts })
+  }
+}
+
+/** After a change to endpoints was committed. */
+export const forgetEndpoints = (db: CAContext['db']): void => openedLately.forget(db)
+
 async function changeOne(
   db: CAContext['db'],
   id: string,
@@ -346,15 +377,12 @@ export async function openEnrollmentSecret(
   }
 }
 
-/** Uses the secret up. @throws TrustError `forbidden` when another request was faster */
-export async function useEnrollmentSecret(tx: Transaction, id: string, requestHash: string, now: number): Promise<void> {
-  const used = await tx.query(
-    'UPDATE enrollment_secret SET used_at = ?, used_request_hash = ?, version = version + 1 WHERE id = ? AND used_at IS NULL RETURNING id',
-    now,
-    requestHash,
-    id,
-  )
-  if (used.length === 0) throw new TrustError('forbidden', 'secretUsed')
-}
+/** Uses the secret up, and refuses when another request was faster. */
+export const secretUse = (id: string, requestHash: string, now: number): Step => ({
+  sql: 'UPDATE enrollment_secret SET used_at = ?, used_request_hash = ?, version = version + 1 WHERE id = ? AND used_at IS NULL RETURNING id',
+  parameters: [now, requestHash, id],
+  expects: { id },
+  refusal: () => new TrustError('forbidden', 'secretUsed'),
+})
 
 const hashOf = (password: string | Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(password).digest())

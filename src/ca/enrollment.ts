@@ -10,7 +10,7 @@ import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
-import type { Transaction } from '#store/database.ts'
+import { keep, type Step } from '#store/batch.ts'
 import { parseCertificate, type Certificate } from '#x509/certificate.ts'
 import { checkProofOfPossession, type CertificationRequest } from '#x509/certification-request.ts'
 import { type Authorities, type Authority, chainOf } from './authorities.ts'
@@ -23,9 +23,9 @@ import {
   matchesPattern,
   openEndpoint,
   openEnrollmentSecret,
-  useEnrollmentSecret,
+  secretUse,
 } from './endpoint.ts'
-import { checkBinding, insertIssued, type Issued, rehearse, signRehearsed } from './issue.ts'
+import { checkBinding, type Issued, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
 import type { Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 import { type Applicant, planCertificate } from './request-rules.ts'
@@ -117,60 +117,72 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
     const issued = await signRehearsed(rehearsed)
     world.faults.reach('certificate signed')
-    const answer = await db.transaction(async (tx) => {
-      const claim = [DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash] as const
-      const [, [claimed]] = await Promise.all([
-        tx.query(
-          `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
+    const claimed = await claim(input, asker, requestHash, issued)
+    if (claimed !== issued.id) return sameAnswer(claimed, authority) // another copy of this request was faster
+    world.faults.reach('certificate kept')
+    return answerOf(issued, authority)
+  }
+
+  /** Keeps the certificate unless the same request has one already. @returns the certificate that answers this request */
+  async function claim(input: EnrollmentInput, asker: string, requestHash: string, issued: Issued): Promise<string> {
+    const { endpoint, identity } = input
+    const key = [DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash] as const
+    const now = world.clock.now()
+    const steps: Step[] = [
+      {
+        sql: `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
             VALUES (?, ?, ?, ?, ?, 1, ?, ?, 'issued', NULL, ?, ?)
             ON CONFLICT (organization_id, endpoint_id, identity, request_hash) DO UPDATE SET
               version = enrollment_request.version + 1,
               certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
               created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END`,
-          uuidv7(world),
-          ...claim,
-          endpoint.protocol,
-          input.transactionId ?? null,
-          issued.id,
-          world.clock.now(),
-          windowStart(),
-          windowStart(),
-        ),
-        tx.query(
-          'SELECT certificate_id FROM enrollment_request WHERE organization_id = ? AND endpoint_id = ? AND identity = ? AND request_hash = ?',
-          ...claim,
-        ),
-      ])
-      const certificateId = claimed?.['certificate_id'] as string
-      if (certificateId !== issued.id) return sameAnswer(tx, certificateId, authority) // another copy of this request was faster
-      await checkStillGood(tx, identity, requestHash)
-      await insertIssued(context, tx, issued, { actor: asker, endpointId: endpoint.id })
-      if (isRenewal(input) && identity.kind === 'device') {
-        await tx.query(
-          "UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'",
-          identity.record.id,
-        )
-      }
-      return answerOf(issued, authority)
-    })
-    world.faults.reach('certificate kept')
-    return answer
+        parameters: [
+          ...[uuidv7(world), ...key, endpoint.protocol, input.transactionId ?? null, issued.id, now],
+          ...[windowStart(), windowStart()],
+        ],
+      },
+      {
+        sql: 'SELECT certificate_id FROM enrollment_request WHERE organization_id = ? AND endpoint_id = ? AND identity = ? AND request_hash = ?',
+        parameters: key,
+        expects: { certificate_id: issued.id },
+        refusal: (row) => new AnsweredBefore(row?.['certificate_id'] as string),
+      },
+      ...stillGood(identity, requestHash, now),
+      ...stepsToInsert(context, issued, { actor: asker, endpointId: endpoint.id }),
+    ]
+    if (isRenewal(input) && identity.kind === 'device') {
+      steps.push({
+        sql: "UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'",
+        parameters: [identity.record.id],
+      })
+    }
+    try {
+      await keep(db, steps)
+      return issued.id
+    } catch (error) {
+      if (error instanceof AnsweredBefore) return error.certificateId
+      throw error
+    }
   }
 
   /** What was good when the request came may have been taken away since: who revokes a device sees all that it ever gets. */
-  async function checkStillGood(tx: Transaction, identity: Identity, requestHash: string): Promise<void> {
+  function stillGood(identity: Identity, requestHash: string, now: number): readonly Step[] {
     switch (identity.kind) {
       case 'secret':
-        return useEnrollmentSecret(tx, identity.secret.id, requestHash, world.clock.now())
+        return [secretUse(identity.secret.id, requestHash, now)]
       case 'device':
-      case 'registration-authority': {
-        const [row] = await tx.query('SELECT state FROM certificate WHERE id = ?', identity.record.id)
-        if (row?.['state'] === 'revoked') throw new TrustError('forbidden', 'certificateRevoked')
-        if (row?.['state'] === 'held') throw new TrustError('forbidden', 'certificateHeld')
-        return
-      }
+      case 'registration-authority':
+        return [
+          {
+            sql: "SELECT CASE WHEN state IN ('revoked', 'held') THEN state ELSE 'good' END AS standing FROM certificate WHERE id = ?",
+            parameters: [identity.record.id],
+            expects: { standing: 'good' },
+            refusal: (row) =>
+              new TrustError('forbidden', row?.['standing'] === 'held' ? 'certificateHeld' : 'certificateRevoked'),
+          },
+        ]
       case 'person':
-        return
+        return []
     }
   }
 
@@ -192,12 +204,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     return { state: 'issued', certificateId: row['id'] as string, certificate: row['der'] as Uint8Array, chain }
   }
 
-  async function sameAnswer(
-    tx: Pick<CAContext['db'], 'query'>,
-    certificateId: string,
-    authority: Authority,
-  ): Promise<IssuedAnswer> {
-    const [row] = await tx.query('SELECT der FROM certificate WHERE id = ?', certificateId)
+  async function sameAnswer(certificateId: string, authority: Authority): Promise<IssuedAnswer> {
+    const [row] = await db.query('SELECT der FROM certificate WHERE id = ?', certificateId)
     return { state: 'issued', certificateId, certificate: row?.['der'] as Uint8Array, chain: chainOf(authorities, authority) }
   }
 
@@ -272,6 +280,15 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       if (isSensitive(error)) await keepRefusal(endpoint, act, identity, error)
       throw error
     }
+  }
+}
+
+/** Another copy of the same request was kept first. */
+class AnsweredBefore extends Error {
+  readonly certificateId: string
+  constructor(certificateId: string) {
+    super('answered before')
+    this.certificateId = certificateId
   }
 }
 

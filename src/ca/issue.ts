@@ -2,7 +2,7 @@
  * Issuing: a certificate is built, read back, linted, and only then signed.
  *
  * What was not rehearsed cannot be signed, since only {@link rehearse} makes what {@link signRehearsed} takes.
- * Signing happens outside the database transaction; {@link insertIssued} runs inside it.
+ * Signing happens outside the database transaction; {@link stepsToInsert} are what it writes.
  *
  * @module
  */
@@ -13,14 +13,14 @@ import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
+import { type Step, take } from '#store/batch.ts'
 import type { Transaction } from '#store/database.ts'
-import { isDuplicate } from '#store/duplicate.ts'
 import { encodeTBSCertificate, encodeValidity, parseTBSCertificate } from '#x509/certificate.ts'
 import { accessAt, authorityInfoAccess } from '#x509/extensions/authority-information-access.ts'
 import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
 import { certificatePolicies } from '#x509/extensions/certificate-policies.ts'
-import { crlDistributionPoints, distributionPointAt } from '#x509/extensions/crl-distribution-points.ts'
+import { crlDistributionPoints, distributionPointAt, freshestCRL } from '#x509/extensions/crl-distribution-points.ts'
 import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
 import { encodeExtension } from '#x509/extensions/extension.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
@@ -30,14 +30,14 @@ import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts
 import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
 import type { Authority } from './authorities.ts'
 import type { CAContext, CASettings } from './context.ts'
-import { crlAddress } from './crl.ts'
+import { crlAddress, deltaCRLAddress, shardOf } from './crl.ts'
 import { lint } from './lint/lint.ts'
 import type { Profile } from './profile.ts'
 import type { Plan } from './request-rules.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 /** The end that means none. RFC 5280, 4.1.2.5. */
-const NO_EXPIRY = Date.UTC(9999, 11, 31, 23, 59, 59)
+export const NO_EXPIRY = Date.UTC(9999, 11, 31, 23, 59, 59)
 const DAY_MILLISECONDS = 86_400_000
 
 /** Who signs: an authority, or for a root its own new key. */
@@ -85,11 +85,10 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
   const { profile, publicKey } = plan
   const issuer = issuerOf(plan)
   const issuedAt = world.clock.now()
-  const notBefore = wholeSecond(issuedAt - settings.backdateSeconds * 1000)
-  const notAfter = endOf(profile, issuer, issuedAt)
+  const notBefore = plan.period?.notBefore ?? wholeSecond(issuedAt - settings.backdateSeconds * 1000)
+  const notAfter = plan.period?.notAfter ?? endOf(profile, issuer, issuedAt)
   const serialNumber = newSerialNumber(world, issuedAt)
-  const crlShard =
-    issuer.authority === undefined ? 0 : (serialNumber[serialNumber.length - 1] as number) % issuer.authority.crlShards
+  const crlShard = issuer.authority === undefined ? 0 : shardOf(serialNumber, issuer.authority.crlShards)
   const template = templateOf(profile, issuer, settings, crlShard)
   const tbsCertificate = encodeTBSCertificate({
     serialNumber,
@@ -136,14 +135,15 @@ export async function signRehearsed({ tbsCertificate, issuer, record }: Rehearse
 function issuerOf(plan: Plan | SelfSigned): Issuer {
   if ('authority' in plan) {
     const { authority } = plan
-    if (authority.state !== 'active')
+    // a retired one goes on to say what is revoked, by a responder too (RFC 6960, 4.2.2.2)
+    if (authority.state !== 'active' && !(authority.state === 'retired' && plan.profile.holder === 'responder'))
       throw new TrustError('unavailable', 'authorityRetired', { facts: { authority: authority.address } })
     const { certificate, keyIdentifier, signer, signatureAlgorithm } = authority
     return { subject: certificate.subject, keyIdentifier, signer, signatureAlgorithm, authority }
   }
   return {
     subject: plan.subject,
-    keyIdentifier: keyIdentifierOf(plan.publicKey),
+    keyIdentifier: plan.subjectKeyIdentifier ?? keyIdentifierOf(plan.publicKey),
     signer: plan.selfSigner,
     signatureAlgorithm: certificateSignatureOf(plan.publicKey.algorithm),
     authority: undefined,
@@ -221,9 +221,11 @@ function validityOf(template: Template, notBefore: number, notAfter: number): Ui
   return der
 }
 
-function ownExtensions({ profile, publicKey, subjectAltName, subject }: Plan | SelfSigned): Uint8Array[] {
+function ownExtensions(plan: Plan | SelfSigned): Uint8Array[] {
+  const { profile, publicKey, subjectAltName, subject } = plan
   const extensions: Uint8Array[] = []
-  if (profile.subjectKeyIdentifier) extensions.push(encodeExtension(subjectKeyIdentifier, keyIdentifierOf(publicKey)))
+  if (profile.subjectKeyIdentifier)
+    extensions.push(encodeExtension(subjectKeyIdentifier, plan.subjectKeyIdentifier ?? keyIdentifierOf(publicKey)))
   if (subjectAltName !== undefined)
     extensions.push(encodeExtension(subjectAltNameType, subjectAltName, subject.length <= EMPTY_NAME_OCTETS))
   return extensions
@@ -261,6 +263,8 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
         accessAt('caIssuers', `${publicUrl}/ca/${authority.address}.cer`),
       ]),
     )
+    if (profile.freshestCRL === true && authority.crlDeltaSeconds !== undefined)
+      extensions.push(encodeExtension(freshestCRL, [distributionPointAt(deltaCRLAddress(publicUrl, authority, crlShard))]))
   }
   if (profile.ocspNocheck === true) extensions.push(encodeExtension(ocspNoCheck, null))
   return extensions
@@ -272,56 +276,59 @@ export interface IssuedBy {
 }
 
 /**
- * Writes the certificate's row with its key binding and audit entry.
+ * The certificate's row with its key binding and audit entry, to be kept together: `keep` of the store, or `take`
+ * within a transaction that does more.
  *
- * @throws TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has another key:
- * the unique indexes decide between requests that race
+ * They end with TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has
+ * another key: the unique indexes decide between requests that race.
  */
-export async function insertIssued(
-  { audit, world }: CAContext,
-  tx: Transaction,
+export function stepsToInsert(
+  { audit, world }: Pick<CAContext, 'audit' | 'world'>,
   issued: Issued,
   { actor, endpointId }: IssuedBy,
-): Promise<void> {
+): readonly Step[] {
   const { id, authorityId, profile, productSerial } = issued
   if (authorityId === undefined) throw new TypeError('a certificate is recorded under its authority')
-  if (productSerial !== undefined) await bindKey(world, tx, issued, productSerial)
-  await tx.query(
-    `INSERT INTO certificate (id, organization_id, version, authority_id, serial_number, profile, endpoint_id, subject, product_serial,
+  return [
+    ...(productSerial === undefined ? [] : stepsToBind(world, issued, productSerial)),
+    {
+      sql: `INSERT INTO certificate (id, organization_id, version, authority_id, serial_number, profile, endpoint_id, subject, product_serial,
         key_hash, not_before, not_after, state, revoked_at, revocation_reason, crl_shard, der, created_at)
       VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active', NULL, NULL, ?, ?, ?)`,
-    id,
-    DEFAULT_ORGANIZATION,
-    authorityId,
-    issued.serialNumber,
-    profile.id,
-    endpointId ?? null,
-    issued.subjectText,
-    productSerial ?? null,
-    issued.keyHash,
-    issued.notBefore,
-    issued.notAfter,
-    issued.crlShard,
-    issued.der,
-    issued.issuedAt,
-  )
-  world.faults.reach('certificate inserted')
-  await audit.record(tx, {
-    actor,
-    act: 'certificate.issue',
-    object: `certificate:${id}`,
-    outcome: 'done',
-    facts: {
-      serialNumber: issued.serialNumber.toHex(),
-      profile: profile.id,
-      authority: authorityId,
-      ...(endpointId !== undefined && { endpoint: endpointId }),
+      parameters: [
+        ...[id, DEFAULT_ORGANIZATION, authorityId, issued.serialNumber, profile.id, endpointId ?? null, issued.subjectText],
+        ...[
+          productSerial ?? null,
+          issued.keyHash,
+          issued.notBefore,
+          issued.notAfter,
+          issued.crlShard,
+          issued.der,
+          issued.issuedAt,
+        ],
+      ],
     },
-  })
+    audit.statement({
+      actor,
+      act: 'certificate.issue',
+      object: `certificate:${id}`,
+      outcome: 'done',
+      facts: {
+        serialNumber: issued.serialNumber.toHex(),
+        profile: profile.id,
+        authority: authorityId,
+        ...(endpointId !== undefined && { endpoint: endpointId }),
+      },
+    }),
+  ]
 }
 
+/** Keeps an issued certificate within a transaction that does more. */
+export const insertIssued = (context: CAContext, tx: Transaction, issued: Issued, by: IssuedBy): Promise<void> =>
+  take(tx, stepsToInsert(context, issued, by))
+
 /**
- * A first look, for a quick and clear refusal before anything is signed; the unique indexes decide (see {@link insertIssued}).
+ * A first look, for a quick and clear refusal before anything is signed; the unique indexes decide (see {@link stepsToInsert}).
  *
  * @throws TrustError `policyRefused` when the key belongs to another product, `conflict` when the product has another key
  */
@@ -346,37 +353,23 @@ export async function checkBinding({ db }: Pick<CAContext, 'db'>, { record }: Re
  *
  * Serials that differ in case only are one name to whoever compares as X.520 says, so that only one of them is born.
  */
-async function bindKey(
-  world: World,
-  tx: Transaction,
-  { keyHash, profile, issuedAt }: Issued,
-  productSerial: string,
-): Promise<void> {
-  try {
-    // two statements rather than RETURNING, for which SQLite makes a table of its own each time
-    const [, [bound]] = await Promise.all([
-      tx.query(
-        `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
+function stepsToBind(world: World, { keyHash, profile, issuedAt }: Issued, productSerial: string): readonly Step[] {
+  // two statements rather than RETURNING, for which SQLite makes a table of its own each time
+  return [
+    {
+      sql: `INSERT INTO key_binding (id, organization_id, version, key_hash, product_serial, is_birth, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)
           ON CONFLICT (organization_id, key_hash) DO UPDATE SET
             version = key_binding.version + 1,
             is_birth = CASE WHEN excluded.is_birth = 1 THEN 1 ELSE key_binding.is_birth END`,
-        uuidv7(world),
-        DEFAULT_ORGANIZATION,
-        keyHash,
-        productSerial,
-        profile.birth ? 1 : 0,
-        issuedAt,
-      ),
-      tx.query(
-        'SELECT product_serial FROM key_binding WHERE organization_id = ? AND key_hash = ?',
-        DEFAULT_ORGANIZATION,
-        keyHash,
-      ),
-    ])
-    if (bound?.['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-  } catch (error) {
-    // of the two unique keys only that of births can refuse; SQLite names an index over an expression, not its table
-    if (isDuplicate(error)) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
-    throw error
-  }
+      parameters: [uuidv7(world), DEFAULT_ORGANIZATION, keyHash, productSerial, profile.birth ? 1 : 0, issuedAt],
+      // of the two unique keys only that of births can refuse
+      refusal: () => new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } }),
+    },
+    {
+      sql: 'SELECT product_serial FROM key_binding WHERE organization_id = ? AND key_hash = ?',
+      parameters: [DEFAULT_ORGANIZATION, keyHash],
+      expects: { product_serial: productSerial },
+      refusal: () => new TrustError('policyRefused', 'keyOfAnotherProduct'),
+    },
+  ]
 }

@@ -14,8 +14,9 @@ import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import { type Authorities, type Authority, chainOf } from '#ca/authorities.ts'
 import type { CAContext } from '#ca/context.ts'
-import { insertIssued, rehearse, signRehearsed } from '#ca/issue.ts'
+import { rehearse, signRehearsed, stepsToInsert } from '#ca/issue.ts'
 import { tlsServer } from '#ca/profiles/tls-server.ts'
+import { keep } from '#store/batch.ts'
 import { type GeneralName, parseIPAddress } from '#x509/extensions/general-name.ts'
 import type { TLSIdentity } from './tls-options.ts'
 
@@ -49,8 +50,10 @@ export async function issueListenerCertificate(
     subjectAltName: names.map(generalNameOf),
   }
   const issued = await signRehearsed(rehearse(context, plan))
-  await context.db.transaction((tx) => insertIssued(context, tx, issued, { actor: 'system' }))
-  const chain = [issued.der, ...chainOf(authorities, authority).slice(0, -1)]
+  await keep(context.db, stepsToInsert(context, issued, { actor: 'system' }))
+  // who was given an earlier root to trust reaches the new key by its link
+  const links = authorities.further(authority).filter(({ kind }) => kind === 'newWithOld')
+  const chain = [issued.der, ...chainOf(authorities, authority).slice(0, -1), ...links.map(({ certificate }) => certificate.der)]
   return {
     identity: {
       certificateChainPEM: chain.map((der) => encodePEM('CERTIFICATE', der)).join(''),
@@ -62,7 +65,7 @@ export async function issueListenerCertificate(
 }
 
 export function tlsAuthority(authorities: Authorities): Authority {
-  const authority = authorities.list().find(({ slug }) => slug === TLS_AUTHORITY)
+  const authority = authorities.list().findLast(({ slug }) => slug === TLS_AUTHORITY) // the newest generation
   if (authority === undefined) throw new TrustError('unavailable', 'tlsAuthorityMissing')
   return authority
 }

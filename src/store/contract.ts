@@ -101,6 +101,46 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
       assert.deepEqual(await ids(db), [])
     })
 
+    const putting = (id: string, n: number) => ({ sql: 'INSERT INTO item (id, n) VALUES (?, ?)', parameters: [id, n] })
+    const counting = (n: number, expected: number) => ({
+      sql: 'SELECT count(*) AS found FROM item WHERE n = ?',
+      parameters: [n],
+      expects: { found: expected },
+    })
+
+    on('a batch is kept whole when every row is as expected', async (db) => {
+      assert.deepEqual(await db.batch([putting('a', 1), counting(1, 1), putting('b', 1), counting(1, 2)]), { kept: true })
+      assert.deepEqual(await ids(db), ['a', 'b'])
+    })
+
+    on('a batch ends at its first row that is not as expected, and keeps nothing', async (db) => {
+      const outcome = await db.batch([putting('a', 1), counting(1, 5), putting('a', 2)])
+      assert.deepEqual(outcome, { kept: false, at: 1, row: { found: 1 }, duplicate: undefined })
+      const missing = { sql: 'SELECT n FROM item WHERE id = ?', parameters: ['none'], expects: { n: 1 } }
+      assert.deepEqual(await db.batch([missing]), { kept: false, at: 0, row: undefined, duplicate: undefined })
+      assert.deepEqual(await ids(db), [])
+    })
+
+    on('a batch ends at a unique key that is taken, and says which', async (db) => {
+      await db.batch([putting('a', 1)])
+      const outcome = await db.batch([putting('b', 2), putting('a', 3), counting(3, 1)])
+      assert.ok(!outcome.kept && outcome.at === 1 && isDuplicate(outcome.duplicate, 'item', 'id'))
+      assert.deepEqual(await ids(db), ['a'])
+    })
+
+    on('batches that fail leave their neighbors alone', async (db) => {
+      const outcomes = await Promise.all(
+        Array.from({ length: 300 }, (_, i) => db.batch([putting(`k${i}`, i), counting(i, i % 3 === 0 ? 2 : 1)])),
+      )
+      outcomes.forEach(({ kept }, i) => assert.equal(kept, i % 3 !== 0))
+      assert.equal((await ids(db)).length, 200)
+    })
+
+    on('a statement that cannot run refuses its batch', async (db) => {
+      await assert.rejects(db.batch([putting('a', 1), { sql: 'INSERT INTO nowhere (id) VALUES (?)', parameters: ['a'] }]))
+      assert.deepEqual(await ids(db), [])
+    })
+
     on('members of one group fail and succeed each for itself', async (db) => {
       const results = await Promise.allSettled(
         Array.from({ length: 600 }, (_, i) =>

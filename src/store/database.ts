@@ -13,6 +13,8 @@
  * @module
  */
 
+import type { BatchOutcome, Statement } from './batch.ts'
+
 export type SqlValue = string | number | bigint | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
 
@@ -49,6 +51,12 @@ export interface Database extends Queries {
    *   when it is not known whether the work was kept; TypeError for a transaction inside a transaction
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
+  /**
+   * A transaction whose statements are known beforehand, see `batch.ts`: `keep` runs one and says its refusals.
+   *
+   * @throws TrustError as `transaction`, but for a unique key, which is an outcome
+   */
+  batch(statements: readonly Statement[]): Promise<BatchOutcome>
   close(): Promise<void>
 }
 

@@ -10,6 +10,7 @@
 import { Client, DatabaseError, types, type QueryResult } from 'pg'
 import { TrustError } from '#base/errors.ts'
 import type { Database, Row, SqlValue, Transaction } from '../database.ts'
+import { batchIn } from '../batch.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
 import { toPostgres } from './dialect.ts'
 
@@ -128,6 +129,7 @@ export function postgres(options: PostgresOptions): Database {
     },
 
     transaction: group.transaction,
+    batch: (statements) => batchIn(group.transaction, statements),
 
     close() {
       closed ??= (async () => {

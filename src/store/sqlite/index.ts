@@ -9,6 +9,7 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { TrustError } from '#base/errors.ts'
 import type { Database, Row, SqlValue, Transaction } from '../database.ts'
+import { batchIn } from '../batch.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
 import { walSync, type WalSync } from './wal-sync.ts'
 
@@ -116,6 +117,7 @@ export function sqlite(options: SqliteOptions): Database {
     },
 
     transaction: group.transaction,
+    batch: (statements) => batchIn(group.transaction, statements),
 
     close() {
       closed ??= group.close().then(() => {
