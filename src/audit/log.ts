@@ -10,7 +10,8 @@ import type { KeyStore, Signer } from '#keys/key-store.ts'
 import type { Database, Queries, SqlValue, Transaction } from '#store/database.ts'
 import { ENTRY_COLUMNS, type EntryRow, type RecordedEntry, toRecordedEntry } from './entry.ts'
 import { emptyTree, encodePeaks } from './merkle.ts'
-import { checkOrigin, verifierKey } from './note.ts'
+import { checkOrigin } from './note.ts'
+import { logVerifierKey } from './note-key.ts'
 import { auditRecorder } from './recorder.ts'
 
 export interface AuditLog {
@@ -155,7 +156,7 @@ const toLog = (organizationId: string, origin: string, signer: Signer): AuditLog
   organizationId,
   origin,
   publicKey: signer.publicKey,
-  verifierKey: verifierKey(origin, signer.publicKey),
+  verifierKey: logVerifierKey(origin, signer.publicKey),
   signer,
 })
 

@@ -23,14 +23,27 @@ export const emptyTree: Tree = { size: 0, peaks: [] }
 /** @param entry hashed in UTF-8 behind the octet 0x00; as a string, because encoding it first would take longer than its hash */
 export const hashLeaf = (entry: string): Uint8Array => sha256(`\0${entry}`)
 
-/** @param leaves hashes, in order */
-export function grow({ size, peaks }: Tree, leaves: readonly Uint8Array[]): Tree {
+/** A subtree that is full: `2 ** height` leaves, the `index`-th of that height. */
+export interface Subtree {
+  readonly height: number
+  readonly index: number
+  readonly hash: Uint8Array
+}
+
+/** @param leaves hashes, in order @param onFull told of each subtree of two leaves and more that these leaves completed */
+export function grow({ size, peaks }: Tree, leaves: readonly Uint8Array[], onFull?: (subtree: Subtree) => void): Tree {
   const grown = [...peaks]
   let count = size
   for (const leaf of leaves) {
     let node = leaf
+    let height = 0
     // each set bit at the low end is a full subtree of the new node's size
-    for (let bits = count; bits % 2 === 1; bits = (bits - 1) / 2) node = hashNode(grown.pop() as Uint8Array, node)
+    for (let bits = count; bits % 2 === 1;) {
+      bits = (bits - 1) / 2
+      node = hashNode(grown.pop() as Uint8Array, node)
+      height++
+      onFull?.({ height, index: bits, hash: node })
+    }
     grown.push(node)
     count++
   }
@@ -53,7 +66,7 @@ export function decodePeaks(size: number, octets: Uint8Array): Tree | undefined 
   return { size, peaks: Array.from({ length: count }, (_, n) => octets.subarray(n * HASH_OCTETS, (n + 1) * HASH_OCTETS)) }
 }
 
-function hashNode(left: Uint8Array, right: Uint8Array): Uint8Array {
+export function hashNode(left: Uint8Array, right: Uint8Array): Uint8Array {
   const octets = new Uint8Array(1 + 2 * HASH_OCTETS)
   octets[0] = NODE
   octets.set(left, 1)

@@ -46,4 +46,36 @@ export const auditMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    id: '0201-audit-proofs',
+    statements: [
+      // the hash over each 256 of the level below (C2SP tlog-tiles), from level 1 on: leaf hashes stand with their entries
+      `CREATE TABLE audit_node (
+        organization_id TEXT NOT NULL,
+        level INTEGER NOT NULL,
+        node_index INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        PRIMARY KEY (organization_id, level, node_index)
+      )`,
+      `CREATE TABLE audit_cosignature (
+        organization_id TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        witness TEXT NOT NULL,
+        line TEXT NOT NULL,
+        made_at INTEGER NOT NULL,
+        PRIMARY KEY (organization_id, size, witness)
+      )`,
+      // how far each witness has come, and what it last said
+      `CREATE TABLE audit_witness (
+        organization_id TEXT NOT NULL,
+        witness TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        seen_at INTEGER,
+        failures INTEGER NOT NULL,
+        problem TEXT,
+        retry_at INTEGER NOT NULL,
+        PRIMARY KEY (organization_id, witness)
+      )`,
+    ],
+  },
 ]

@@ -8,7 +8,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Signer } from '#keys/key-store.ts'
 import { needs } from '../../test/interop/programs.ts'
-import { openCheckpoint, signCheckpoint, verifierKey } from './note.ts'
+import { openCheckpoint, signCheckpoint } from './note.ts'
+import { logVerifierKey } from './note-key.ts'
 
 const { privateKey, publicKey: publicObject } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const publicKey = new Uint8Array(publicObject.export({ format: 'der', type: 'spki' }))
@@ -74,10 +75,10 @@ test('C2SP tlog-checkpoint: extension lines belong to the signed text', async ()
 })
 
 test('the verifier key names origin, key and signature type', () => {
-  const [name, id, key] = verifierKey('pki.example/audit', publicKey).split('+', 3)
+  const [name, id, key] = logVerifierKey('pki.example/audit', publicKey).split('+', 3)
   assert.equal(name, 'pki.example/audit')
   assert.equal(id, createHash('sha256').update(publicKey).digest('hex').slice(0, 8))
-  const encoded = verifierKey('pki.example/audit', publicKey).slice(`${name}+${id}+`.length)
+  const encoded = logVerifierKey('pki.example/audit', publicKey).slice(`${name}+${id}+`.length)
   assert.ok(encoded.startsWith(key ?? 'none'))
   assert.deepEqual(Uint8Array.fromBase64(encoded), Uint8Array.of(2, ...publicKey))
 })

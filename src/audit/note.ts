@@ -8,12 +8,12 @@
  *
  * @module
  */
-import { hash } from 'node:crypto'
 import { importPublicKey, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { concat, equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Signer } from '#keys/key-store.ts'
 import { HASH_OCTETS } from './merkle.ts'
+import { ecdsaKeyId, fromBase64, KEY_ID_OCTETS } from './note-key.ts'
 
 export interface Checkpoint {
   /** Names the log; also the name of its key in signature lines. */
@@ -24,8 +24,8 @@ export interface Checkpoint {
 
 /** Bounds what is parsed: a checkpoint has three short lines, and 16 signatures must be accepted, of about 5 kB each after quantum. */
 const NOTE_MAX_CHARACTERS = 100_000
-const KEY_ID_OCTETS = 4
-const ECDSA_TYPE = 0x02
+/** Each may be worth a verification; the specification asks for at least 16. */
+const SIGNATURES_MAX = 64
 const SIGNATURE_LINE = /^— ([^\p{White_Space}+]+) ([A-Za-z0-9+/]+={0,2})$/u
 const NAME = /^[^\p{White_Space}\p{Cc}+]+$/u
 
@@ -42,7 +42,7 @@ export function encodeCheckpoint({ origin, size, rootHash }: Checkpoint): string
 export async function signCheckpoint(checkpoint: Checkpoint, signer: Signer): Promise<string> {
   const text = encodeCheckpoint(checkpoint)
   const signature = await signer.sign(utf8(text), 'ecdsa-sha256')
-  return `${text}\n— ${checkpoint.origin} ${concat([keyId(signer.publicKey), signature]).toBase64()}\n`
+  return `${text}\n— ${checkpoint.origin} ${concat([ecdsaKeyId(signer.publicKey), signature]).toBase64()}\n`
 }
 
 /**
@@ -50,23 +50,23 @@ export async function signCheckpoint(checkpoint: Checkpoint, signer: Signer): Pr
  * @throws TrustError `malformed`; `badProof` when no signature of that key under the note's origin verifies
  */
 export async function openCheckpoint(note: string, publicKey: Uint8Array): Promise<Checkpoint> {
-  const { text, signatures } = parseNote(note)
-  const checkpoint = parseCheckpoint(text)
+  const { text, checkpoint, signatures } = parseSignedCheckpoint(note)
   const key = importPublicKey(publicKey)
-  const ours = signatures.filter(({ name, id }) => name === checkpoint.origin && equal(id, keyId(publicKey)))
+  const ours = signatures.filter(({ name, id }) => name === checkpoint.origin && equal(id, ecdsaKeyId(publicKey)))
   if (ours.length === 0 || !(await allVerify(ours, key, utf8(text)))) throw new TrustError('badProof', 'checkpointSignature')
   return checkpoint
 }
 
-/** What witnesses and monitors are given to know the log's key by: `<origin>+<key id>+<type and key>`. */
-export function verifierKey(origin: string, publicKey: Uint8Array): string {
-  return `${origin}+${keyId(publicKey).toHex()}+${concat([Uint8Array.of(ECDSA_TYPE), publicKey]).toBase64()}`
-}
-
-interface NoteSignature {
+export interface NoteSignature {
   readonly name: string
   readonly id: Uint8Array
   readonly octets: Uint8Array
+}
+
+/** A checkpoint with what was signed and by whom; nothing is verified yet. @throws TrustError `malformed` */
+export function parseSignedCheckpoint(note: string) {
+  const { text, signatures } = parseNote(note)
+  return { text, checkpoint: parseCheckpoint(text), signatures }
 }
 
 function parseNote(note: string): { text: string; signatures: readonly NoteSignature[] } {
@@ -75,10 +75,12 @@ function parseNote(note: string): { text: string; signatures: readonly NoteSigna
   const split = note.lastIndexOf('\n\n')
   if (split < 0 || !note.endsWith('\n')) throw malformed('no signatures after an empty line')
   const lines = note.slice(split + 2, -1).split('\n')
+  if (lines.length > SIGNATURES_MAX) throw malformed('the number of signatures')
   return { text: note.slice(0, split + 1), signatures: lines.map(parseSignatureLine) }
 }
 
-function parseSignatureLine(line: string): NoteSignature {
+/** @throws TrustError `malformed` */
+export function parseSignatureLine(line: string): NoteSignature {
   const [, name, base64] = SIGNATURE_LINE.exec(line) ?? []
   if (name === undefined || base64 === undefined) throw malformed('a signature line')
   const octets = fromBase64(base64)
@@ -91,11 +93,17 @@ function parseCheckpoint(text: string): Checkpoint {
   if (origin === undefined || sizeText === undefined || root === undefined || origin === '' || extensions.includes('')) {
     throw malformed('fewer than three lines')
   }
-  const size = Number(sizeText)
-  if (!/^(0|[1-9][0-9]*)$/.test(sizeText) || !Number.isSafeInteger(size)) throw malformed('the tree size')
+  const size = parseSize(sizeText)
+  if (size === undefined) throw malformed('the tree size')
   const rootHash = fromBase64(root)
   if (rootHash?.length !== HASH_OCTETS) throw malformed('the root hash')
   return { origin, size, rootHash }
+}
+
+/** Decimal without leading zeros, as far as can be counted. */
+export function parseSize(text: string): number | undefined {
+  const size = /^(0|[1-9][0-9]{0,15})$/.test(text) ? Number(text) : Number.NaN
+  return Number.isSafeInteger(size) ? size : undefined
 }
 
 async function allVerify(signatures: readonly NoteSignature[], key: PublicKey, message: Uint8Array): Promise<boolean> {
@@ -105,13 +113,4 @@ async function allVerify(signatures: readonly NoteSignature[], key: PublicKey, m
   return true
 }
 
-function fromBase64(text: string): Uint8Array | undefined {
-  try {
-    return Uint8Array.fromBase64(text, { lastChunkHandling: 'strict' })
-  } catch {
-    return undefined
-  }
-}
-
-const keyId = (publicKey: Uint8Array): Uint8Array => hash('sha256', publicKey, 'buffer').subarray(0, KEY_ID_OCTETS)
 const malformed = (detail: string) => new TrustError('malformed', 'notCheckpoint', { facts: { detail } })

@@ -6,13 +6,15 @@
  *
  * @module
  */
-import { uuidv7, type World } from '#base/world.ts'
+import type { World } from '#base/world.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Database, Transaction } from '#store/database.ts'
 import { acquireLease, checkLease, type Lease, releaseLease, renewLease } from '#store/lease.ts'
 import { findLog, type AuditLog } from './log.ts'
-import { decodePeaks, encodePeaks, grow, rootOf, type Tree } from './merkle.ts'
+import { keepCheckpoint, thinCheckpoints } from './checkpoints.ts'
+import { decodePeaks, encodePeaks, grow, rootOf, type Subtree, type Tree } from './merkle.ts'
 import { signCheckpoint } from './note.ts'
+import { isKept, keepNodes } from './tiles.ts'
 
 export interface SequencerOptions {
   readonly database: Database
@@ -20,6 +22,8 @@ export interface SequencerOptions {
   readonly log: AuditLog
   /** This process: a fresh id at each start. */
   readonly holder: string
+  /** No other process can be at work on this database, so that the lease of one that crashed need not run out. */
+  readonly alone?: boolean
 }
 
 export interface Sequencer {
@@ -50,16 +54,21 @@ const BATCH_ENTRIES_MAX = 1000
 /** Bounds one run, so that a checkpoint comes even while entries arrive as fast as they are placed. */
 const BATCHES_MAX = 20
 
-export function auditSequencer({ database, world, log, holder }: SequencerOptions): Sequencer {
+export function auditSequencer({ database, world, log, holder, alone = false }: SequencerOptions): Sequencer {
   const { organizationId, origin, signer } = log
   let held: Lease | undefined
+  let thinned = false
 
   const lead = async (): Promise<Lease | undefined> => {
     if (held !== undefined && held.expiresAt - world.clock.now() < RENEW_MILLISECONDS) {
       held = await renewLease(database, world, held, LEASE_SECONDS)
     }
     const name = `audit-sequencer:${organizationId}`
-    held ??= await acquireLease(database, world, { name, holder, seconds: LEASE_SECONDS })
+    held ??= await acquireLease(database, world, { name, holder, seconds: LEASE_SECONDS, alone })
+    if (held !== undefined && !thinned) {
+      await thinCheckpoints(database, organizationId)
+      thinned = true
+    }
     return held
   }
 
@@ -90,7 +99,10 @@ export function auditSequencer({ database, world, log, holder }: SequencerOption
       const ordered = taken.toSorted((a, b) => a.log_index - b.log_index)
       if (ordered.some(({ log_index }, n) => log_index !== tree.size + n)) throw new TrustError('unavailable', 'auditLogDamaged')
       const leaves = ordered.map(({ leaf_hash }) => leaf_hash)
-      await keepTree(tx, organizationId, grow(tree, leaves))
+      const nodes: Subtree[] = []
+      const grown = grow(tree, leaves, (subtree) => isKept(subtree) && nodes.push(subtree))
+      await keepTree(tx, organizationId, grown)
+      await keepNodes(tx, organizationId, nodes)
       return ordered.length
     })
 
@@ -106,16 +118,7 @@ export function auditSequencer({ database, world, log, holder }: SequencerOption
     const note = await signCheckpoint({ origin, size, rootHash }, signer)
     await database.transaction(async (tx) => {
       await checkLease(tx, lease)
-      await tx.query(
-        `INSERT INTO audit_checkpoint (id, organization_id, version, size, root_hash, note, created_at)
-          VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (organization_id, size) DO NOTHING`,
-        uuidv7(world),
-        organizationId,
-        size,
-        rootHash,
-        note,
-        world.clock.now(),
-      )
+      await keepCheckpoint(tx, world, { organizationId, size, rootHash, note })
     })
   }
 

@@ -12,8 +12,9 @@ import type { Clock } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
 import { ENTRY_COLUMNS, type EntryRow, leafHashOf } from './entry.ts'
 import { findLog } from './log.ts'
-import { decodePeaks, emptyTree, grow, rootOf, type Tree } from './merkle.ts'
+import { decodePeaks, emptyTree, grow, rootOf, type Subtree, type Tree } from './merkle.ts'
 import { openCheckpoint } from './note.ts'
+import { isKept, levelOf } from './tiles.ts'
 
 export interface VerifyAuditOptions {
   readonly organizationId: string
@@ -32,6 +33,7 @@ export type AuditProblemKind =
   | 'cut' // entries at the end that a checkpoint covers are gone
   | 'diverged' // the entries up to a checkpoint are not those that were signed
   | 'checkpoint' // a checkpoint is damaged, or not signed by the log's key
+  | 'tile' // a hash kept for tiles and proofs is not that of the entries below it
   | 'head' // the log's own count and hashes do not fit its entries
   | 'waiting' // an entry that the sequencer should long have placed
 
@@ -128,6 +130,11 @@ export async function verifyAuditLog(database: Database, options: VerifyAuditOpt
     )
   }
 
+  const nodes = new Map<string, Uint8Array>()
+  const addNode = (subtree: Subtree): void => {
+    if (isKept(subtree)) nodes.set(`${levelOf(subtree)}/${subtree.index}`, subtree.hash)
+  }
+
   let next = 0
   let read = 0
   for await (const row of entriesOf(database, organizationId)) {
@@ -147,11 +154,19 @@ export async function verifyAuditLog(database: Database, options: VerifyAuditOpt
     }
     next = index + 1
     // an altered entry's kept hash still lets what follows be compared
-    tree = grow(tree, [row.leaf_hash])
+    tree = grow(tree, [row.leaf_hash], addNode)
     if (sound) compare()
     if (++read % ENTRIES_PER_TURN === 0) progress?.(read)
   }
   progress?.(read)
+
+  for await (const { level, node_index: index, hash } of nodesOf(database, organizationId)) {
+    const ours = nodes.get(`${level}/${index}`)
+    // without ours its entries are gone, or came after we had read, or are reported already
+    if (sound && ours !== undefined && !equal(ours, hash)) {
+      report('tile', `The hash kept for tile ${level}/${index} is not that of its entries: proofs made from it would not hold.`)
+    }
+  }
 
   const covered = Math.max(furthest, log.size)
   if (next < covered) {
@@ -196,6 +211,12 @@ async function* checkpointsOf(database: Database, organizationId: string) {
 const entriesOf = (database: Database, organizationId: string) =>
   database.iterate<EntryRow>(
     `SELECT ${ENTRY_COLUMNS} FROM audit_entry WHERE organization_id = ? AND log_index IS NOT NULL ORDER BY log_index`,
+    organizationId,
+  )
+
+const nodesOf = (database: Database, organizationId: string) =>
+  database.iterate<{ readonly level: number; readonly node_index: number; readonly hash: Uint8Array }>(
+    'SELECT level, node_index, hash FROM audit_node WHERE organization_id = ? ORDER BY level, node_index',
     organizationId,
   )
 

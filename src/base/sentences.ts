@@ -15,6 +15,7 @@ export const english = {
   notDER: 'The bytes are not valid DER: {detail}. Re-encode the object with distinguished encoding rules.',
   derTooLarge: 'The object is larger than the {limit} bytes allowed here. Send a smaller one.',
   derTooDeep: 'The object nests deeper than {limit} levels. Send a flatter one.',
+  notBER: 'The bytes cannot be read as BER: {detail}. Encode the object with distinguished encoding rules.',
   notPEM: 'The text is not valid PEM: {detail}. Export the object again as PEM.',
 
   // algorithms
@@ -128,6 +129,26 @@ export const english = {
   proofOfPossession:
     'The request is not signed with the private key that belongs to its public key. Make it again and sign it with that key.',
 
+  // cms
+  badCMS: 'The CMS message cannot be used: {detail}. Make it again with current software.',
+  cmsTypeOther: 'The CMS message holds {found} and not {expected}. Send the right kind.',
+  cmsAlgorithm: 'The CMS message uses the {role} algorithm {algorithm}, which is not offered here. Use another.',
+  cmsAlgorithmsDiffer: 'The CMS signer names digest and signature algorithms that do not go together: {detail}. Sign it again.',
+  cmsNotSigned: 'Nobody signed this CMS message. Sign it.',
+  cmsContentMissing: 'The signature is detached from its content. Give the content beside it.',
+  cmsContentTwice: 'The signed content is in the message, and other content was given beside it. Give one of them.',
+  cmsContentStreamed: 'A signature without signed attributes needs the whole content at once. Sign with signed attributes.',
+  cmsContentChanged: 'The content is not what was signed: its digest differs. Get both again from the signer.',
+  cmsSignature: 'A signature of the CMS message is wrong: {detail}. Get the message again from its signer.',
+  cmsSignerUnknown: 'No certificate fits any signer of the CMS message that is understood here. Give the signing certificate.',
+  cmsKeyOther: 'The signing key is not the key of the signing certificate. Name the certificate that belongs to the key.',
+  cmsRecipientKey: 'Nothing can be encrypted for this certificate: {detail}. Use a certificate for key encipherment or agreement.',
+  cmsNoRecipient: 'The message is not encrypted for any key that is here. Ask the sender to encrypt it for this key.',
+  cmsNotOpened: 'The message cannot be decrypted: the key is wrong, or the message was altered. Get it again from the sender.',
+  cmsKeyTransportRefused:
+    'The message carries its key with RSA PKCS #1 v1.5, which is refused here. Encrypt it with RSAES-OAEP.',
+  cmsIterations: 'The password of the message is stretched with {found} rounds; at most {limit} are done here. Use fewer.',
+
   // audit
   auditLogMissing: 'There is no audit log in this database. Run "sealworks init" for a new installation, or restore the backup.',
   auditLogExists: 'The audit log exists already and is never made twice. Go on with it.',
@@ -137,6 +158,28 @@ export const english = {
   auditOrigin:
     'The audit log cannot be called "{origin}". Use a URL without scheme, spaces or plus signs, such as pki.example/audit.',
   notCheckpoint: 'The text is not a log checkpoint: {detail} is not as it must be. Export the checkpoint again.',
+  notAuditProof: 'The text is not a proof of an audit entry: {detail} is not as it must be. Have it made again.',
+  notEntryBundle: 'These octets are not a bundle of audit entries. Export the log again.',
+  notWitnessRequest: 'The request to the witness is not as it must be: {detail}.',
+  auditProofWrong: 'The proof does not lead from the entry to the root that the log signed. The entry is not in the log as it stands there.',
+  auditProofWithoutEntry: 'The proof holds no entry. Have it made again with "sealworks audit prove".',
+  auditProofUnwitnessed: 'The checkpoint is not cosigned by {witness}. Have the proof made again once that witness has seen the log.',
+  auditEntryUnsigned: 'No signed checkpoint covers the entry yet. Try again in some seconds.',
+  auditEntryTooLong: 'The act has more facts than an audit entry holds (65,535 octets). Use shorter names.',
+  auditSizes: 'The log has {size} entries. Ask for a first and a second size of 1 to {size}, the second not below the first.',
+  auditTileMissing: 'The log has no such tile. Get the checkpoint, and ask only for tiles of its size.',
+  tilesDiverge: 'What is in the directory is not this log, or was changed: the tiles do not give the root hash that was signed. Export into an empty directory.',
+  verifierKeyType: 'A key of type {type} is not known here. Known are Ed25519 and ECDSA for logs, and cosignature/v1 for witnesses.',
+  witnessStateMissing: 'There is no witness in {directory}. Make one, once, with --create.',
+  witnessStateExists: 'There is a witness in {directory} already, and it is never made twice. Leave out --create.',
+  witnessStateDamaged:
+    'The record of what the witness has seen cannot be read: {file}. A witness that forgot what it saw must not go on: make a new one with a new key.',
+  witnessAnswer: 'The witness {witness} answered {status}, which is no cosignature. Look at its log.',
+  witnessAhead:
+    'The witness {witness} says that it saw {seen} entries, and the log has {size}. The log was rolled back, or the witness is wrong: run "sealworks audit verify" with the checkpoint that it kept.',
+  witnessFork:
+    'The witness {witness} saw another log at {size} entries than this one. The log was rewritten, or there are two of it: run "sealworks audit verify" with the checkpoint that it kept.',
+  witnessSignature: 'What the witness {witness} answered is not signed by its key. Check the key in the setting audit.witnesses.',
   checkpointSignature:
     "The checkpoint is not signed by this log's key. Get it from where it was kept, and check which log it belongs to.",
   initializedBefore: 'This data directory was made ready before. Start it with "sealworks serve", or name another directory.',
@@ -148,6 +191,11 @@ export const english = {
   lint: 'The certificate would break a rule ({rule}): {finding}. Change the request or the profile.',
   publicUrlMissing:
     'Certificates of this profile carry CRL and OCSP addresses, and none is known. Set server.publicUrl in the configuration.',
+  crlDropped: 'This CRL was replaced by newer ones while it was fetched. Fetch it again.',
+  crlNoDeltas: 'The authority "{authority}" makes no delta CRLs. Set how long they are valid with `sealworks ca revocation`.',
+  crlShardsFewer:
+    'The authority "{authority}" has {shards} CRL shards, and certificates point to them for as long as they are valid. Keep as many or add some.',
+  crlShardUnknown: 'The authority "{authority}" has no such CRL shard. Fetch the one that the certificate names.',
   crlNone: 'The authority "{authority}" has issued no CRL yet. Issue one with `sealworks ca issue-crl`.',
   ocspNotOurs: 'None of these certificates was issued here. Ask the responder that the certificate names.',
   profileMalformed: 'The profile cannot be used: {problems}. Mend what is named.',
@@ -159,6 +207,15 @@ export const english = {
     'An authority\'s short name has 1 to 32 lower-case letters and digits and does not begin with "m". Choose another.',
   authorityTaken: 'An authority "{authority}" exists. Choose another short name.',
   authorityRetired: 'The authority "{authority}" is retired or revoked and issues nothing more. Use its successor.',
+  authorityEnded: 'The key of the authority "{authority}" is destroyed, so it signs nothing more. Use its successor.',
+  authorityChanged: 'The authority "{authority}" was changed in the meantime. Look at it, then ask again.',
+  authorityNotNewest: 'The authority "{authority}" has a successor, "{newest}". Rotate that one.',
+  authorityExternal:
+    'The authority "{authority}" is certified by "{issuer}", whose key is not here. Make a request with `ca request`, have it signed there, and import the certificate.',
+  authorityInUse: 'The authority "{authority}" is what these endpoints issue with: {endpoints}. Disable them first.',
+  authorityActive: 'The authority "{authority}" is active. Retire it first; its key is destroyed once all that it issued has ended.',
+  authorityNeeded:
+    'Certificates of the authority "{authority}" are valid until {until}, and only its key can say that one is revoked. Wait until then.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',

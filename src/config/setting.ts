@@ -229,3 +229,29 @@ export const secretReference = <const F extends string | undefined>(
   },
   fromText: asIs,
 })
+
+/** Who cosigns the audit log's checkpoints, and where to ask. */
+export interface WitnessReference {
+  /** C2SP signed-note verifier key of type cosignature/v1. */
+  readonly verifierKey: string
+  readonly url: string
+}
+
+/** `KEY URL`: the key as the witness prints it, a space, where it listens. */
+export const witness = (help: string): Setting<WitnessReference> => {
+  const problem = 'must be the key of a witness (NAME+ID+KEY), a space, and its web address'
+  return {
+    help,
+    allowed: 'KEY URL: the key that the witness prints, a space, and its web address',
+    default: undefined,
+    secret: false,
+    read(written) {
+      const [verifierKey, address, ...rest] = typeof written === 'string' ? written.trim().split(/ +/) : []
+      if (verifierKey === undefined || address === undefined || rest.length > 0) return { problem }
+      const reading = url(['http', 'https'], help).read(address, { dataDirectory: '' })
+      if (!/^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*$/.test(verifierKey) || 'problem' in reading) return { problem }
+      return reading.value === undefined ? { problem } : { value: { verifierKey, url: reading.value } }
+    },
+    fromText: asIs,
+  }
+}

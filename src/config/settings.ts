@@ -18,6 +18,7 @@ import {
   type Setting,
   text,
   url,
+  witness,
 } from './setting.ts'
 
 const server = {
@@ -69,8 +70,20 @@ const ca = {
   backdateSeconds: integer(0, 86_400, 60, 'how far notBefore lies in the past, to allow for slow clocks'),
 }
 
+const audit = {
+  witnesses: listOf(
+    witness('witness'),
+    [],
+    'who cosigns the checkpoints of the audit log, each with its own copy of how far it had come',
+  ),
+  witnessIntervalSeconds: integer(1, 86_400, 60, 'how often witnesses are asked when there are new entries'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, log } as const satisfies Record<string, Record<string, Setting<unknown>>>
+export const sections = { server, store, keys, ca, audit, log } as const satisfies Record<
+  string,
+  Record<string, Setting<unknown>>
+>

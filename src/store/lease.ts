@@ -23,13 +23,18 @@ export interface LeaseRequest {
   /** One process: a fresh id at each start. */
   readonly holder: string
   readonly seconds: number
+  /**
+   * Whoever else held it is dead, as a lock that the system frees proves (`lockDirectory`), so that nothing is waited for.
+   * Should that be wrong, the token still keeps two from writing.
+   */
+  readonly alone?: boolean
 }
 
 /** @returns the lease if it is free, expired or the holder's own; undefined while another holds it */
 export async function acquireLease(
   db: Database,
   { clock }: Pick<World, 'clock'>,
-  { name, holder, seconds }: LeaseRequest,
+  { name, holder, seconds, alone = false }: LeaseRequest,
 ): Promise<Lease | undefined> {
   const now = clock.now()
   const expiresAt = now + seconds * 1000
@@ -39,7 +44,7 @@ export async function acquireLease(
         ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at, token = lease.token + 1
         WHERE lease.expires_at <= ? OR lease.holder = excluded.holder
         RETURNING token`,
-      ...[name, holder, expiresAt, now],
+      ...[name, holder, expiresAt, alone ? Number.MAX_SAFE_INTEGER : now],
     ),
   )
   return row === undefined ? undefined : { name, token: row.token, expiresAt }
