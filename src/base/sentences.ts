@@ -35,6 +35,27 @@ export const english = {
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
   privateKeyForm: 'An ML-DSA private key is taken as its 32-octet seed only (RFC 9881, 6). Export the key in that form.',
+  keyStoreUnknown: 'There is no key store "{store}". Use one of {known}.',
+  tokenGone: 'The key store "{store}" cannot be reached now ({token}: {problem}). It is tried again by itself; look at its module and token.',
+  tokenLocked: 'The key store "{store}" is locked. Give its PIN with "sealworks key unlock {store}".',
+  tokenPinWrong:
+    'The key store "{store}" refused its PIN ({problem}) and is not asked again by itself. Give the right PIN with "sealworks key unlock {store}".',
+  tokenPinRefused: 'The token refused this PIN ({problem}). Look the PIN up before you try again: tokens lock after few tries.',
+  tokenBusy: 'The key store "{store}" has more to sign than it can. Try again in a moment.',
+  tokenKeyAmbiguous: 'The token of "{store}" holds several keys labelled "{label}". Rename the others in the token.',
+  tokenKeyUnreadable:
+    'The token of "{store}" does not show the public key of "{label}". Put the public key object beside it, with the same CKA_ID.',
+  tokenKeyAlwaysAsks:
+    'The key "{label}" asks for its PIN at every use (CKA_ALWAYS_AUTHENTICATE), which no server can give. Make one that does not.',
+  tokenKeyMissing: 'The token {token} of "{store}" does not hold the key "{label}". Copy it there, or take the token off the list.',
+  tokenKeyOther: 'The token {token} of "{store}" holds another key under the label "{label}". Remove it from that token.',
+  tokenKeyNotAsAsked:
+    'The token {token} made "{label}" otherwise than asked: not sensitive, extractable, or of another kind. Check its configuration; the key was destroyed.',
+  tokenRefused: 'The token {token} of "{store}" refused: {problem}. Look the code up in its manual.',
+  tokenMechanism: 'The token {token} of "{store}" lists {mechanism} and refuses it. Use another algorithm, or ask its maker.',
+  tokenSignatureWrong:
+    'The token {token} of "{store}" made a signature with "{label}" that does not verify. It was not used; have the token examined.',
+  tokenMessageTooLarge: 'A token takes at most {limit} bytes to sign with this algorithm. Use an algorithm with a digest.',
   wrappedKeyDamaged: 'The stored key "{label}" was altered or damaged in the database. Restore it from a backup.',
   wrappingKeyWrong:
     'The key "{label}" was wrapped with another key-wrapping key. Start with the key-wrapping key file of this installation.',
@@ -165,6 +186,8 @@ export const english = {
   auditProofWithoutEntry: 'The proof holds no entry. Have it made again with "sealworks audit prove".',
   auditProofUnwitnessed: 'The checkpoint is not cosigned by {witness}. Have the proof made again once that witness has seen the log.',
   auditEntryUnsigned: 'No signed checkpoint covers the entry yet. Try again in some seconds.',
+  auditEntryUncosigned: 'No witness has seen the entry yet. Try again in a minute, or see with "sealworks audit log" what the witnesses say.',
+  unknownAuditEntry: 'There is no audit entry with this id. Find it with "sealworks audit list --json".',
   auditEntryTooLong: 'The act has more facts than an audit entry holds (65,535 octets). Use shorter names.',
   auditSizes: 'The log has {size} entries. Ask for a first and a second size of 1 to {size}, the second not below the first.',
   auditTileMissing: 'The log has no such tile. Get the checkpoint, and ask only for tiles of its size.',

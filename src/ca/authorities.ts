@@ -1,25 +1,19 @@
 /**
- * Certificate authorities: made by explicit commands, kept ready with their keys.
+ * Certificate authorities: kept ready with their keys, as all processes of the installation have them.
  *
  * An authority is addressed by an immutable slug and the generation of its key: `line1.2`.
  *
  * @module
  */
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
-import { certificateSignatureOf, type KeyAlgorithmId, type SignatureAlgorithmId } from '#algorithms/table.ts'
-import { equal } from '#base/bytes.ts'
-import { asTrustError, TrustError } from '#base/errors.ts'
-import { uuidv7 } from '#base/world.ts'
+import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
+import { TrustError } from '#base/errors.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Row } from '#store/database.ts'
-import { isDuplicate } from '#store/duplicate.ts'
-import { type Certificate, extensionOf, parseCertificate } from '#x509/certificate.ts'
-import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
-import { encodeName, formatName, type Name } from '#x509/name.ts'
+import { type Certificate, parseCertificate } from '#x509/certificate.ts'
+import { describe, type Stored } from './authority-record.ts'
 import type { CAContext } from './context.ts'
-import { insertIssued, type Issued, rehearse, selfSigned, signRehearsed } from './issue.ts'
-import { allowsKey, type Profile } from './profile.ts'
-import { openProfile } from './profiles.ts'
+import { createAuthority, type NewAuthority } from './make-authority.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 export interface Authority {
@@ -29,7 +23,7 @@ export interface Authority {
   /** `slug.generation`, as it stands in paths. */
   readonly address: string
   readonly profile: string
-  /** Undefined for a root. */
+  /** An authority of ours or a trusted one; undefined for a root. */
   readonly issuerId: string | undefined
   readonly keyLabel: string
   readonly keyAlgorithm: KeyAlgorithmId
@@ -39,26 +33,47 @@ export interface Authority {
   /** Its subjectKeyIdentifier: what the certificates below it name. */
   readonly keyIdentifier: Uint8Array
   readonly signer: Signer
-  /** `revoked` while its own certificate is revoked or held: it issues nothing, and nobody enrolls with what it issued. */
-  readonly state: 'active' | 'retired' | 'revoked'
+  readonly state: AuthorityState
   /** Certificates are spread over this many CRLs; each certificate's is fixed at issuance. */
   readonly crlShards: number
   readonly crlValiditySeconds: number
+  /** How long its delta CRLs are valid; undefined where it makes none. */
+  readonly crlDeltaSeconds: number | undefined
 }
 
-export interface NewAuthority {
+/**
+ * `active` issues. `retired` issues nothing more, and goes on to speak of what it issued. `ended`: its key is destroyed.
+ * `revoked` while its own certificate is revoked or held: it issues nothing, and nobody enrolls with what it issued.
+ */
+export type AuthorityState = 'active' | 'retired' | 'revoked' | 'ended'
+
+/** An authority whose key is not here: an offline root of ours, or another's that some endpoint or path ends at. It never issues here. */
+export interface TrustedAuthority {
+  readonly id: string
   readonly slug: string
-  readonly name: Name
-  readonly profile: 'root' | 'issuing' | (string & {})
-  /** Address of the authority that signs it; absent for a root. */
-  readonly issuer?: string
-  readonly keyAlgorithm: KeyAlgorithmId
-  /** Never expires: for the hierarchy above birth certificates (IEEE 802.1AR, 8.7). */
-  readonly noExpiry?: boolean
-  readonly crlValiditySeconds?: number
+  readonly generation: number
+  readonly address: string
+  /** `offline`: ours, and its CRL is published here. `foreign`: another's, for trust only. */
+  readonly kind: 'offline' | 'foreign'
+  /** Another trusted one; undefined for a root. */
+  readonly issuerId: string | undefined
+  readonly certificate: Certificate
+  readonly publicKey: PublicKey
+  readonly state: 'active' | 'retired'
 }
 
-/** The authorities of an installation, held ready. One process's view; it grows as authorities are made. */
+/**
+ * More certificates for an authority's key or name: `earlier` ones of the same key; links between generations
+ * (RFC 9810, 4.4); `cross` certificates that others gave it.
+ */
+export interface FurtherCertificate {
+  readonly authorityId: string
+  readonly kind: FurtherKind
+  readonly certificate: Certificate
+}
+export type FurtherKind = 'earlier' | 'newWithOld' | 'oldWithNew' | 'cross'
+
+/** The authorities of an installation, held ready. A change that any process makes is seen here after {@link Authorities.refresh}. */
 export interface Authorities {
   list(): readonly Authority[]
   byId(id: string): Authority
@@ -66,242 +81,226 @@ export interface Authorities {
   byAddress(address: string): Authority
   /** All with this subject: generations of one authority share it. @param subject DER Name */
   bySubject(subject: Uint8Array): readonly Authority[]
+  /** Those that are trusted without their keys being here; retired ones are not among them. */
+  trusted(): readonly TrustedAuthority[]
+  /** Also a retired one. @throws TrustError `notFound` */
+  trustedByAddress(address: string): TrustedAuthority
+  /** The one above, ours or trusted; undefined above a root. */
+  issuerOf(authority: Pick<Authority, 'issuerId'>): Authority | TrustedAuthority | undefined
+  /** Of an authority of ours. */
+  further(authority: Pick<Authority, 'id'>): readonly FurtherCertificate[]
+  /** Reads again what changed since, here or in another process. @returns whether anything did */
+  refresh(): Promise<boolean>
   create(input: NewAuthority, actor: string): Promise<Authority>
-  /** After the state of a certificate changed: it may be an authority's own. */
-  certificateChanged(certificate: Pick<Certificate, 'der'>): Promise<void>
 }
-
-/** Decision 22: never beginning with "m", since a base64 OCSP request begins with "M". */
-const SLUG = /^[a-ln-z0-9][a-z0-9]{0,31}$/
-const CRL_VALIDITY_DEFAULT_SECONDS = 7 * 86400
 
 /** Opens every authority with its key. @throws TrustError `unavailable` when a key store cannot be reached */
 export async function openAuthorities(context: CAContext): Promise<Authorities> {
-  const byId = new Map<string, Authority>()
-  const byAddress = new Map<string, Authority>()
-  const bySubject = new Map<string, Authority[]>()
+  let view: View = { version: -1, own: [], trusted: [], further: [], ...indexesOf([], []) }
+  let turn: Promise<unknown> = Promise.resolve()
 
-  function add(authority: Authority): void {
-    byId.set(authority.id, authority)
-    byAddress.set(authority.address, authority)
-    const newest = byAddress.get(authority.slug)
-    if (newest === undefined || newest.generation <= authority.generation) byAddress.set(authority.slug, authority)
-    const subject = keyOf(authority.certificate.subject)
-    bySubject.set(subject, [...(bySubject.get(subject) ?? []).filter(({ id }) => id !== authority.id), authority])
+  /** One after the other, so that what was read earlier never replaces what was read later. */
+  function refresh(): Promise<boolean> {
+    const refreshed = turn.then(async () => {
+      const next = await readView(context, view)
+      const changed = next !== view
+      view = next
+      return changed
+    })
+    turn = refreshed.catch(() => {})
+    return refreshed
   }
+  await refresh()
 
-  const rows = await context.db.query(
-    'SELECT * FROM authority WHERE organization_id = ? ORDER BY slug, generation',
-    DEFAULT_ORGANIZATION,
-  )
-  for (const row of rows) add(await authorityOf(context, row))
-
+  const found = <T>(one: T | undefined, authority: string): T => {
+    if (one === undefined) throw new TrustError('notFound', 'authorityUnknown', { facts: { authority } })
+    return one
+  }
   const authorities: Authorities = {
-    list: () => [...byId.values()],
-    byId(id) {
-      const authority = byId.get(id)
-      if (authority === undefined) throw new TrustError('notFound', 'authorityUnknown', { facts: { authority: id } })
-      return authority
+    list: () => view.own.map(({ authority }) => authority),
+    byId: (id) => found(view.byId.get(id), id),
+    byAddress: (address) => found(view.byAddress.get(address), address),
+    bySubject: (subject) => view.bySubject.get(keyOf(subject)) ?? [],
+    trusted: () => view.trusted.filter(({ state }) => state === 'active'),
+    trustedByAddress: (address) => found(view.trustedByAddress.get(address), address),
+    issuerOf({ issuerId }) {
+      if (issuerId === undefined) return undefined
+      return (
+        view.byId.get(issuerId) ??
+        found(
+          view.trusted.find(({ id }) => id === issuerId),
+          issuerId,
+        )
+      )
     },
-    byAddress(address) {
-      const authority = byAddress.get(address)
-      if (authority === undefined) throw new TrustError('notFound', 'authorityUnknown', { facts: { authority: address } })
-      return authority
-    },
-    bySubject: (subject) => bySubject.get(keyOf(subject)) ?? [],
-    async create(input, actor) {
-      const authority = await createAuthority(context, authorities, input, actor)
-      add(authority)
-      return authority
-    },
-    async certificateChanged({ der }) {
-      const own = [...byId.values()].find(({ certificate }) => equal(certificate.der, der))
-      if (own === undefined) return
-      const otherwise = own.state === 'revoked' ? 'active' : own.state
-      add({ ...own, state: await stateOf(context, own, own.certificate, otherwise) })
-    },
+    further: ({ id }) => view.further.filter(({ authorityId }) => authorityId === id),
+    refresh,
+    create: (input, actor) => createAuthority(context, authorities, input, actor),
   }
   return authorities
 }
 
+interface Indexes {
+  readonly byId: ReadonlyMap<string, Authority>
+  readonly byAddress: ReadonlyMap<string, Authority>
+  readonly bySubject: ReadonlyMap<string, readonly Authority[]>
+  readonly trustedByAddress: ReadonlyMap<string, TrustedAuthority>
+}
+
+/** All of it as of one moment, never changed in place. */
+interface View extends Indexes {
+  readonly version: number
+  readonly own: readonly { readonly version: number; readonly authority: Authority }[]
+  readonly trusted: readonly TrustedAuthority[]
+  readonly further: readonly FurtherCertificate[]
+}
+
+/** @returns `last` itself when nothing changed */
+async function readView(context: CAContext, last: View): Promise<View> {
+  const { db } = context
+  const [head] = await db.query('SELECT version FROM authority_change WHERE organization_id = ?', DEFAULT_ORGANIZATION)
+  const version = (head?.['version'] as number | undefined) ?? 0
+  if (version === last.version) return last
+  // what comes in between is read twice, and nothing is missed
+  const known = new Map(last.own.map((one) => [one.authority.id, one]))
+  const own: View['own'][number][] = []
+  const all = 'WHERE organization_id = ? ORDER BY id' // as they came
+  for (const row of await db.query(`SELECT * FROM authority ${all}`, DEFAULT_ORGANIZATION))
+    own.push(await openOne(context, row, known.get(row['id'] as string)))
+  const trusted = (await db.query(`SELECT * FROM trusted_authority ${all}`, DEFAULT_ORGANIZATION)).map(trustedOf)
+  const further = await db.query(
+    'SELECT * FROM authority_certificate WHERE organization_id = ? ORDER BY id',
+    DEFAULT_ORGANIZATION,
+  )
+  return {
+    version,
+    own,
+    trusted,
+    further: further.map(furtherOf),
+    ...indexesOf(
+      own.map(({ authority }) => authority),
+      trusted,
+    ),
+  }
+}
+
+function indexesOf(own: readonly Authority[], trusted: readonly TrustedAuthority[]): Indexes {
+  const byAddress = new Map<string, Authority>()
+  const bySubject = new Map<string, Authority[]>()
+  for (const authority of own) {
+    byAddress.set(authority.address, authority)
+    byAddress.set(authority.slug, authority) // generations come in order, so the newest stays
+    const subject = keyOf(authority.certificate.subject)
+    bySubject.set(subject, [...(bySubject.get(subject) ?? []), authority])
+  }
+  const trustedByAddress = new Map<string, TrustedAuthority>()
+  for (const authority of trusted) {
+    trustedByAddress.set(authority.address, authority)
+    trustedByAddress.set(authority.slug, authority)
+  }
+  return { byId: new Map(own.map((authority) => [authority.id, authority])), byAddress, bySubject, trustedByAddress }
+}
+
 const keyOf = (name: Uint8Array): string => Buffer.from(name.buffer, name.byteOffset, name.length).toString('latin1')
 
-async function authorityOf(context: CAContext, row: Row): Promise<Authority> {
+/** An authority that did not change stays the same object: templates of its certificates are kept by it. */
+async function openOne(context: CAContext, row: Row, known: View['own'][number] | undefined): Promise<View['own'][number]> {
+  const version = row['version'] as number
+  const stored = storedOf(row)
   const certificate = parseCertificate(row['certificate'] as Uint8Array)
-  const signer = await context.keys.open(row['key_label'] as string)
-  const id = row['id'] as string
-  const issuerId = (row['issuer_id'] as string | null) ?? undefined
-  return describe(
-    {
-      id,
-      slug: row['slug'] as string,
-      generation: row['generation'] as number,
-      profile: row['profile'] as string,
-      issuerId,
-      state: await stateOf(context, { id, issuerId }, certificate, row['state'] as Authority['state']),
-      crlShards: row['crl_shards'] as number,
-      crlValiditySeconds: row['crl_validity_seconds'] as number,
-    },
-    certificate,
-    signer,
-  )
+  const state = await stateOf(context, stored, certificate)
+  if (known?.version === version) {
+    const { authority } = known
+    return { version, authority: authority.state === state ? authority : { ...authority, state } }
+  }
+  const signer =
+    stored.state === 'ended' ? signerWithoutKey(stored, row, certificate) : await context.keys.open(row['key_label'] as string)
+  return { version, authority: describe({ ...stored, state }, certificate, signer) }
 }
+
+const storedOf = (row: Row): Stored => ({
+  id: row['id'] as string,
+  slug: row['slug'] as string,
+  generation: row['generation'] as number,
+  profile: row['profile'] as string,
+  issuerId: (row['issuer_id'] as string | null) ?? undefined,
+  state: row['state'] as AuthorityState,
+  crlShards: row['crl_shards'] as number,
+  crlValiditySeconds: row['crl_validity_seconds'] as number,
+  crlDeltaSeconds: (row['crl_delta_seconds'] as number | null) ?? undefined,
+})
+
+/** What is left of a key that was destroyed. */
+const signerWithoutKey = ({ slug, generation }: Stored, row: Row, certificate: Certificate): Signer => ({
+  label: row['key_label'] as string,
+  keyAlgorithm: row['key_algorithm'] as KeyAlgorithmId,
+  publicKey: certificate.subjectPublicKeyInfo,
+  sign: () => Promise.reject(new TrustError('unavailable', 'authorityEnded', { facts: { authority: `${slug}.${generation}` } })),
+})
 
 /** The certificate's record says whether it is revoked, and nothing else does, so that the two cannot disagree. */
 async function stateOf(
   { db }: CAContext,
-  { id, issuerId = id }: Pick<Authority, 'id' | 'issuerId'>,
+  { id, issuerId = id, state }: Pick<Authority, 'id' | 'issuerId' | 'state'>,
   { serialNumber }: Certificate,
-  otherwise: Authority['state'],
-): Promise<Authority['state']> {
+): Promise<AuthorityState> {
+  if (state === 'ended') return state
   const sql = 'SELECT revoked_at FROM certificate WHERE serial_number = ? AND authority_id = ?'
   const [record] = await db.query(sql, serialNumber, issuerId)
-  return record !== undefined && record['revoked_at'] !== null ? 'revoked' : otherwise
+  return record !== undefined && record['revoked_at'] !== null ? 'revoked' : state
 }
 
-type Stored = Pick<
-  Authority,
-  'id' | 'slug' | 'generation' | 'profile' | 'issuerId' | 'state' | 'crlShards' | 'crlValiditySeconds'
->
-
-function describe(stored: Stored, certificate: Certificate, signer: Signer): Authority {
-  if (!equal(signer.publicKey, certificate.subjectPublicKeyInfo))
-    throw new TrustError('unavailable', 'authorityKeyMismatch', { facts: { authority: stored.slug } })
-  const keyIdentifier = extensionOf(certificate, subjectKeyIdentifier)?.value
-  if (keyIdentifier === undefined)
-    throw new TrustError('internal', 'internal', { cause: 'an authority without subjectKeyIdentifier' })
+function trustedOf(row: Row): TrustedAuthority {
+  const certificate = parseCertificate(row['certificate'] as Uint8Array)
+  const [slug, generation] = [row['slug'] as string, row['generation'] as number]
   return {
-    ...stored,
-    address: `${stored.slug}.${stored.generation}`,
-    keyLabel: signer.label,
-    keyAlgorithm: signer.keyAlgorithm,
-    signatureAlgorithm: certificateSignatureOf(signer.keyAlgorithm),
+    id: row['id'] as string,
+    slug,
+    generation,
+    address: `${slug}.${generation}`,
+    kind: row['kind'] as TrustedAuthority['kind'],
+    issuerId: (row['issuer_id'] as string | null) ?? undefined,
     certificate,
     publicKey: importPublicKey(certificate.subjectPublicKeyInfo),
-    keyIdentifier,
-    signer,
+    state: row['state'] as TrustedAuthority['state'],
   }
 }
 
-async function createAuthority(
-  context: CAContext,
-  authorities: Authorities,
-  input: NewAuthority,
-  actor: string,
-): Promise<Authority> {
-  const { db, keys, world } = context
-  if (!SLUG.test(input.slug)) throw new TrustError('malformed', 'authoritySlug')
-  const builtIn = await openProfile(context, input.profile)
-  if (builtIn.holder !== 'authority')
-    throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: builtIn.id } })
-  if (!allowsKey(builtIn, input.keyAlgorithm)) {
-    throw new TrustError('policyRefused', 'keyNotInProfile', { facts: { algorithm: input.keyAlgorithm, profile: builtIn.id } })
-  }
-  const profile: Profile = input.noExpiry === true ? { ...builtIn, validity: { noExpiry: true } } : builtIn
-  const issuer = input.issuer === undefined ? undefined : authorities.byAddress(input.issuer)
-  if (issuer !== undefined && issuer.state !== 'active')
-    throw new TrustError('conflict', 'authorityRetired', { facts: { authority: issuer.address } })
+const furtherOf = (row: Row): FurtherCertificate => ({
+  authorityId: row['authority_id'] as string,
+  kind: row['kind'] as FurtherKind,
+  certificate: parseCertificate(row['der'] as Uint8Array),
+})
 
-  const [taken] = await db.query(
-    'SELECT id FROM authority WHERE organization_id = ? AND slug = ?',
-    DEFAULT_ORGANIZATION,
-    input.slug,
-  )
-  if (taken !== undefined) throw new TrustError('conflict', 'authorityTaken', { facts: { authority: input.slug } })
-
-  const stored: Stored = {
-    id: uuidv7(world),
-    slug: input.slug,
-    generation: 1,
-    profile: profile.id,
-    issuerId: issuer?.id,
-    state: 'active',
-    crlShards: 1,
-    crlValiditySeconds: input.crlValiditySeconds ?? CRL_VALIDITY_DEFAULT_SECONDS,
-  }
-  return withNewKey(keys, `ca/${stored.slug}.${stored.generation}/${stored.id}`, input.keyAlgorithm, async (signer) => {
-    const holder = {
-      profile,
-      publicKey: importPublicKey(signer.publicKey),
-      subject: encodeName(input.name),
-      subjectText: formatName(input.name),
-      productSerial: undefined,
-      subjectAltName: undefined,
-    }
-    const plan = issuer === undefined ? selfSigned(holder, signer) : { ...holder, authority: issuer }
-    const issued = await signRehearsed(rehearse(context, plan))
-    const authority = describe(stored, parseCertificate(issued.der), signer)
-    await keepAuthority(context, authority, issued, actor)
-    return authority
-  })
+/** Certificates from this authority up to its root, DER. */
+export function chainOf(authorities: Authorities, authority: Authority | TrustedAuthority): readonly Uint8Array[] {
+  const chain: Uint8Array[] = []
+  for (let at: Authority | TrustedAuthority | undefined = authority; at !== undefined; at = authorities.issuerOf(at))
+    chain.push(at.certificate.der)
+  return chain
 }
 
 /**
- * A key whose first use is refused is of no use: it is destroyed, and the next attempt makes another under another label.
- * Where it cannot be told whether the authority was kept, the key stays: without it the authority would be lost.
+ * The chain and the certificates that lead into it or out of it by other ways: links between generations, so that who
+ * trusts the old root or the new one reaches both (RFC 7030, 4.1.3; RFC 9810, 4.4), and cross certificates.
+ *
+ * @param now expired ones are left out
+ * @returns DER, the authority's own first
  */
-async function withNewKey<T>(
-  keys: CAContext['keys'],
-  label: string,
-  algorithm: KeyAlgorithmId,
-  use: (signer: Signer) => Promise<T>,
-): Promise<T> {
-  const signer = await keys.generate(label, algorithm)
-  try {
-    return await use(signer)
-  } catch (error) {
-    if (asTrustError(error).reason !== 'databaseUnavailable') await keys.destroy(label)
-    throw error
-  }
-}
-
-/** @throws TrustError `conflict` when another request was faster with this name */
-async function keepAuthority(context: CAContext, authority: Authority, issued: Issued, actor: string): Promise<void> {
-  const { db, world, audit } = context
-  const row = {
-    id: authority.id,
-    organization_id: DEFAULT_ORGANIZATION,
-    version: 1,
-    slug: authority.slug,
-    generation: authority.generation,
-    profile: authority.profile,
-    issuer_id: authority.issuerId ?? null,
-    key_label: authority.keyLabel,
-    key_algorithm: authority.keyAlgorithm,
-    certificate: issued.der,
-    state: authority.state,
-    crl_shards: authority.crlShards,
-    crl_validity_seconds: authority.crlValiditySeconds,
-    created_at: world.clock.now(),
-  }
-  try {
-    await db.transaction(async (tx) => {
-      await tx.insertMany('authority', Object.keys(row), [Object.values(row)])
-      // a root's own certificate is recorded under itself, so that every certificate ever signed has its row
-      await insertIssued(context, tx, { ...issued, authorityId: authority.issuerId ?? authority.id }, { actor })
-      await audit.record(tx, {
-        actor,
-        act: 'ca.create',
-        object: `authority:${authority.id}`,
-        outcome: 'done',
-        facts: { address: authority.address, profile: authority.profile, keyAlgorithm: authority.keyAlgorithm },
-      })
-    })
-  } catch (error) {
-    if (!isDuplicate(error, 'authority')) throw error
-    throw new TrustError('conflict', 'authorityTaken', { facts: { authority: authority.slug } })
-  }
-}
-
-/** Certificates from this authority up to its root, DER. */
-export function chainOf(authorities: Authorities, authority: Authority): readonly Uint8Array[] {
-  const chain: Uint8Array[] = []
-  for (
-    let at: Authority | undefined = authority;
-    at !== undefined;
-    at = at.issuerId === undefined ? undefined : authorities.byId(at.issuerId)
-  ) {
-    chain.push(at.certificate.der)
-  }
-  return chain
+export function offeredBy(authorities: Authorities, authority: Authority, now: number): readonly Uint8Array[] {
+  const chain: (Authority | TrustedAuthority)[] = []
+  for (let at: Authority | TrustedAuthority | undefined = authority; at !== undefined; at = authorities.issuerOf(at))
+    chain.push(at)
+  const roots = chain.flatMap((one) =>
+    'signer' in one && one.issuerId === undefined ? authorities.bySubject(one.certificate.subject) : [],
+  )
+  const further = [...chain, ...roots].flatMap((one) => ('signer' in one ? authorities.further(one) : []))
+  const ways = further.filter(({ kind, certificate }) => kind !== 'earlier' && certificate.notAfter.getTime() > now)
+  const all = [
+    ...chain,
+    ...roots.filter((one) => one.issuerId === undefined && one.certificate.notAfter.getTime() > now),
+    ...ways,
+  ]
+  const seen = new Set<string>()
+  return all.map(({ certificate }) => certificate.der).filter((der) => seen.size < seen.add(keyOf(der)).size)
 }

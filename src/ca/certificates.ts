@@ -9,6 +9,7 @@ import type { Queries, Row, SqlValue } from '#store/database.ts'
 import { publish } from '#store/outbox.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import type { Authorities } from './authorities.ts'
+import { noteCertificateChange } from './authority-record.ts'
 import type { CAContext } from './context.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
@@ -230,6 +231,7 @@ async function change(
       ...[to, now, reason, ...(to === 'active' ? [] : [now]), id, row['state'] as string],
     )
     if (changed.length === 0) throw new TrustError('conflict', otherwise) // another process was faster
+    await noteCertificateChange(tx, id)
     world.faults.reach('certificate state changed')
     const serialNumber = (row['serial_number'] as Uint8Array).toHex()
     await publish(tx, world, {

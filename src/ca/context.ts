@@ -15,6 +15,8 @@ export interface CASettings {
   readonly crlMinIntervalSeconds: number
   /** How long an OCSP answer may be believed. */
   readonly ocspValiditySeconds: number
+  /** Of this program: it stands in ceremony records. */
+  readonly programVersion: string
 }
 
 export interface CAContext {

@@ -13,7 +13,7 @@ import { uuidv7 } from '#base/world.ts'
 import { keep, type Step } from '#store/batch.ts'
 import { parseCertificate, type Certificate } from '#x509/certificate.ts'
 import { checkProofOfPossession, type CertificationRequest } from '#x509/certification-request.ts'
-import { type Authorities, type Authority, chainOf } from './authorities.ts'
+import { type Authorities, type Authority, chainOf, offeredBy } from './authorities.ts'
 import { type CertificateRecord, findByIssuerAndSerial, isUsable } from './certificates.ts'
 import type { CAContext } from './context.ts'
 import {
@@ -249,10 +249,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
   return {
     openEndpoint: (protocol, label) => openEndpoint(context, protocol, label),
-    authorityCertificates(endpoint) {
-      const authority = authorities.byId(endpoint.authorityId)
-      return [authority.certificate.der, ...chainOf(authorities, authority).filter((der) => der !== authority.certificate.der)]
-    },
+    authorityCertificates: (endpoint) => offeredBy(authorities, authorities.byId(endpoint.authorityId), world.clock.now()),
     authenticate: (endpoint, credentials) =>
       audited(endpoint, 'endpoint.authenticate', undefined, () => authenticate(endpoint, credentials)),
     enroll: (input) => audited(input.endpoint, 'certificate.enroll', input.identity, () => enroll(input)),

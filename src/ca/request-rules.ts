@@ -56,6 +56,10 @@ export interface Plan {
   readonly subjectText: string
   readonly productSerial: string | undefined
   readonly subjectAltName: GeneralNames | undefined
+  /** Instead of the profile's validity: between authorities both ends are given. Milliseconds, whole seconds. */
+  readonly period?: { readonly notBefore: number; readonly notAfter: number }
+  /** Of an authority that has one already, which what it issued names; made from the key otherwise. */
+  readonly subjectKeyIdentifier?: Uint8Array
 }
 
 export interface Asked {

@@ -157,4 +157,126 @@ export const caMigrations: readonly Migration[] = [
       'UPDATE certificate SET changed_at = revoked_at WHERE revoked_at IS NOT NULL',
     ],
   },
+  {
+    id: '0440-ca-life-cycle',
+    statements: [
+      // every process looks at this number once a second, and reads the authorities again when it has grown
+      'CREATE TABLE authority_change (organization_id TEXT PRIMARY KEY, version INTEGER NOT NULL)',
+      `INSERT INTO authority_change (organization_id, version) VALUES ('${DEFAULT_ORGANIZATION}', 1)`,
+      // authorities whose keys are not here: offline roots, and others' for trust only
+      `CREATE TABLE trusted_authority (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        slug TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        issuer_id TEXT,
+        certificate BLOB NOT NULL,
+        state TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE UNIQUE INDEX trusted_authority_slug ON trusted_authority (organization_id, slug, generation)',
+      // a key and its request, on the way to an authority elsewhere
+      `CREATE TABLE authority_request (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        slug TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        profile TEXT NOT NULL,
+        key_label TEXT NOT NULL,
+        key_algorithm TEXT NOT NULL,
+        request BLOB NOT NULL,
+        crl_validity_seconds INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE UNIQUE INDEX authority_request_slug ON authority_request (organization_id, slug)',
+      // more certificates of an authority: earlier ones, links between generations, cross certificates
+      `CREATE TABLE authority_certificate (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        authority_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        der BLOB NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE INDEX authority_certificate_authority ON authority_certificate (authority_id)',
+      // the CRLs of offline roots, carried here by hand; a number may be longer than any integer type
+      `CREATE TABLE imported_crl (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        authority_id TEXT NOT NULL,
+        crl_number TEXT NOT NULL,
+        this_update INTEGER NOT NULL,
+        next_update INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        der BLOB NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE UNIQUE INDEX imported_crl_authority ON imported_crl (authority_id)',
+    ],
+  },
+  {
+    // one index has all that a CRL says, in the order of changes: a list is read without the rows, a delta is its tail
+    id: '0450-ca-crl-parts',
+    statements: [
+      'DROP INDEX certificate_revoked',
+      `CREATE INDEX certificate_changed ON certificate
+        (authority_id, crl_shard, changed_at, serial_number, revoked_at, revocation_reason, not_after, version)
+        WHERE changed_at IS NOT NULL`,
+      `CREATE TABLE crl_part (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        crl_id TEXT NOT NULL,
+        authority_id TEXT NOT NULL,
+        shard INTEGER NOT NULL,
+        crl_number INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        octets BLOB NOT NULL
+      )`,
+      'CREATE UNIQUE INDEX crl_part_number ON crl_part (crl_id, number)',
+      'CREATE INDEX crl_part_list ON crl_part (authority_id, shard, crl_number)',
+      'ALTER TABLE crl ADD COLUMN is_delta INTEGER NOT NULL DEFAULT 0',
+      'ALTER TABLE crl ADD COLUMN base_number INTEGER',
+      'ALTER TABLE crl ADD COLUMN size INTEGER NOT NULL DEFAULT 0',
+      "ALTER TABLE crl ADD COLUMN change_mark TEXT NOT NULL DEFAULT ''", // differs from every real one: a new list is due
+      `INSERT INTO crl_part (id, organization_id, version, crl_id, authority_id, shard, crl_number, number, octets)
+        SELECT id, organization_id, 1, id, authority_id, shard, crl_number, 0, der FROM crl`,
+      'UPDATE crl SET size = length(der)',
+      'ALTER TABLE crl DROP COLUMN der',
+    ],
+  },
+  {
+    id: '0460-ca-authority-revocation',
+    statements: [
+      'ALTER TABLE authority ADD COLUMN crl_delta_seconds INTEGER',
+      // by authority id; one without a row signs on request
+      `CREATE TABLE ocsp_policy (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        mode TEXT NOT NULL,
+        validity_seconds INTEGER
+      )`,
+      // answers for certificates whose serial numbers follow each other, packed: see ocsp-blocks.ts
+      `CREATE TABLE ocsp_block (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        authority_id TEXT NOT NULL,
+        first_serial BLOB NOT NULL,
+        responder_id TEXT NOT NULL,
+        signed_at INTEGER NOT NULL,
+        valid_until INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        answers BLOB NOT NULL
+      )`,
+      'CREATE UNIQUE INDEX ocsp_block_serial ON ocsp_block (authority_id, first_serial)',
+      'CREATE INDEX ocsp_block_signed ON ocsp_block (authority_id, signed_at)',
+    ],
+  },
 ]

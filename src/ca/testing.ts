@@ -2,8 +2,15 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { generateKeyPairSync, type KeyObject, sign as signNow } from 'node:crypto'
-import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
+import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { signMessage } from '#algorithms/private-key.ts'
+import {
+  certificateSignatureOf,
+  isKeyAlgorithmId,
+  type KeyAlgorithmId,
+  signatureAlgorithm as signatureRow,
+  type SignatureAlgorithmId,
+} from '#algorithms/table.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { secret } from '#base/secret.ts'
@@ -27,6 +34,7 @@ export const testSettings: CASettings = {
   retryWindowSeconds: 3600,
   crlMinIntervalSeconds: 60,
   ocspValiditySeconds: 3600,
+  programVersion: 'test',
 }
 
 export interface TestCA extends AsyncDisposable {
@@ -96,19 +104,27 @@ export interface TestKey {
 }
 
 /** What a device may hold: also keys that no profile takes. */
-export type TestKeyAlgorithm = KeyAlgorithmId | 'rsa-1024' | 'rsa-4096' | 'ecdsa-p521'
+export type TestKeyAlgorithm = KeyAlgorithmId | 'rsa-1024' | 'ecdsa-p224'
 
 export function testKey(algorithm: TestKeyAlgorithm = 'ecdsa-p256'): TestKey {
-  const [family, size] = algorithm.split('-') as ['ecdsa' | 'rsa', string]
-  const { privateKey, publicKey } =
-    family === 'rsa'
-      ? generateKeyPairSync('rsa', { modulusLength: Number(size) })
-      : generateKeyPairSync('ec', { namedCurve: size.toUpperCase().replace('P', 'P-') })
+  const { privateKey, publicKey } = makePair(algorithm)
   return {
     key: privateKey,
     spki: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })),
-    signatureAlgorithm: family === 'rsa' ? 'rsa-sha256' : algorithm === 'ecdsa-p256' ? 'ecdsa-sha256' : 'ecdsa-sha384',
+    signatureAlgorithm: isKeyAlgorithmId(algorithm)
+      ? certificateSignatureOf(algorithm)
+      : algorithm === 'rsa-1024'
+        ? 'rsa-sha256'
+        : 'ecdsa-sha256',
   }
+}
+
+function makePair(algorithm: TestKeyAlgorithm) {
+  const [family, size = ''] = algorithm.split('-')
+  if (family === 'rsa') return generateKeyPairSync('rsa', { modulusLength: Number(size) })
+  if (family === 'ecdsa')
+    return generateKeyPairSync('ec', { namedCurve: size === 'p224' ? 'secp224r1' : size.replace('p', 'P-') })
+  return generateKeyPairSync(algorithm as 'ed25519')
 }
 
 export interface TestRequest {
@@ -126,10 +142,9 @@ export async function testRequest({
   signedBy = key,
 }: TestRequest): Promise<CertificationRequest> {
   const { signatureAlgorithm } = signedBy
-  const digest = signatureAlgorithm.slice(-6)
   const der = await encodeCertificationRequest(
     { subject: nameOf(subject), publicKey: key.spki, extensions },
-    { signatureAlgorithm, sign: (message) => new Uint8Array(signNow(digest, message, signedBy.key)) },
+    { signatureAlgorithm, sign: (message) => signMessage(message, signatureRow(signatureAlgorithm), signedBy.key, false) },
   )
   return parseCertificationRequest(der)
 }

@@ -11,7 +11,7 @@ import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
-import { type Authorities, chainOf, openAuthorities } from '#ca/authorities.ts'
+import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import type { CAContext } from '#ca/context.ts'
 import { latestCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
@@ -32,6 +32,7 @@ import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { databaseURLOf } from './database-url.ts'
 import { restMigrations } from './rest/migrations.ts'
+import { VERSION } from './version.ts'
 
 const migrations: readonly Migration[] = [
   ...storeMigrations,
@@ -99,7 +100,12 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     keys,
     audit,
     world,
-    settings: { ...config.ca, publicUrl: config.server.publicUrl, ocspValiditySeconds: OCSP_VALIDITY_SECONDS },
+    settings: {
+      ...config.ca,
+      publicUrl: config.server.publicUrl,
+      ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
+      programVersion: VERSION,
+    },
   }
   const authorities = await openAuthorities(context)
   return {
@@ -114,7 +120,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
 export function composeProtocols({ context, authorities, enrollment: enrolls, ocsp: answers }: CAServices): readonly Mounted[] {
   const repository: RepositoryService = {
     latestCRL: (address, shard) => latestCRL(context, authorities.byAddress(address), shard),
-    authorityCertificates: (address) => chainOf(authorities, authorities.byAddress(address)),
+    authorityCertificates: (address) => offeredBy(authorities, authorities.byAddress(address), context.world.clock.now()),
     now: () => context.world.clock.now(),
   }
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols

@@ -57,7 +57,7 @@ const ById = Type.Object({ id: Uuid })
 export function certificateRoutes({ context, authorities }: CAServices) {
   const shape = (record: CertificateRecord) => ({
     id: record.id,
-    authority: authorities.byId(record.authorityId).address,
+    authority: issuerOf(record).address,
     serialNumber: record.serialNumber.toHex(),
     profile: record.profile,
     subject: record.subject,
@@ -70,17 +70,20 @@ export function certificateRoutes({ context, authorities }: CAServices) {
     createdAt: record.createdAt.toISOString(),
     certificate: record.der.toBase64(),
   })
+  /** Ours, or an offline root's. */
+  const issuerOf = ({ authorityId }: Pick<CertificateRecord, 'authorityId'>) =>
+    authorities.issuerOf({ issuerId: authorityId }) ?? authorities.byId(authorityId)
   const shown = async (id: string) => shape(await openCertificate(context, id))
   /** An authority's own certificate takes down all below it: that is for those who may manage authorities. */
   const changing = async ({ actor, principal }: Call, id: string, work: () => Promise<void>) => {
-    const { der, profile } = await openCertificate(context, id)
+    const { profile } = await openCertificate(context, id)
     if ((await openProfile(context, profile)).holder === 'authority') {
       await orRecord(context.audit, { actor, act: 'certificate.change', object: `certificate:${id}` }, () =>
         checkAllowed(principal, 'ca.manage'),
       )
     }
     await work()
-    await authorities.certificateChanged({ der })
+    await authorities.refresh()
     return shown(id)
   }
   const lending = async (label: string | undefined): Promise<{ readonly endpoint?: Endpoint }> =>
@@ -124,7 +127,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       response: Type.Object({ ...CertificateShape.properties, chain: Type.Array(Base64) }),
       async handle(_, { params }) {
         const record = await openCertificate(context, params.id)
-        const chain = chainOf(authorities, authorities.byId(record.authorityId))
+        const chain = chainOf(authorities, issuerOf(record))
         return { ...shape(record), chain: chain.map((der) => der.toBase64()) }
       },
     }),
