@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { X509Certificate } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { certificateSignatureOf, type KeyAlgorithmId, signatureAlgorithm } from '#algorithms/table.ts'
-import { importPublicKey } from '#algorithms/public-key.ts'
+import { promisify } from 'node:util'
+import { ml_dsa44, ml_dsa65, ml_dsa87 } from '@noble/post-quantum/ml-dsa.js'
+import { slh_dsa_sha2_128s, slh_dsa_sha2_192s, slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js'
+import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { certificateSignatureOf, type KeyAlgorithmId, keyAlgorithms, signatureAlgorithm } from '#algorithms/table.ts'
+import { encodePEM } from '#asn1/pem.ts'
 import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { parseCertificateList, verifyListSignature } from '#x509/crl.ts'
 import { nameOf } from '#x509/name.ts'
@@ -13,7 +21,9 @@ import { createEndpoint, type Endpoint } from './endpoint.ts'
 import { enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
 import { ocsp } from './ocsp.ts'
 import { putProfile } from './profiles.ts'
+import { issuing } from './profiles/issuing.ts'
 import { ldevid } from './profiles/ldevid.ts'
+import { needs } from '../../test/interop/programs.ts'
 import { hierarchy, person, type TestCA, testCA, type TestKey, testKey, type TestKeyAlgorithm, testRequest } from './testing.ts'
 
 const officer: Identity = { kind: 'person', principalId: 'officer' }
@@ -36,23 +46,85 @@ const endpointAt = (ca: TestCA, profile = 'ldevid'): Promise<Endpoint> =>
 
 const signatureIdentifierOf = (id: KeyAlgorithmId): string => signatureAlgorithm(certificateSignatureOf(id)).identifier
 
-for (const keyAlgorithm of ['ecdsa-p384', 'rsa-3072'] as const) {
-  test(`R3, R31: ${keyAlgorithm} authorities issue for keys of every kind, and answer for them`, async () => {
+/** By code that is not OpenSSL (FIPS 204, 205). */
+const postQuantum: Partial<Record<KeyAlgorithmId, (signature: Uint8Array, message: Uint8Array, key: Uint8Array) => boolean>> = {
+  'ml-dsa-44': ml_dsa44.verify,
+  'ml-dsa-65': ml_dsa65.verify,
+  'ml-dsa-87': ml_dsa87.verify,
+  'slh-dsa-sha2-128s': slh_dsa_sha2_128s.verify,
+  'slh-dsa-sha2-192s': slh_dsa_sha2_192s.verify,
+  'slh-dsa-sha2-256s': slh_dsa_sha2_256s.verify,
+}
+
+const openssl = needs('openssl')
+const run = promisify(execFile)
+
+interface Judged {
+  readonly root: Uint8Array
+  readonly line1: Uint8Array
+  readonly leaf: Uint8Array
+  readonly crl: Uint8Array
+  readonly ocsp: Uint8Array
+}
+
+/** Debian's OpenSSL, of another generation than the one inside Node.js. */
+async function judgeByProgram({ root, line1, leaf, crl, ocsp: answer }: Judged): Promise<void> {
+  const program = openssl.path('openssl')
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-algorithms-'))
+  const write = (name: string, content: string | Uint8Array): string => {
+    writeFileSync(join(directory, name), content)
+    return join(directory, name)
+  }
+  try {
+    const [rootPEM, line1PEM, leafPEM] = [root, line1, leaf].map((der, n) => write(`${n}.pem`, encodePEM('CERTIFICATE', der)))
+    assert.ok(rootPEM && line1PEM && leafPEM)
+    await run(program, ['verify', '-x509_strict', '-CAfile', rootPEM, '-untrusted', line1PEM, leafPEM])
+    const list = await run(program, ['crl', '-inform', 'DER', '-in', write('crl', crl), '-CAfile', line1PEM, '-noout'])
+    assert.match(list.stderr, /verify OK/)
+    const chain = write('chain.pem', `${encodePEM('CERTIFICATE', root)}${encodePEM('CERTIFICATE', line1)}`)
+    const asked = ['-sha256', '-issuer', line1PEM, '-cert', leafPEM, '-CAfile', chain]
+    const state = await run(program, ['ocsp', '-respin', write('ocsp', answer), ...asked])
+    assert.match(state.stdout, /: good/)
+    assert.match(state.stderr, /Response verify OK/)
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
+}
+
+/** What a device may bring; authorities of algorithms that have their own turn sign two of them. */
+const leaves = keyAlgorithms.map(({ id }) => id).filter((id) => ldevid.keyAlgorithms.includes(id))
+
+for (const keyAlgorithm of issuing.keyAlgorithms as KeyAlgorithmId[]) {
+  const verifyElsewhere = postQuantum[keyAlgorithm]
+  const { skip } = openssl
+  test(`R3, R31: ${keyAlgorithm} authorities issue, and answer for what they issued`, { skip }, async () => {
     await using ca = await testCA()
     await hierarchy(ca, { keyAlgorithm })
     const endpoint = await endpointAt(ca)
+    const root = ca.authorities.byAddress('root')
     const line1 = ca.authorities.byAddress('line1')
     assert.equal(line1.keyAlgorithm, keyAlgorithm)
     assert.equal(line1.certificate.signatureAlgorithm.toHex(), signatureIdentifierOf(keyAlgorithm))
     const { enroll } = enrollment(ca.context, ca.authorities, async () => {})
+    const signedByLine1 = (signature: Uint8Array, message: Uint8Array, key: PublicKey): void => {
+      assert.equal(key.algorithm, keyAlgorithm)
+      assert.notEqual(verifyElsewhere?.(signature, message, key.subjectPublicKey), false)
+      assert.notEqual(verifyElsewhere?.(signature, message.subarray(1), key.subjectPublicKey), true)
+    }
 
-    for (const algorithm of ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072'] as const) {
+    const list = parseCertificateList((await issueCRL(ca.context, line1, 0, person)).der)
+    assert.equal(list.signatureAlgorithm.toHex(), signatureIdentifierOf(keyAlgorithm))
+    assert.ok(await verifyListSignature(list, line1.publicKey))
+    signedByLine1(list.signatureValue, list.tbsCertList, line1.publicKey)
+
+    for (const algorithm of keyAlgorithm === 'ecdsa-p384' ? leaves : (['ecdsa-p256'] as const)) {
       const request = await testRequest({ subject, key: keyOf(algorithm) })
       const { certificate } = (await enroll({ endpoint, operation: 'enroll', request, identity: officer })) as IssuedAnswer
       const parsed = parseCertificate(certificate)
       assert.equal(importPublicKey(parsed.subjectPublicKeyInfo).algorithm, algorithm)
       assert.equal(parsed.signatureAlgorithm.toHex(), signatureIdentifierOf(keyAlgorithm))
       assert.ok(await verifyCertificateSignature(parsed, line1.publicKey))
+      signedByLine1(parsed.signatureValue, parsed.tbsCertificate, line1.publicKey)
       assert.ok(new X509Certificate(certificate).verify(new X509Certificate(line1.certificate.der).publicKey))
       assert.ok(new X509Certificate(certificate).checkPrivateKey(keyOf(algorithm).key))
 
@@ -62,12 +134,15 @@ for (const keyAlgorithm of ['ecdsa-p384', 'rsa-3072'] as const) {
       assert.ok(response.type === 'answer')
       assert.equal(response.answer.responses[0]?.status.type, 'good')
       const responder = parseCertificate(response.answer.certs[0] as Uint8Array)
-      assert.equal(importPublicKey(responder.subjectPublicKeyInfo).algorithm, keyAlgorithm)
-      assert.ok(await verifyResponseSignature(response.answer, importPublicKey(responder.subjectPublicKeyInfo)))
+      const responderKey = importPublicKey(responder.subjectPublicKeyInfo)
+      assert.ok(await verifyResponseSignature(response.answer, responderKey))
+      signedByLine1(response.answer.signature, response.answer.tbsResponseData, responderKey)
+
+      if (verifyElsewhere === undefined && postQuantum[algorithm] === undefined) {
+        const [rootDER, line1DER] = [root.certificate.der, line1.certificate.der]
+        await judgeByProgram({ root: rootDER, line1: line1DER, leaf: certificate, crl: list.der, ocsp: der })
+      }
     }
-    const list = parseCertificateList((await issueCRL(ca.context, line1, 0, person)).der)
-    assert.equal(list.signatureAlgorithm.toHex(), signatureIdentifierOf(keyAlgorithm))
-    assert.ok(await verifyListSignature(list, line1.publicKey))
   })
 }
 
@@ -95,8 +170,8 @@ test('R3: an issuing authority may have a key of another algorithm than its root
 describe('keys that are refused', () => {
   const cases: readonly [TestKeyAlgorithm, { code: string; reason: string }][] = [
     ['rsa-1024', { code: 'policyRefused', reason: 'keyTooShort' }],
-    ['rsa-4096', { code: 'unsupported', reason: 'keyAlgorithm' }],
-    ['ecdsa-p521', { code: 'unsupported', reason: 'keyAlgorithm' }],
+    ['ecdsa-p224', { code: 'unsupported', reason: 'keyAlgorithm' }],
+    ['slh-dsa-sha2-128s', { code: 'policyRefused', reason: 'keyNotInProfile' }],
   ]
   for (const [algorithm, refusal] of cases) {
     test(`R2: a request with a key of ${algorithm} gets no certificate`, async () => {
@@ -146,6 +221,10 @@ describe('keys that are refused', () => {
       ['rsa-2048', 'ecdsa-p256'],
       ['ecdsa-p256', 'rsa-2048'],
       ['ecdsa-p384', 'ecdsa-p256'],
+      ['ed25519', 'ecdsa-p256'],
+      ['ed448', 'ed25519'],
+      ['ml-dsa-65', 'ml-dsa-44'],
+      ['ml-dsa-65', 'slh-dsa-sha2-128s'],
     ] as const) {
       const request = await testRequest({ subject, key: keyOf(key), signedBy: keyOf(signedBy) })
       await assert.rejects(enroll({ endpoint, operation: 'enroll', request, identity: officer }), {

@@ -8,12 +8,13 @@
  * @module
  */
 import type { Profile } from '../profile.ts'
+import { HOLDER_KEYS } from './key-algorithms.ts'
 
 export const idevid: Profile = {
   id: 'idevid',
   title: 'Device birth certificate (IDevID)',
   holder: 'device',
-  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072'],
+  keyAlgorithms: HOLDER_KEYS,
   validity: { noExpiry: true },
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: [],

@@ -1,11 +1,12 @@
 /** An authority below a root that issues to devices, servers and stations, and to no other authority. @module */
 import type { Profile } from '../profile.ts'
+import { AUTHORITY_KEYS } from './key-algorithms.ts'
 
 export const issuing: Profile = {
   id: 'issuing',
   title: 'Issuing authority',
   holder: 'authority',
-  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072'],
+  keyAlgorithms: AUTHORITY_KEYS,
   validity: { days: 3653 },
   keyUsage: ['keyCertSign', 'cRLSign'],
   extendedKeyUsage: [],

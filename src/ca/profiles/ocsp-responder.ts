@@ -6,12 +6,13 @@
  * @module
  */
 import type { Profile } from '../profile.ts'
+import { AUTHORITY_KEYS } from './key-algorithms.ts'
 
 export const ocspResponder: Profile = {
   id: 'ocsp-responder',
   title: 'OCSP responder',
   holder: 'responder',
-  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072'],
+  keyAlgorithms: AUTHORITY_KEYS,
   validity: { days: 30 },
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['1.3.6.1.5.5.7.3.9'],

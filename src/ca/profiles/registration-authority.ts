@@ -8,12 +8,13 @@
  * @module
  */
 import type { Profile } from '../profile.ts'
+import { HOLDER_KEYS } from './key-algorithms.ts'
 
 export const registrationAuthority: Profile = {
   id: 'ra',
   title: 'Registration authority (station, gateway)',
   holder: 'registration-authority',
-  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072'],
+  keyAlgorithms: HOLDER_KEYS,
   validity: { days: 365 },
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['1.3.6.1.5.5.7.3.2', '1.3.6.1.5.5.7.3.28'],

@@ -1,11 +1,12 @@
 /** A self-signed authority: the anchor that relying parties are given by hand. @module */
 import type { Profile } from '../profile.ts'
+import { AUTHORITY_KEYS } from './key-algorithms.ts'
 
 export const root: Profile = {
   id: 'root',
   title: 'Root authority',
   holder: 'authority',
-  keyAlgorithms: ['ecdsa-p384', 'ecdsa-p256', 'rsa-3072'],
+  keyAlgorithms: AUTHORITY_KEYS,
   validity: { days: 7305 },
   keyUsage: ['keyCertSign', 'cRLSign'],
   extendedKeyUsage: [],

@@ -1,11 +1,12 @@
 /** A server's certificate for TLS. Names stand in subjectAltName only (RFC 9525, 2). @module */
 import type { Profile } from '../profile.ts'
+import { HOLDER_KEYS } from './key-algorithms.ts'
 
 export const tlsServer: Profile = {
   id: 'tls-server',
   title: 'TLS server',
   holder: 'server',
-  keyAlgorithms: ['ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072'],
+  keyAlgorithms: HOLDER_KEYS,
   validity: { days: 90 },
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'],
