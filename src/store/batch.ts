@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { TrustError } from '#base/errors.ts'
+import type { TrustError } from '#base/errors.ts'
 import type { Database, Row, SqlValue, Transaction } from './database.ts'
 import { isDuplicate } from './duplicate.ts'
 

@@ -14,6 +14,7 @@
  */
 
 import type { BatchOutcome, Statement } from './batch.ts'
+import type { SharedSqlite } from './sqlite/lent.ts'
 
 export type SqlValue = string | number | bigint | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
@@ -57,8 +58,13 @@ export interface Database extends Queries {
    * @throws TrustError as `transaction`, but for a unique key, which is an outcome
    */
   batch(statements: readonly Statement[]): Promise<BatchOutcome>
+  /** What another thread of this process needs to use the same database, see `openShared`. Each thread needs its own. */
+  share(): SharedDatabase
   close(): Promise<void>
 }
+
+/** May be sent to a thread; its `port` must be among what is transferred. */
+export type SharedDatabase = SharedSqlite | { readonly engine: 'postgres'; readonly url: string }
 
 /**
  * One step of the schema. Each room lists its own; `migrate` runs what has not run yet, in the order of the ids.

@@ -1,8 +1,9 @@
 /** The engines, by the scheme of the database's URL. @module */
 import { TrustError } from '#base/errors.ts'
-import type { Database } from './database.ts'
+import type { Database, SharedDatabase } from './database.ts'
 import { postgres } from './postgres/index.ts'
 import { sqlite } from './sqlite/index.ts'
+import { borrow } from './sqlite/lent.ts'
 
 const engines: Readonly<Record<string, (url: string) => Database>> = {
   sqlite: (url) => sqlite({ path: url.slice('sqlite:'.length) }),
@@ -17,3 +18,6 @@ export function openDatabase(url: string): Database {
   if (engine === undefined) throw new TrustError('unsupported', 'databaseURL')
   return engine(url)
 }
+
+/** In another thread of the process that called `share`. */
+export const openShared = (shared: SharedDatabase): Database => (shared.engine === 'sqlite' ? borrow(shared) : postgres(shared))

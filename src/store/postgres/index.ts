@@ -130,6 +130,7 @@ export function postgres(options: PostgresOptions): Database {
 
     transaction: group.transaction,
     batch: (statements) => batchIn(group.transaction, statements),
+    share: () => ({ engine: 'postgres', url: options.url }),
 
     close() {
       closed ??= (async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { TrustError } from '#base/errors.ts'
 import { databaseContract } from '../contract.ts'
+import { openShared } from '../registry.ts'
 import { sqlite } from './index.ts'
 
 databaseContract('sqlite', async () => {
@@ -14,6 +15,24 @@ databaseContract('sqlite', async () => {
     create: async () => {
       const path = join(directory, `${made++}.db`)
       return { open: (workMaxMilliseconds) => sqlite({ path, ...(workMaxMilliseconds && { workMaxMilliseconds }) }) }
+    },
+    remove: () => rm(directory, { recursive: true }),
+  }
+})
+
+databaseContract('sqlite lent to another thread', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'sealworks-lent-'))
+  let made = 0
+  return {
+    create: async () => {
+      const path = join(directory, `${made++}.db`)
+      return {
+        open(workMaxMilliseconds) {
+          const owner = sqlite({ path, ...(workMaxMilliseconds && { workMaxMilliseconds }) })
+          const borrower = openShared(owner.share())
+          return { ...borrower, close: () => borrower.close().then(() => owner.close()) }
+        },
+      }
     },
     remove: () => rm(directory, { recursive: true }),
   }
