@@ -36,7 +36,8 @@ export const english = {
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
   privateKeyForm: 'An ML-DSA private key is taken as its 32-octet seed only (RFC 9881, 6). Export the key in that form.',
   keyStoreUnknown: 'There is no key store "{store}". Use one of {known}.',
-  tokenGone: 'The key store "{store}" cannot be reached now ({token}: {problem}). It is tried again by itself; look at its module and token.',
+  tokenGone:
+    'The key store "{store}" cannot be reached now ({token}: {problem}). It is tried again by itself; look at its module and token.',
   tokenLocked: 'The key store "{store}" is locked. Give its PIN with "sealworks key unlock {store}".',
   tokenPinWrong:
     'The key store "{store}" refused its PIN ({problem}) and is not asked again by itself. Give the right PIN with "sealworks key unlock {store}".',
@@ -47,7 +48,8 @@ export const english = {
     'The token of "{store}" does not show the public key of "{label}". Put the public key object beside it, with the same CKA_ID.',
   tokenKeyAlwaysAsks:
     'The key "{label}" asks for its PIN at every use (CKA_ALWAYS_AUTHENTICATE), which no server can give. Make one that does not.',
-  tokenKeyMissing: 'The token {token} of "{store}" does not hold the key "{label}". Copy it there, or take the token off the list.',
+  tokenKeyMissing:
+    'The token {token} of "{store}" does not hold the key "{label}". Copy it there, or take the token off the list.',
   tokenKeyOther: 'The token {token} of "{store}" holds another key under the label "{label}". Remove it from that token.',
   tokenKeyNotAsAsked:
     'The token {token} made "{label}" otherwise than asked: not sensitive, extractable, or of another kind. Check its configuration; the key was destroyed.',
@@ -163,11 +165,11 @@ export const english = {
   cmsSignature: 'A signature of the CMS message is wrong: {detail}. Get the message again from its signer.',
   cmsSignerUnknown: 'No certificate fits any signer of the CMS message that is understood here. Give the signing certificate.',
   cmsKeyOther: 'The signing key is not the key of the signing certificate. Name the certificate that belongs to the key.',
-  cmsRecipientKey: 'Nothing can be encrypted for this certificate: {detail}. Use a certificate for key encipherment or agreement.',
+  cmsRecipientKey:
+    'Nothing can be encrypted for this certificate: {detail}. Use a certificate for key encipherment or agreement.',
   cmsNoRecipient: 'The message is not encrypted for any key that is here. Ask the sender to encrypt it for this key.',
   cmsNotOpened: 'The message cannot be decrypted: the key is wrong, or the message was altered. Get it again from the sender.',
-  cmsKeyTransportRefused:
-    'The message carries its key with RSA PKCS #1 v1.5, which is refused here. Encrypt it with RSAES-OAEP.',
+  cmsKeyTransportRefused: 'The message carries its key with RSA PKCS #1 v1.5, which is refused here. Encrypt it with RSAES-OAEP.',
   cmsIterations: 'The password of the message is stretched with {found} rounds; at most {limit} are done here. Use fewer.',
 
   // audit
@@ -182,17 +184,22 @@ export const english = {
   notAuditProof: 'The text is not a proof of an audit entry: {detail} is not as it must be. Have it made again.',
   notEntryBundle: 'These octets are not a bundle of audit entries. Export the log again.',
   notWitnessRequest: 'The request to the witness is not as it must be: {detail}.',
-  auditProofWrong: 'The proof does not lead from the entry to the root that the log signed. The entry is not in the log as it stands there.',
+  auditProofWrong:
+    'The proof does not lead from the entry to the root that the log signed. The entry is not in the log as it stands there.',
   auditProofWithoutEntry: 'The proof holds no entry. Have it made again with "sealworks audit prove".',
-  auditProofUnwitnessed: 'The checkpoint is not cosigned by {witness}. Have the proof made again once that witness has seen the log.',
+  auditProofUnwitnessed:
+    'The checkpoint is not cosigned by {witness}. Have the proof made again once that witness has seen the log.',
   auditEntryUnsigned: 'No signed checkpoint covers the entry yet. Try again in some seconds.',
-  auditEntryUncosigned: 'No witness has seen the entry yet. Try again in a minute, or see with "sealworks audit log" what the witnesses say.',
+  auditEntryUncosigned:
+    'No witness has seen the entry yet. Try again in a minute, or see with "sealworks audit log" what the witnesses say.',
   unknownAuditEntry: 'There is no audit entry with this id. Find it with "sealworks audit list --json".',
   auditEntryTooLong: 'The act has more facts than an audit entry holds (65,535 octets). Use shorter names.',
   auditSizes: 'The log has {size} entries. Ask for a first and a second size of 1 to {size}, the second not below the first.',
   auditTileMissing: 'The log has no such tile. Get the checkpoint, and ask only for tiles of its size.',
-  tilesDiverge: 'What is in the directory is not this log, or was changed: the tiles do not give the root hash that was signed. Export into an empty directory.',
-  verifierKeyType: 'A key of type {type} is not known here. Known are Ed25519 and ECDSA for logs, and cosignature/v1 for witnesses.',
+  tilesDiverge:
+    'What is in the directory is not this log, or was changed: the tiles do not give the root hash that was signed. Export into an empty directory.',
+  verifierKeyType:
+    'A key of type {type} is not known here. Known are Ed25519 and ECDSA for logs, and cosignature/v1 for witnesses.',
   witnessStateMissing: 'There is no witness in {directory}. Make one, once, with --create.',
   witnessStateExists: 'There is a witness in {directory} already, and it is never made twice. Leave out --create.',
   witnessStateDamaged:
@@ -236,9 +243,17 @@ export const english = {
   authorityExternal:
     'The authority "{authority}" is certified by "{issuer}", whose key is not here. Make a request with `ca request`, have it signed there, and import the certificate.',
   authorityInUse: 'The authority "{authority}" is what these endpoints issue with: {endpoints}. Disable them first.',
-  authorityActive: 'The authority "{authority}" is active. Retire it first; its key is destroyed once all that it issued has ended.',
+  authorityActive:
+    'The authority "{authority}" is active. Retire it first; its key is destroyed once all that it issued has ended.',
   authorityNeeded:
     'Certificates of the authority "{authority}" are valid until {until}, and only its key can say that one is revoked. Wait until then.',
+  authorityKnown: 'This certificate is that of "{authority}", which is here already. Nothing to do.',
+  authorityRequested: 'A request for the authority "{authority}" is on its way. Import its certificate, or cancel it first.',
+  authorityNotRequested: 'There is no request for an authority "{authority}" that waits for its certificate. List the requests.',
+  foreignCertificate: 'The certificate cannot be taken: {finding}. Have it made again, or import what it needs first.',
+  foreignCRL: 'The revocation list cannot be taken: {finding}. Have the authority that it is about issue its next one.',
+  importedCRLNone:
+    'No CRL of the offline authority "{authority}" was imported yet. Issue one there and import it with `ca import --crl`.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',

@@ -317,6 +317,13 @@ function equalLevels(a: RelativeDistinguishedName, b: RelativeDistinguishedName)
   return left.length === right.length && left.every((one, i) => one === right[i])
 }
 
+/**
+ * Each level of a name in a form that is the same text for names that {@link equalNames} calls the same: for maps of
+ * names and for subtrees (RFC 5280, 4.2.1.10).
+ */
+export const comparableLevels = (name: Name): readonly string[] =>
+  name.map((rdn) => JSON.stringify(rdn.map(comparable).toSorted()))
+
 /** RFC 5280, 7.1: the types that must compare with each other do, all others only with themselves. */
 function comparable({ type, value, encoding }: AttributeTypeAndValue): string {
   if (encoding === 'printableString' || encoding === 'utf8String') return `${type}=text:${foldText(value)}`
