@@ -68,6 +68,8 @@ export const Profile = Type.Object(
     birth: Type.Boolean(),
     /** Whether CRL and OCSP addresses are written. */
     revocationPointers: Type.Boolean(),
+    /** Whether the address of delta CRLs is written too, where the authority makes them (RFC 5280, 4.2.1.15). */
+    freshestCRL: Type.Optional(Type.Boolean()),
     subjectKeyIdentifier: Type.Boolean(),
     /** RFC 6960, 4.2.2.2.1. */
     ocspNocheck: Type.Optional(Type.Boolean()),

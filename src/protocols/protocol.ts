@@ -43,6 +43,14 @@ export interface Reply {
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array | string
+  /** Instead of an empty body, what is too long to be held for each of many peers. */
+  readonly stream?: ReplyStream
+}
+
+/** Octets that are read as fast as the peer takes them. */
+export interface ReplyStream {
+  readonly octets: number
+  read(): AsyncIterable<Uint8Array>
 }
 
 export interface Operation<Service> {

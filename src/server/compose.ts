@@ -13,7 +13,7 @@ import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import type { CAContext } from '#ca/context.ts'
-import { latestCRL } from '#ca/crl.ts'
+import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
@@ -119,7 +119,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
 /** Every protocol with the service that it needs. */
 export function composeProtocols({ context, authorities, enrollment: enrolls, ocsp: answers }: CAServices): readonly Mounted[] {
   const repository: RepositoryService = {
-    latestCRL: (address, shard) => latestCRL(context, authorities.byAddress(address), shard),
+    publishedCRL: (address, which) => publishedCRL(context, authorities, address, which),
     authorityCertificates: (address) => offeredBy(authorities, authorities.byAddress(address), context.world.clock.now()),
     now: () => context.world.clock.now(),
   }

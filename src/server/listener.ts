@@ -22,7 +22,7 @@ import type { Log } from '#base/log.ts'
 import type { World } from '#base/world.ts'
 import type { Address } from '#config/setting.ts'
 import type { Arrival, Router } from '#protocols/dispatch.ts'
-import type { Peer, Reply } from '#protocols/protocol.ts'
+import type { Peer, Reply, ReplyStream } from '#protocols/protocol.ts'
 import { discardRest, readBody } from './body.ts'
 import { holderOf } from './port-holder.ts'
 import type { RateLimit } from './rate-limit.ts'
@@ -271,7 +271,8 @@ function answerer({ id, limits, rate, routers, headers, log, observe }: Listener
     }
     // An unread body of known, bounded length is read out; one that the client still holds back never comes.
     const endsConnection = isLast() || (announce !== undefined && !request.complete)
-    send(request, response, reply, standing, requestId, endsConnection)
+    if (reply.stream === undefined) send(request, response, reply, standing, requestId, endsConnection)
+    else await sendStream(request, response, reply, reply.stream, fieldsOf(reply, standing, requestId, endsConnection), log)
     observe.request(id, route, reply.status, (performance.now() - begun) / 1000)
   }
 }
@@ -332,16 +333,14 @@ function originForm(target: string): string {
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, headers, body }: Reply,
+  reply: Reply,
   standing: readonly (readonly [string, string])[],
   requestId: string,
   endsConnection: boolean,
 ): void {
+  const { status, body } = reply
   if (response.destroyed) return // the peer has gone
-  const fields: string[] = ['x-request-id', requestId]
-  for (const [name, value] of standing) if (headers[name] === undefined) fields.push(name, value)
-  for (const name in headers) fields.push(name, headers[name] ?? '')
-  if (endsConnection) fields.push('connection', 'close')
+  const fields = fieldsOf(reply, standing, requestId, endsConnection)
   const octets = typeof body === 'string' ? Buffer.byteLength(body) : body.length
   if (status !== 204 && status !== 304) fields.push('content-length', String(octets))
   response.writeHead(status, fields)
@@ -350,6 +349,57 @@ function send(
   else response.end(body, octets === body.length ? 'latin1' : 'utf8')
   discardRest(request)
 }
+
+function fieldsOf(
+  { headers }: Reply,
+  standing: readonly (readonly [string, string])[],
+  requestId: string,
+  endsConnection: boolean,
+): string[] {
+  const fields: string[] = ['x-request-id', requestId]
+  for (const [name, value] of standing) if (headers[name] === undefined) fields.push(name, value)
+  for (const name in headers) fields.push(name, headers[name] ?? '')
+  if (endsConnection) fields.push('connection', 'close')
+  return fields
+}
+
+/** One piece is read when the one before has gone out, so that a slow peer holds one piece and not the whole. */
+async function sendStream(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status }: Reply,
+  { octets, read }: ReplyStream,
+  fields: readonly string[],
+  log: Log,
+): Promise<void> {
+  if (response.destroyed) return // the peer has gone
+  response.writeHead(status, [...fields, 'content-length', String(octets)])
+  discardRest(request)
+  try {
+    if (request.method !== 'HEAD') {
+      for await (const piece of read()) {
+        if (!response.write(piece)) await taken(response)
+        if (response.destroyed) return
+      }
+    }
+    response.end()
+  } catch (error) {
+    log.warn('an answer broke off', { path: request.url, error })
+    response.destroy() // its length was promised: only a closed connection says that this is not all
+  }
+}
+
+/** Resolves when the peer has taken what was written, or is gone. */
+const taken = (response: ServerResponse): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done)
+      response.off('close', done)
+      resolve()
+    }
+    response.on('drain', done)
+    response.on('close', done)
+  })
 
 /** Node joins a head with a body that is text and writes them as one; octets would be a second piece, which costs more than a copy. */
 const JOINED_MAX_OCTETS = 16_384

@@ -9,6 +9,7 @@ import {
   encodeCertificateList,
   extensionOfList,
   parseCertificateList,
+  type EntrySource,
   type RevokedEntry,
   verifyListSignature,
 } from './crl.ts'
@@ -82,7 +83,7 @@ const someEntry = fc.record({
   reason: fc.constantFrom<CRLReason | undefined>(undefined, ...(Object.keys(crlReasons) as CRLReason[])),
 })
 
-test('parse(encode(entries)) = entries, from an array and from a stream', async () => {
+test('parse(encode(entries)) = entries, from an array and as they come', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(someEntry, { maxLength: 20 }), async (some) => {
       const entries = some.map(({ reason, ...entry }): RevokedEntry => (reason === undefined ? entry : { ...entry, reason }))
@@ -91,18 +92,18 @@ test('parse(encode(entries)) = entries, from an array and from a stream', async 
         revokedAt: new Date(Math.floor(revokedAt.getTime() / 1000) * 1000).toISOString(),
         reason: reason === 'unspecified' ? undefined : reason,
       }))
-      const stream = async function* () {
-        yield* entries
+      const stream: EntrySource = async (put) => {
+        for (const entry of entries) put(await Promise.resolve(entry))
       }
       assert.deepEqual(readBack(await encodeCertificateList(fields, entries, key.signer)), expected)
-      assert.deepEqual(readBack(await encodeCertificateList(fields, stream(), key.signer)), expected)
+      assert.deepEqual(readBack(await encodeCertificateList(fields, stream, key.signer)), expected)
     }),
     { numRuns: 100 },
   )
 })
 
-test('R8: entries beyond one chunk come out whole and in order', async () => {
-  const count = 20_000 // 49 octets each: four chunks
+test('R8: entries beyond the first buffer come out whole and in order', async () => {
+  const count = 20_000 // 49 octets each, and none was expected
   const serial = (i: number): Uint8Array => Uint8Array.of(0x40, ...new Uint8Array(12), i >> 16, (i >> 8) & 0xff, i & 0xff)
   const entries = function* (): Iterable<RevokedEntry> {
     for (let i = 0; i < count; i++)

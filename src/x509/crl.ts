@@ -11,7 +11,7 @@ import { captured, decode, encode, explicit, optional, sequence, tagged } from '
 import { Reader } from '#asn1/reader.ts'
 import { BIT_STRING_OCTETS, INTEGER_OCTETS, SMALL_INTEGER } from '#asn1/types.ts'
 import { encodeHeader } from '#asn1/writer.ts'
-import { equal } from '#base/bytes.ts'
+import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CRLReason, crlReasons } from './extensions/crl-extensions.ts'
 import {
@@ -136,8 +136,8 @@ export const verifyListSignature = async (list: CertificateList, issuerPublicKey
 export interface RevokedEntry {
   /** Content octets of the INTEGER. */
   readonly serialNumber: Uint8Array
-  /** Fractions of a second are cut off. */
-  readonly revokedAt: Date
+  /** Fractions of a second are cut off. A number is milliseconds since the Unix epoch. */
+  readonly revokedAt: Date | number
   /** `unspecified` is left out, as RFC 5280, 5.3.1 asks. */
   readonly reason?: CRLReason
 }
@@ -155,107 +155,113 @@ export interface CertificateListFields {
 
 const VERSION_2 = encode(SMALL_INTEGER, 1)
 
+/** Puts one entry after the other, each serial number once, in any order; told of what it shall write to. */
+export type EntrySource = (put: (entry: RevokedEntry) => void) => Promise<void> | void
+
 /**
  * Writes and signs a version 2 list.
  *
- * The entries are read once and kept as their DER, about 50 octets each; the whole of what is signed is in memory
- * when the signer gets it, because a signer takes a message and not a digest.
+ * Each entry is written where it stays, about 50 octets in one buffer; the whole of what is signed is in memory when
+ * the signer gets it, because a signer takes a message and not a digest.
  *
- * @param entries in any order, each serial number once
+ * @param entries a sequence, or a function that puts them: the shortest way for a million
+ * @param expected about how many entries come, so that the buffer need not grow
  * @returns DER CertificateList
  * @throws TrustError `tooLarge` above {@link CRL_MAX_OCTETS}
  */
 export async function encodeCertificateList(
   fields: CertificateListFields,
-  entries: Iterable<RevokedEntry> | AsyncIterable<RevokedEntry>,
+  entries: Iterable<RevokedEntry> | EntrySource,
   signer: SignatureMaker,
+  expected = 0,
 ): Promise<Uint8Array> {
   const identifier = signatureIdentifier(signer.signatureAlgorithm)
-  const written = new EntryWriter()
-  if (Symbol.asyncIterator in entries) for await (const entry of entries) written.put(entry)
-  else for (const entry of entries) written.put(entry)
   const issuer = fields.issuer instanceof Uint8Array ? fields.issuer : encode(Name, fields.issuer)
-  const head = [VERSION_2, identifier, issuer, encode(Time, fields.thisUpdate), encode(Time, fields.nextUpdate)]
-  const list = written.size === 0 ? [] : [encodeHeader(SEQUENCE, written.size), ...written.take()]
-  const parts = [...head, ...list, encode(explicit(0, ExtensionsAsGiven), fields.extensions)]
-  const size = parts.reduce((sum, { length }) => sum + length, 0)
-  if (size > CRL_MAX_OCTETS - SIGNATURE_ROOM)
-    throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
-  return sealParts(parts, size, identifier, signer)
+  const head = concat([VERSION_2, identifier, issuer, encode(Time, fields.thisUpdate), encode(Time, fields.nextUpdate)])
+  const to = new ListWriter(HEADER_MAX_OCTETS * 3 + head.length, expected)
+  if (typeof entries === 'function') await entries((entry) => to.put(entry))
+  else for (const entry of entries) to.put(entry)
+  if (to.size > 0) to.putBefore(encodeHeader(SEQUENCE, to.size))
+  to.putBefore(head)
+  to.putAfter(encode(explicit(0, ExtensionsAsGiven), fields.extensions))
+  to.putBefore(encodeHeader(SEQUENCE, to.size))
+  const signature = encode(BIT_STRING_OCTETS, await signer.sign(to.written()))
+  to.putAfter(identifier)
+  to.putAfter(signature)
+  to.putBefore(encodeHeader(SEQUENCE, to.size))
+  return to.written()
 }
 
-/** More than the largest signature of any algorithm, SLH-DSA's of 50 kB, and the headers around it. */
-const SIGNATURE_ROOM = 64 << 10
-/** An outer header of at most 6 octets goes before what is signed. */
-const FRONT_ROOM = 6
-
-/** One buffer for the signed list with room on both sides, so that 50 MB are copied once. */
-async function sealParts(
-  parts: readonly Uint8Array[],
-  size: number,
-  identifier: Uint8Array,
-  signer: SignatureMaker,
-): Promise<Uint8Array> {
-  const header = encodeHeader(SEQUENCE, size)
-  const end = FRONT_ROOM + header.length + size
-  const buffer = new Uint8Array(end + SIGNATURE_ROOM)
-  let at = FRONT_ROOM
-  for (const part of [header, ...parts]) {
-    buffer.set(part, at)
-    at += part.length
-  }
-  const signature = encode(BIT_STRING_OCTETS, await signer.sign(buffer.subarray(FRONT_ROOM, end)))
-  buffer.set(identifier, end)
-  buffer.set(signature, end + identifier.length)
-  const last = end + identifier.length + signature.length
-  const outer = encodeHeader(SEQUENCE, last - FRONT_ROOM)
-  buffer.set(outer, FRONT_ROOM - outer.length)
-  return buffer.subarray(FRONT_ROOM - outer.length, last)
-}
-
-const CHUNK_OCTETS = 256 << 10
+/** One octet of tag, five of length. */
+const HEADER_MAX_OCTETS = 6
 /** A serial number of 64 octets, a GeneralizedTime, a reason and four headers. */
 const ENTRY_MAX_OCTETS = 128
+/** Our serial numbers with a UTCTime and a reason take 49. */
+const ENTRY_USUAL_OCTETS = 52
+/** Extensions and the signature of most algorithms. */
+const TAIL_OCTETS = 8 << 10
 /** SEQUENCE { SEQUENCE { id-ce-cRLReasons, OCTET STRING { ENUMERATED } } }, all but the reason. */
 const REASON = Uint8Array.fromHex('300c300a0603551d1504030a01')
 const SERIAL_NUMBER_MAX_OCTETS = 64
 
-/** Entries as DER in chunks, written forward and without an object between: a plant revokes a million at once. */
-class EntryWriter {
-  size = 0
-  readonly #full: Uint8Array[] = []
-  #chunk = new Uint8Array(CHUNK_OCTETS)
-  #at = 0
+/** One buffer with room before its content, since what stands before has lengths that are known last. */
+class ListWriter {
+  #buffer: Uint8Array
+  #start: number
+  #end: number
+
+  constructor(before: number, expected: number) {
+    this.#buffer = new Uint8Array(before + (expected + 16) * ENTRY_USUAL_OCTETS + TAIL_OCTETS)
+    this.#start = this.#end = before
+  }
+
+  get size(): number {
+    return this.#end - this.#start
+  }
+
+  written(): Uint8Array {
+    return this.#buffer.subarray(this.#start, this.#end)
+  }
+
+  putBefore(octets: Uint8Array): void {
+    this.#start -= octets.length
+    this.#buffer.set(octets, this.#start)
+  }
+
+  putAfter(octets: Uint8Array): void {
+    this.#makeRoom(octets.length)
+    this.#buffer.set(octets, this.#end)
+    this.#end += octets.length
+  }
 
   put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
     if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS)
       throw new TypeError('a serial number has no usable length')
-    if (this.#at + ENTRY_MAX_OCTETS > CHUNK_OCTETS) {
-      this.#full.push(this.#chunk.subarray(0, this.#at))
-      this.#chunk = new Uint8Array(CHUNK_OCTETS)
-      this.#at = 0
-    }
-    const chunk = this.#chunk
-    const start = this.#at
+    this.#makeRoom(ENTRY_MAX_OCTETS)
+    const buffer = this.#buffer
+    const start = this.#end
     let at = start + 2
-    chunk[at++] = 0x02
-    chunk[at++] = serialNumber.length
-    chunk.set(serialNumber, at)
-    at += serialNumber.length
-    at += putTime(chunk, at, revokedAt)
+    buffer[at++] = 0x02
+    buffer[at++] = serialNumber.length
+    for (let i = 0; i < serialNumber.length; i++) buffer[at++] = serialNumber[i] as number
+    at += putTime(buffer, at, revokedAt)
     if (reason !== undefined && reason !== 'unspecified') {
-      chunk.set(REASON, at)
+      buffer.set(REASON, at)
       at += REASON.length
-      chunk[at++] = crlReasons[reason]
+      buffer[at++] = crlReasons[reason]
     }
-    chunk[start] = SEQUENCE
-    chunk[start + 1] = at - start - 2 // below 128: ENTRY_MAX_OCTETS
-    this.size += at - start
-    this.#at = at
+    buffer[start] = SEQUENCE
+    buffer[start + 1] = at - start - 2 // below 128: ENTRY_MAX_OCTETS
+    this.#end = at
   }
 
-  take(): Uint8Array[] {
-    return [...this.#full, this.#chunk.subarray(0, this.#at)]
+  #makeRoom(octets: number): void {
+    const needed = this.#end + octets
+    if (needed > CRL_MAX_OCTETS) throw new TrustError('tooLarge', 'derTooLarge', { facts: { limit: CRL_MAX_OCTETS } })
+    if (needed <= this.#buffer.length) return
+    const larger = new Uint8Array(Math.min(Math.max(this.#buffer.length * 2, needed), CRL_MAX_OCTETS))
+    larger.set(this.#buffer)
+    this.#buffer = larger
   }
 }
 
@@ -264,8 +270,8 @@ const DAY_SECONDS = 86_400
 let templateDay = Number.NaN
 let template = new Uint8Array(0)
 
-function putTime(chunk: Uint8Array, at: number, time: Date): number {
-  const second = Math.floor(time.getTime() / 1000)
+function putTime(chunk: Uint8Array, at: number, time: Date | number): number {
+  const second = Math.floor(Number(time) / 1000)
   const day = Math.floor(second / DAY_SECONDS)
   if (day !== templateDay) {
     template = new Uint8Array(encode(Time, new Date(day * DAY_SECONDS * 1000)))

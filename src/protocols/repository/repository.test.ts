@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { concat } from '#base/bytes.ts'
 import { TrustError, type TrustErrorCode } from '#base/errors.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
+import type { Reply } from '../protocol.ts'
 import { certificateOf, talkTo, testKey } from '../testing.ts'
 import { statusOf } from './failures.ts'
 import { certificateRepository, crlRepository, type RepositoryService } from './index.ts'
@@ -14,16 +16,21 @@ const crl = Uint8Array.of(0x30, 1, 2, 3)
 const thisUpdate = new Date('2026-03-01T10:00:00Z')
 const nextUpdate = new Date('2026-03-08T10:00:00Z')
 
-function serviceAt(now: string, changes: Partial<RepositoryService> = {}): RepositoryService & { asked: [string, number][] } {
-  const asked: [string, number][] = []
+type Asked = [authority: string, shard: number | undefined, isDelta: boolean]
+
+function serviceAt(now: string, changes: Partial<RepositoryService> = {}, der = crl): RepositoryService & { asked: Asked[] } {
+  const asked: Asked[] = []
   return {
     asked,
     now: () => Date.parse(now),
-    latestCRL(authority, shard) {
-      asked.push([authority, shard])
+    publishedCRL(authority, { shard, isDelta }) {
+      asked.push([authority, shard, isDelta])
       if (authority.startsWith('gone'))
         return Promise.reject(new TrustError('notFound', 'authorityUnknown', { facts: { authority } }))
-      return Promise.resolve({ der: crl, crlNumber: 12, thisUpdate, nextUpdate })
+      const read = async function* (start: number, end: number) {
+        for (let at = start; at < end; at += 1000) yield der.subarray(at, Math.min(at + 1000, end))
+      }
+      return Promise.resolve({ tag: '12', thisUpdate, nextUpdate, octets: der.length, read })
     },
     authorityCertificates: (authority) => {
       if (authority.startsWith('gone')) throw new TrustError('notFound', 'authorityUnknown', { facts: { authority } })
@@ -37,18 +44,20 @@ const fresh = serviceAt('2026-03-01T10:30:00Z')
 const crls = talkTo(crlRepository, fresh)
 const certificates = talkTo(certificateRepository, fresh)
 
-for (const [path, authority, shard] of [
-  ['/crl/line1.crl', 'line1', 0],
-  ['/crl/line1.2.crl', 'line1.2', 0],
-  ['/crl/line1.2/0.crl', 'line1.2', 0],
-  ['/crl/line1.2/71.crl', 'line1.2', 71],
+for (const [path, authority, shard, isDelta] of [
+  ['/crl/line1.crl', 'line1', undefined, false],
+  ['/crl/line1.2.crl', 'line1.2', undefined, false],
+  ['/crl/line1.2/0.crl', 'line1.2', 0, false],
+  ['/crl/line1.2/71.crl', 'line1.2', 71, false],
+  ['/crl/line1.2/delta.crl', 'line1.2', undefined, true],
+  ['/crl/line1.2/71/delta.crl', 'line1.2', 71, true],
 ] as const) {
-  test(`${path} is shard ${shard} of ${authority} (RFC 5280, 4.2.1.13; RFC 2585, 4.2)`, async () => {
+  test(`${path} is ${isDelta ? 'the delta of ' : ''}shard ${shard ?? '(any)'} of ${authority} (RFC 5280, 4.2.1.13; RFC 2585, 4.2)`, async () => {
     const { status, headers, body } = await crls({ path })
     assert.equal(status, 200)
     assert.equal(headers['content-type'], 'application/pkix-crl')
     assert.deepEqual(body, crl)
-    assert.deepEqual(fresh.asked.at(-1), [authority, shard])
+    assert.deepEqual(fresh.asked.at(-1), [authority, shard, isDelta])
   })
 }
 
@@ -61,7 +70,7 @@ for (const path of [
   '/crl/line1.2/07.crl',
   '/crl/line1.2/-1.crl',
   '/crl/line1.2/123456.crl',
-  '/crl/line1.2/delta.crl',
+  '/crl/line1.2/delta/7.crl',
   '/crl/my.crl',
   '/crl/Line1.crl',
   '/crl/line1.0.crl',
@@ -93,7 +102,7 @@ test('a CA certificate alone, or with those above it (RFC 5280, 4.2.2.1)', async
     assert.equal((await certificates({ path })).status, 404, path)
 })
 
-const etag = `"12-0-${thisUpdate.getTime()}"`
+const etag = '"12"'
 const conditions: { name: string; headers: Record<string, string>; status: 200 | 304 }[] = [
   { name: 'nothing', headers: {}, status: 200 },
   { name: 'the same tag', headers: { 'if-none-match': etag }, status: 304 },
@@ -134,7 +143,8 @@ for (const [now, seconds] of [
 for (const code of Object.keys(statusOf) as TrustErrorCode[]) {
   test(`a refusal ${code} is HTTP ${statusOf[code]} with its sentence`, async () => {
     const refusing = serviceAt('2026-03-01T10:00:00Z', {
-      latestCRL: () => Promise.reject(new TrustError(code, 'crlNone', { facts: { authority: 'line1' }, retryAfterSeconds: 3 })),
+      publishedCRL: () =>
+        Promise.reject(new TrustError(code, 'crlNone', { facts: { authority: 'line1' }, retryAfterSeconds: 3 })),
     })
     const reply = await talkTo(crlRepository, refusing)({ path: '/crl/line1.crl' })
     assert.equal(reply.status, statusOf[code])
@@ -158,3 +168,40 @@ test('no path crashes it', async () => {
     { numRuns: 1000 },
   )
 })
+
+const long = Uint8Array.from({ length: 40_000 }, (_, i) => i % 251)
+const longCRLs = talkTo(crlRepository, serviceAt('2026-03-01T10:30:00Z', {}, long))
+const all = async ({ body, stream }: Reply): Promise<Uint8Array> =>
+  stream === undefined ? (body as Uint8Array) : concat(await Array.fromAsync(stream.read()))
+
+const ranges: { name: string; headers: Record<string, string>; status: number; from?: number; to?: number }[] = [
+  { name: 'none', headers: {}, status: 200 },
+  { name: 'the rest', headers: { range: 'bytes=30000-' }, status: 206, from: 30_000 },
+  { name: 'a piece', headers: { range: 'bytes=999-1000' }, status: 206, from: 999, to: 1001 },
+  { name: 'a long piece', headers: { range: 'bytes=1-39998' }, status: 206, from: 1, to: 39_999 },
+  { name: 'the end', headers: { range: 'bytes=-500' }, status: 206, from: 39_500 },
+  { name: 'more than there is', headers: { range: 'bytes=39999-90000' }, status: 206, from: 39_999 },
+  { name: 'more from the end than there is', headers: { range: 'bytes=-90000' }, status: 206, from: 0 },
+  { name: 'a start beyond the end', headers: { range: 'bytes=40000-' }, status: 416 },
+  { name: 'nothing from the end', headers: { range: 'bytes=-0' }, status: 416 },
+  { name: 'several', headers: { range: 'bytes=0-1,5-6' }, status: 200 },
+  { name: 'one that is backwards', headers: { range: 'bytes=9-5' }, status: 200 },
+  { name: 'another unit', headers: { range: 'lines=0-5' }, status: 200 },
+  { name: 'one of this list', headers: { range: 'bytes=5-', 'if-range': etag }, status: 206, from: 5 },
+  { name: 'one of another list', headers: { range: 'bytes=5-', 'if-range': '"11"' }, status: 200 },
+  { name: 'one of a list with a weak tag', headers: { range: 'bytes=5-', 'if-range': `W/${etag}` }, status: 200 },
+]
+for (const { name, headers, status, from = 0, to = long.length } of ranges) {
+  test(`a range, ${name}: ${status} (RFC 9110, 14)`, async () => {
+    const reply = await longCRLs({ path: '/crl/line1.2.crl', headers })
+    assert.equal(reply.status, status)
+    if (status === 416) {
+      assert.equal(reply.headers['content-range'], 'bytes */40000')
+      return
+    }
+    assert.equal(reply.headers['accept-ranges'], 'bytes')
+    assert.deepEqual(await all(reply), long.subarray(from, to))
+    assert.equal(reply.headers['content-range'], status === 206 ? `bytes ${from}-${to - 1}/40000` : undefined)
+    assert.equal(reply.stream?.octets ?? reply.body.length, to - from)
+  })
+}
