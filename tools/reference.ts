@@ -59,7 +59,12 @@ function settingsPage(settings: readonly Explanation[]): string {
     heading('Settings'),
     'In `sealworks.toml`, each in the section before its dot, or in the environment. `sealworks config explain` shows what is in force. Secrets are named as `file:PATH` or `env:NAME`, never written.\n',
     ...[...sections].map(([section, rows]) => {
-      const cells = rows.map((row) => [`\`${row.name}\`<br>\`${row.variable}\``, row.help, row.allowed, shown(row.default)])
+      const cells = rows.map((row) => [
+        `\`${row.name}\`${row.variable === undefined ? '' : `<br>\`${row.variable}\``}`,
+        row.help,
+        row.allowed,
+        shown(row.default),
+      ])
       return `\n## ${section}\n\n${table(['setting', 'what it does', 'allowed', 'default'], cells)}`
     }),
   ].join('')

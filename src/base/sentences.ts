@@ -254,6 +254,8 @@ export const english = {
   foreignCRL: 'The revocation list cannot be taken: {finding}. Have the authority that it is about issue its next one.',
   importedCRLNone:
     'No CRL of the offline authority "{authority}" was imported yet. Issue one there and import it with `ca import --crl`.',
+  nameConstraint:
+    'The name constraint "{text}" is not understood. Write dns:plant.example, ip:10.1.0.0/16, email:plant.example, uri:plant.example or dir:O=Example.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',

@@ -8,7 +8,7 @@ import fc from 'fast-check'
 import { explainConfig, parseConfig, readConfig, variableOf } from './config.ts'
 import { readSecret } from './secret-file.ts'
 import { parseAddress } from './setting.ts'
-import { sections } from './settings.ts'
+import { namedSections, sections } from './settings.ts'
 
 const parse = (file: string, environment: Record<string, string> = {}) =>
   parseConfig({ file, environment, dataDirectory: '/data' })
@@ -25,9 +25,10 @@ test('an empty file is a working configuration that only this machine can reach 
 
 test('every default is acceptable to its own setting', () => {
   for (const { name, default: value } of explainConfig()) {
-    const [section, key] = name.split('.') as [keyof typeof sections, string]
+    const [section = '', ...rest] = name.split('.')
     if (value === undefined) continue
-    const setting = (sections[section] as Record<string, { read(v: unknown, c: object): object }>)[key]
+    const tables: Record<string, Record<string, { read(v: unknown, c: object): object }>> = { ...sections, ...namedSections }
+    const setting = tables[section]?.[rest.at(-1) ?? '']
     assert.ok(setting && 'value' in setting.read(value, { dataDirectory: '/data' }), name)
   }
 })
@@ -46,6 +47,52 @@ test('the file sets, the environment overrides', () => {
   assert.equal(config.server.bodyMaxBytes, 2048)
   assert.equal(config.log.level, 'warn')
 })
+
+test('a key store has a section of its own under its name', () => {
+  const file = '[keyStore.hsm]\nmodule = "hsm.so"\ntokens = ["label:line", "serial:12"]\npin = "env:PIN"\n[log]\nlevel = "warn"\n'
+  const [hsm, ...others] = parse(file).keyStore
+  assert.deepEqual(hsm, {
+    name: 'hsm',
+    module: '/data/hsm.so',
+    tokens: [{ label: 'line' }, { serialNumber: '12' }],
+    pin: { kind: 'env', name: 'PIN' },
+    sessions: 8,
+    checkEverySignature: false,
+  })
+  assert.deepEqual(others, [])
+  const explained = explainConfig({ file, environment: {}, dataDirectory: '/data' })
+  assert.equal(explained.find(({ name }) => name === 'keyStore.hsm.pin')?.value, 'env:PIN')
+})
+
+const keyStoreFaults = [
+  { file: '[keyStore.hsm]\ntokens = ["label:a"]\n', expected: 'keyStore.hsm.module (line 1) must be set' },
+  { file: '[keyStore.hsm]\nmodule = "x"\n', expected: 'keyStore.hsm.tokens (line 1) must be set' },
+  { file: '[keyStore.hsm]\nmodule = "x"\ntokens = []\n', expected: 'keyStore.hsm.tokens (line 1) must be set' },
+  {
+    file: '[keyStore.hsm]\nmodule = "x"\ntokens = ["slot:0"]\n',
+    expected: 'keyStore.hsm.tokens (line 3) entry 1 must be label:',
+  },
+  { file: '[keyStore.hsm]\npin = "1234"\n', expected: 'keyStore.hsm.pin (line 2) must be file:PATH or env:NAME' },
+  {
+    file: '[keyStore.hsm]\nmodul = "x"\n',
+    expected: 'keyStore.hsm.modul (line 2) is no setting; did you mean keyStore.hsm.module?',
+  },
+  { file: '[keyStore.software]\nmodule = "x"\n', expected: 'keyStore.software (line 1) must be named' },
+  { file: '[keyStore.HSM]\nmodule = "x"\n', expected: 'keyStore.HSM (line 1) must be named' },
+  { file: '[keyStore]\nmodule = "x"\n', expected: 'keyStore.module (line 2) must be a section' },
+]
+for (const { file, expected } of keyStoreFaults) {
+  test(`a key store's section: ${expected}`, () => {
+    assert.throws(
+      () => parse(file),
+      (error: Error) => error.message.includes(expected) || assert.fail(error.message),
+    )
+    assert.throws(
+      () => parse(file),
+      (error: Error) => !error.message.includes('1234'),
+    )
+  })
+}
 
 test('every problem is named at once, with its line or its variable', () => {
   const file = '[server]\nlistn = "127.0.0.1:1"\nlisten = "nowhere"\n\n[stor]\nurl = "sqlite:x"\n\n[ca]\nbackdateSeconds = -1\n'

@@ -10,11 +10,18 @@ import { parse, TomlError } from 'smol-toml'
 import { TrustError } from '#base/errors.ts'
 import { nearestWord } from '#base/nearest.ts'
 import type { SecretReference, Setting, ValueOf } from './setting.ts'
-import { sections } from './settings.ts'
+import { namedSections, sections } from './settings.ts'
 
 type Sections = typeof sections
 export type Section = keyof Sections
-export type Config = { readonly [S in Section]: { readonly [K in keyof Sections[S]]: ValueOf<Sections[S][K]> } }
+type Named = typeof namedSections
+/** A section that was written under a name of its own. */
+export type NamedSection<S extends keyof Named> = { readonly [K in keyof Named[S]]: ValueOf<Named[S][K]> } & {
+  readonly name: string
+}
+export type Config = { readonly [S in Section]: { readonly [K in keyof Sections[S]]: ValueOf<Sections[S][K]> } } & {
+  readonly [S in keyof Named]: readonly NamedSection<S>[]
+}
 
 /** Where a value came from, for `config explain`. */
 export type Origin =
@@ -25,7 +32,8 @@ export type Origin =
 export interface Explanation {
   /** `section.key` */
   readonly name: string
-  readonly variable: string
+  /** Undefined where only the file can set it. */
+  readonly variable: string | undefined
   readonly help: string
   readonly allowed: string
   readonly default: unknown
@@ -59,22 +67,46 @@ export const variableOf = (section: string, key: string): string =>
 const OTHER_VARIABLES = /^SEALWORKS_(?:TEST_|(?:TOKEN|TOKEN_FILE|TRUST|DATA|SERVER|CONFIG)$)/
 
 interface Row {
-  readonly section: Section
+  /** As the file's tables are nested. */
+  readonly section: string
   readonly key: string
   readonly name: string
-  readonly variable: string
+  readonly variable: string | undefined
   readonly setting: Setting<unknown>
 }
 
 const rows: readonly Row[] = Object.entries(sections).flatMap(([section, settings]) =>
   Object.entries(settings as Record<string, Setting<unknown>>).map(([key, setting]) => ({
-    section: section as Section,
+    section,
     key,
     name: `${section}.${key}`,
     variable: variableOf(section, key),
     setting,
   })),
 )
+
+/** Short enough for a column, and nothing that a key reference or a TOML key could misread. */
+const SECTION_NAME = /^[a-z][a-z0-9-]{0,31}$/
+/** The keys that are always there go by this name. */
+const RESERVED_NAMES: ReadonlySet<string> = new Set(['software'])
+/** What `[keyStore.NAME]` is called in the table of all settings. */
+const ANY_NAMES = Object.keys(namedSections).map((section) => `${section}.NAME.`)
+
+/** @param settings names of settings, of which the first two words count */
+function namedRows(settings: readonly string[]): readonly Row[] {
+  const present = new Set(settings.map((name) => name.split('.').slice(0, 2).join('.')))
+  return [...present].flatMap((section) => {
+    const table = (namedSections as Readonly<Record<string, Record<string, Setting<unknown>>>>)[section.split('.', 1)[0] ?? '']
+    if (table === undefined) return []
+    return Object.entries(table).map(([key, setting]) => ({
+      section,
+      key,
+      name: `${section}.${key}`,
+      variable: undefined,
+      setting,
+    }))
+  })
+}
 
 /** @throws TrustError `malformed`, naming every problem at once */
 export function parseConfig(sources: ConfigSources): Config {
@@ -87,7 +119,7 @@ export function parseConfig(sources: ConfigSources): Config {
 /** The table of all settings; with sources, also what is in force and where it came from. */
 export function explainConfig(sources?: ConfigSources): readonly Explanation[] {
   const written = sources === undefined ? undefined : readConfig(sources).written
-  return rows.map(({ name, variable, setting }) => {
+  return [...rows, ...namedRows([...(written?.keys() ?? ANY_NAMES)])].map(({ name, variable, setting }) => {
     const plain = { name, variable, help: setting.help, allowed: setting.allowed, default: setting.default }
     return written === undefined ? plain : { ...plain, ...written.get(name) }
   })
@@ -105,17 +137,20 @@ export function readConfig(sources: ConfigSources): {
   written: ReadonlyMap<string, Written>
 } {
   const problems: Problem[] = []
-  const file = parseFile(sources.file, problems)
+  const file = flattened(parseFile(sources.file, problems))
   const lines = linesOf(sources.file)
-  checkNames(file, lines, problems)
+  const named = namedRows(Object.keys(file))
+  checkNames(file, lines, [...rows, ...named], problems)
   checkVariables(sources.environment, problems)
 
   const config: Record<string, Record<string, unknown>> = {}
   const written = new Map<string, Written>()
-  for (const row of rows) {
+  for (const row of [...rows, ...named]) {
     const found = find(row, file, lines, sources.environment, problems)
     written.set(row.name, found)
     const values = (config[row.section] ??= {})
+    if (row.setting.needed && (found.value === undefined || (Array.isArray(found.value) && found.value.length === 0)))
+      problems.push({ name: row.name, line: lines.get(row.section), problem: 'must be set' })
     if (found.value === undefined) {
       values[row.key] = undefined
       continue
@@ -129,7 +164,28 @@ export function readConfig(sources: ConfigSources): {
       values[row.key] = reading.value
     }
   }
-  return { config: config as unknown as Config, problems, written }
+  return { config: gathered(config) as unknown as Config, problems, written }
+}
+
+/** `[keyStore.hsm]` becomes the section `keyStore.hsm`; other tables stay as they are. */
+function flattened(file: Tables): Tables {
+  const flat = Object.entries(file).flatMap(([section, values]): [string, unknown][] =>
+    Object.hasOwn(namedSections, section) && isTable(values)
+      ? Object.entries(values).map(([name, inner]) => [`${section}.${name}`, inner])
+      : [[section, values]],
+  )
+  return Object.fromEntries(flat) as Tables
+}
+
+/** The other way: named sections become a list. */
+function gathered(config: Readonly<Record<string, Readonly<Record<string, unknown>>>>): Record<string, unknown> {
+  const lists = Object.keys(namedSections).map((section) => {
+    const inner = Object.entries(config).filter(([name]) => name.startsWith(`${section}.`))
+    const list: unknown = inner.map(([name, values]) => ({ ...values, name: name.slice(section.length + 1) }))
+    return [section, list] as const
+  })
+  const plain = Object.entries(config).filter(([name]) => !name.includes('.'))
+  return { ...Object.fromEntries(plain), ...Object.fromEntries(lists) }
 }
 
 type Tables = Readonly<Record<string, Readonly<Record<string, unknown>>>>
@@ -155,7 +211,7 @@ function linesOf(file: string): ReadonlyMap<string, number> {
   const found = new Map<string, number>()
   let section = ''
   for (const [index, line] of file.split('\n').entries()) {
-    const header = /^\s*\[\s*([\w-]+)\s*\]/.exec(line)?.[1]
+    const header = /^\s*\[\s*([\w-]+(?:\.[\w-]+)?)\s*\]/.exec(line)?.[1]
     const key = /^\s*([\w-]+)\s*=/.exec(line)?.[1]
     if (header !== undefined) found.set((section = header), index + 1)
     else if (key !== undefined) found.set(section === '' ? key : `${section}.${key}`, index + 1)
@@ -166,15 +222,17 @@ function linesOf(file: string): ReadonlyMap<string, number> {
 const isTable = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 
-function checkNames(file: Tables, lines: ReadonlyMap<string, number>, problems: Problem[]): void {
-  const known = new Set(rows.map(({ name }) => name))
+function checkNames(file: Tables, lines: ReadonlyMap<string, number>, rowsHere: readonly Row[], problems: Problem[]): void {
+  const known = new Set(rowsHere.map(({ name }) => name))
+  const names = [...Object.keys(sections), ...Object.keys(namedSections).map((section) => `${section}.NAME`)]
   for (const [section, values] of Object.entries(file)) {
-    if (!Object.hasOwn(sections, section)) {
-      problems.push({
-        name: section,
-        line: lines.get(section),
-        problem: `is no section; there are ${Object.keys(sections).join(', ')}`,
-      })
+    const [kind = '', name] = section.split('.')
+    if (!Object.hasOwn(name === undefined ? sections : namedSections, kind)) {
+      problems.push({ name: section, line: lines.get(section), problem: `is no section; there are ${names.join(', ')}` })
+    } else if (name !== undefined && (!SECTION_NAME.test(name) || RESERVED_NAMES.has(name))) {
+      const problem =
+        'must be named by at most 32 lower-case letters, digits and hyphens, beginning with a letter, and not "software"'
+      problems.push({ name: section, line: lines.get(section), problem })
     } else if (!isTable(values)) {
       problems.push({
         name: section,
@@ -191,7 +249,9 @@ function checkNames(file: Tables, lines: ReadonlyMap<string, number>, problems: 
 }
 
 function checkVariables(environment: ConfigSources['environment'], problems: Problem[]): void {
-  const known = new Set(rows.flatMap(({ variable, setting }) => (setting.secret ? [variable, `${variable}_FILE`] : [variable])))
+  const known = new Set(
+    rows.flatMap(({ variable = '', setting }) => (setting.secret ? [variable, `${variable}_FILE`] : [variable])),
+  )
   for (const name of Object.keys(environment)) {
     if (!name.startsWith('SEALWORKS_') || known.has(name) || OTHER_VARIABLES.test(name)) continue
     problems.push({ name, line: undefined, problem: 'is no setting' + nearest(name, known) })
@@ -205,13 +265,14 @@ function find(
   environment: ConfigSources['environment'],
   problems: Problem[],
 ): Written {
-  const text = environment[variable]
-  const fileName = setting.secret ? environment[`${variable}_FILE`] : undefined
-  if (text !== undefined && fileName !== undefined) {
+  const text = variable === undefined ? undefined : environment[variable]
+  const fileName = variable !== undefined && setting.secret ? environment[`${variable}_FILE`] : undefined
+  if (variable !== undefined && text !== undefined && fileName !== undefined) {
     problems.push({ name: variable, line: undefined, problem: `and ${variable}_FILE are both set; keep one` })
   }
   if (fileName !== undefined) return { value: `file:${fileName}`, origin: { kind: 'environment', variable: `${variable}_FILE` } }
-  if (text !== undefined) return { value: setting.fromText(text), origin: { kind: 'environment', variable } }
+  if (variable !== undefined && text !== undefined)
+    return { value: setting.fromText(text), origin: { kind: 'environment', variable } }
   const values = file[section]
   if (isTable(values) && Object.hasOwn(values, key)) {
     return { value: values[key], origin: { kind: 'file', line: lines.get(name) } }

@@ -18,6 +18,8 @@ export interface Setting<T> {
   readonly default: unknown
   /** True where the environment may name a file with `…_FILE`. */
   readonly secret: boolean
+  /** Its section cannot do without it. */
+  readonly needed?: true
   /** @param written a TOML value */
   read(written: unknown, context: ReadingContext): Reading<T>
   /** Turns an environment variable's text into what the file would have held. */
@@ -255,3 +257,24 @@ export const witness = (help: string): Setting<WitnessReference> => {
     fromText: asIs,
   }
 }
+
+/** A PKCS #11 token, by what stays when it is plugged in elsewhere. */
+export type TokenName = { readonly label: string } | { readonly serialNumber: string }
+
+export const tokenName = (help: string): Setting<TokenName> => ({
+  help,
+  allowed: 'label:LABEL or serial:NUMBER',
+  default: undefined,
+  secret: false,
+  read(written) {
+    // the widths of CK_TOKEN_INFO
+    const [, kind, value = ''] = /^(label|serial):(.+)$/.exec(typeof written === 'string' ? written : '') ?? []
+    if (kind === 'label' && Buffer.byteLength(value) <= 32) return { value: { label: value } }
+    if (kind === 'serial' && Buffer.byteLength(value) <= 16) return { value: { serialNumber: value } }
+    return { problem: 'must be label:LABEL (at most 32 bytes) or serial:NUMBER (at most 16); a slot number changes too easily' }
+  },
+  fromText: asIs,
+})
+
+/** What a named section cannot do without. */
+export const needed = <T>(setting: Setting<T | undefined>): Setting<T> => ({ ...setting, needed: true }) as Setting<T>

@@ -12,11 +12,13 @@ import {
   hostName,
   integer,
   listOf,
+  needed,
   oneOf,
   path,
   secretReference,
   type Setting,
   text,
+  tokenName,
   url,
   witness,
 } from './setting.ts'
@@ -87,3 +89,14 @@ export const sections = { server, store, keys, ca, audit, log } as const satisfi
   string,
   Record<string, Setting<unknown>>
 >
+
+const keyStore = {
+  module: needed(path(undefined, "the PKCS #11 library of the token's maker; loaded in a process of its own")),
+  tokens: needed(listOf(tokenName('token'), [], 'one token, or several that hold copies of the same keys')),
+  pin: secretReference(undefined, 'the PIN; without it the store is locked until `sealworks key unlock NAME`'),
+  sessions: integer(1, 64, 8, 'signatures that each token is asked for at once'),
+  checkEverySignature: flag(false, 'verify also what is otherwise verified only at first: every RSA signature is in any case'),
+}
+
+/** Sections that stand once for each name, as `[keyStore.NAME]`; without environment variables, since names are free. */
+export const namedSections = { keyStore } as const satisfies Record<string, Record<string, Setting<unknown>>>

@@ -19,4 +19,21 @@ export const keysMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    id: '0101-keys-token-key',
+    statements: [
+      `CREATE TABLE token_key (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        key_store TEXT NOT NULL,
+        label TEXT NOT NULL,
+        key_algorithm TEXT NOT NULL,
+        public_key BLOB NOT NULL,
+        created_at INTEGER NOT NULL,
+        destroyed_at INTEGER,
+        UNIQUE (organization_id, key_store, label)
+      )`,
+    ],
+  },
 ]

@@ -45,6 +45,11 @@ export const programs = {
     purpose: 'public vectors, NIST PKITS among them',
     at: '/usr/lib/python3/dist-packages/cryptography_vectors/__init__.py',
   },
+  'softhsm2-util': { debian: 'softhsm2', purpose: 'a PKCS #11 token in software' },
+  libsofthsm2: { debian: 'softhsm2', purpose: 'its library', at: '/usr/lib/softhsm/libsofthsm2.so' },
+  'pkcs11-tool': { debian: 'opensc', purpose: 'a second hand on the same tokens' },
+  gcc: { debian: 'gcc', purpose: 'builds a token library that lies and crashes' },
+  'libc-headers': { debian: 'libc6-dev', purpose: 'what that library is built with', at: '/usr/include/dlfcn.h' },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>
