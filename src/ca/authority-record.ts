@@ -56,6 +56,14 @@ export const noteCertificateChange = (tx: Transaction, certificateId: string): P
     certificateId,
   )
 
+/** Decision 22: never beginning with "m", since a base64 OCSP request begins with "M". */
+const SLUG = /^[a-ln-z0-9][a-z0-9]{0,31}$/
+
+/** @throws TrustError `malformed` */
+export function checkSlug(slug: string): void {
+  if (!SLUG.test(slug)) throw new TrustError('malformed', 'authoritySlug')
+}
+
 /** Names of authorities, of requests for them, and of trusted ones are one name space: they share the paths. @throws TrustError `conflict` */
 export async function checkSlugFree(db: Queries, slug: string): Promise<void> {
   for (const table of ['authority', 'authority_request', 'trusted_authority'] as const) {

@@ -24,6 +24,7 @@ import { crlDistributionPoints, distributionPointAt, freshestCRL } from '#x509/e
 import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
 import { encodeExtension } from '#x509/extensions/extension.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { nameConstraints } from '#x509/extensions/name-constraints.ts'
 import { ocspNoCheck } from '#x509/extensions/ocsp-extensions.ts'
 import { subjectAltName as subjectAltNameType } from '#x509/extensions/subject-alternative-name.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
@@ -32,6 +33,7 @@ import type { Authority } from './authorities.ts'
 import type { CAContext, CASettings } from './context.ts'
 import { crlAddress, deltaCRLAddress, shardOf } from './crl.ts'
 import { lint } from './lint/lint.ts'
+import { nameConstraintsOf } from './name-constraints.ts'
 import type { Profile } from './profile.ts'
 import type { Plan } from './request-rules.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
@@ -244,6 +246,8 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
     encodeExtension(keyUsage, profile.keyUsage, true),
     encodeExtension(authorityKeyIdentifier, { keyIdentifier }),
   ]
+  if (profile.nameConstraints !== undefined)
+    extensions.push(encodeExtension(nameConstraints, nameConstraintsOf(profile.nameConstraints), true))
   if (profile.extendedKeyUsage.length > 0) extensions.push(encodeExtension(extKeyUsage, profile.extendedKeyUsage))
   if (profile.certificatePolicies !== undefined && profile.certificatePolicies.length > 0) {
     extensions.push(

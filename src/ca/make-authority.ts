@@ -11,7 +11,7 @@ import type { Signer } from '#keys/key-store.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { encodeName, formatName, type Name } from '#x509/name.ts'
 import type { Authorities, Authority } from './authorities.ts'
-import { checkSlugFree, describe, keepAuthority, keyLabelOf, type Stored, withNewKey } from './authority-record.ts'
+import { checkSlug, checkSlugFree, describe, keepAuthority, keyLabelOf, type Stored, withNewKey } from './authority-record.ts'
 import { ceremonyFacts } from './ceremony.ts'
 import type { CAContext } from './context.ts'
 import { insertIssued, rehearse, selfSigned, signRehearsed } from './issue.ts'
@@ -32,8 +32,6 @@ export interface NewAuthority {
   readonly crlDeltaSeconds?: number
 }
 
-/** Decision 22: never beginning with "m", since a base64 OCSP request begins with "M". */
-const SLUG = /^[a-ln-z0-9][a-z0-9]{0,31}$/
 export const CRL_VALIDITY_DEFAULT_SECONDS = 7 * 86400
 
 /** @throws TrustError `malformed`, `policyRefused`, `conflict` when the name is taken or the issuer issues nothing more */
@@ -88,7 +86,7 @@ export async function openAuthorityProfile(
   context: Pick<CAContext, 'db' | 'world'>,
   input: Pick<NewAuthority, 'slug' | 'profile' | 'keyAlgorithm' | 'noExpiry'>,
 ): Promise<Profile> {
-  if (!SLUG.test(input.slug)) throw new TrustError('malformed', 'authoritySlug')
+  checkSlug(input.slug)
   const builtIn = await openProfile(context, input.profile)
   if (builtIn.holder !== 'authority')
     throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: builtIn.id } })

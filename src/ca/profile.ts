@@ -7,8 +7,9 @@
  */
 import { type Static, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import { isKeyAlgorithmId, type KeyAlgorithmId } from '#algorithms/table.ts'
+import { nameConstraintsOf } from './name-constraints.ts'
 
 const KEY_USAGES = [
   'digitalSignature',
@@ -22,6 +23,17 @@ const KEY_USAGES = [
 
 /** `any`, or the values that are allowed, where `{productSerial}` stands for the device's own. */
 const NameRule = Type.Union([Type.Literal('any'), Type.Array(Type.String({ minLength: 1, maxLength: 256 }), { maxItems: 16 })])
+
+/** Each as `dns:plant.example`, `ip:10.1.0.0/16`, `email:plant.example`, `uri:plant.example` or `dir:O=Example`. */
+const Constraint = Type.String({ pattern: '^(dns|ip|email|uri|dir):.+$', maxLength: 512 })
+export const NameConstraintRules = Type.Object(
+  {
+    permitted: Type.Optional(Type.Array(Constraint, { minItems: 1, maxItems: 64 })),
+    excluded: Type.Optional(Type.Array(Constraint, { minItems: 1, maxItems: 64 })),
+  },
+  { additionalProperties: false, minProperties: 1 },
+)
+export type NameConstraintRules = Static<typeof NameConstraintRules>
 
 const Presence = Type.Union([Type.Literal('required'), Type.Literal('optional')])
 
@@ -49,6 +61,8 @@ export const Profile = Type.Object(
     extendedKeyUsage: Type.Array(Type.String({ pattern: '^[0-2](\\.\\d+)+$' }), { maxItems: 16, uniqueItems: true }),
     /** Only for authorities; absent means any depth. */
     pathLenConstraint: Type.Optional(Type.Integer({ minimum: 0, maximum: 10 })),
+    /** Only for authorities: where the names below them may lie (RFC 5280, 4.2.1.10). */
+    nameConstraints: Type.Optional(NameConstraintRules),
     /** Attributes that a request may carry, by short name (CN, O, OU, serialNumber, …). Others are refused. */
     subject: Type.Record(Type.String(), Presence),
     /** Attributes that are always written, whatever the request says. */
@@ -97,11 +111,22 @@ function contradictions(profile: Profile): string[] {
   if (isAuthority !== profile.keyUsage.includes('keyCertSign'))
     problems.push('/keyUsage: keyCertSign is for authorities, and only for them')
   if (!isAuthority && profile.pathLenConstraint !== undefined) problems.push('/pathLenConstraint: only an authority has one')
+  if (!isAuthority && profile.nameConstraints !== undefined) problems.push('/nameConstraints: only an authority has them')
+  if (profile.nameConstraints !== undefined) problems.push(...constraintProblems(profile.nameConstraints))
   if (profile.birth && profile.subject['serialNumber'] !== 'required') problems.push('/subject: a birth needs serialNumber')
   if (profile.subjectAltName.hardwareModuleName === true && profile.subject['serialNumber'] !== 'required') {
     problems.push('/subjectAltName: hardwareModuleName is made from serialNumber, which must be required')
   }
   return problems
+}
+
+function constraintProblems(rules: NameConstraintRules): readonly string[] {
+  try {
+    nameConstraintsOf(rules)
+    return []
+  } catch (thrown) {
+    return [`/nameConstraints: ${asTrustError(thrown).message}`]
+  }
 }
 
 export const allowsKey = (profile: Profile, algorithm: KeyAlgorithmId): boolean => profile.keyAlgorithms.includes(algorithm)

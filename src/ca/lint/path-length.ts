@@ -1,4 +1,5 @@
 /** An authority lies within the depth that those above it allow: a verifier refuses everything below it otherwise. @module */
+import { equal } from '#base/bytes.ts'
 import { extensionOf } from '#x509/certificate.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
 import type { LintRule } from './rule.ts'
@@ -9,6 +10,7 @@ export const pathLength: LintRule = {
   scope: 'template',
   check({ certificate, issuer }) {
     if (issuer === certificate) return undefined // a root: nothing stands above it
+    if (equal(certificate.subject, certificate.issuer)) return undefined // a link between generations does not count (6.1.4 l)
     const own = extensionOf(certificate, basicConstraints)?.value
     const above = extensionOf(issuer, basicConstraints)?.value.pathLenConstraint
     if (own?.cA !== true || above === undefined) return undefined
