@@ -1,133 +1,27 @@
 /** The audit log from recording to verification, and what is found when someone changes the past. @module */
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { test } from 'node:test'
 import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
-import { systemWorld, type World } from '#base/world.ts'
-import { keysMigrations } from '#keys/migrations.ts'
+import type { Signer } from '#keys/key-store.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
-import type { KeyStore, Signer } from '#keys/key-store.ts'
-import type { Database } from '#store/database.ts'
 import { acquireLease } from '#store/lease.ts'
-import { migrate } from '#store/migrate.ts'
-import { storeMigrations } from '#store/migrations.ts'
-import { postgres } from '#store/postgres/index.ts'
-import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
-import { sqlite } from '#store/sqlite/index.ts'
-import type { Audit } from './audit.ts'
-import { type AuditLog, createAuditLog, listAuditEntries, openAuditLog } from './log.ts'
-import { auditMigrations } from './migrations.ts'
+import { createAuditLog, listAuditEntries, openAuditLog } from './log.ts'
 import { openCheckpoint, signCheckpoint } from './note.ts'
-import { auditRecorder } from './recorder.ts'
 import { auditSequencer, runSequencer, type Sequencer } from './sequencer.ts'
+import {
+  done,
+  inSetting,
+  lastNote,
+  onEach,
+  organizationId,
+  origin,
+  recordMany,
+  tamper,
+  verify,
+  withoutPostgres,
+} from './testing.ts'
 import { type AuditProblemKind, verifyAuditLog } from './verify.ts'
-
-const organizationId = 'default'
-const origin = 'pki.example/audit'
-const done = { actor: 'system', act: 'test.act', object: 'thing:1', outcome: 'done' } as const
-
-interface Setting {
-  readonly database: Database
-  readonly keys: KeyStore
-  readonly world: World
-  readonly audit: Audit
-  readonly log: AuditLog
-  readonly sequencer: Sequencer
-  /** Milliseconds that the clock is ahead. */
-  readonly time: { ahead: number; fault: string }
-  /** Another connection to the same database, as another process has. */
-  connect(): Database
-  /** Closes the database and opens it again, as after a crash. */
-  reopen(): Promise<Setting>
-}
-
-async function inSetting(body: (setting: Setting) => Promise<void>, engine: Database['id'] = 'sqlite'): Promise<void> {
-  const directory = await mkdtemp(join(tmpdir(), 'sealworks-audit-'))
-  const url = engine === 'postgres' ? await server?.createDatabase() : undefined
-  const wrappingKey = secret(systemWorld().random.octets(32))
-  const open: Database[] = []
-  const connect = (): Database => {
-    const database = url === undefined ? sqlite({ path: join(directory, 'audit.db') }) : postgres({ url })
-    open.push(database)
-    return database
-  }
-  const start = async (create: boolean): Promise<Setting> => {
-    const system = systemWorld()
-    const time = { ahead: 0, fault: '' }
-    const world: World = {
-      random: system.random,
-      clock: { now: () => system.clock.now() + time.ahead },
-      faults: {
-        reach(point) {
-          if (point === time.fault) throw new Error(`stopped at ${point}`)
-        },
-      },
-    }
-    const database = connect()
-    await migrate(database, [...storeMigrations, ...keysMigrations, ...auditMigrations], world)
-    const keys = softwareKeyStore({ database, world, organizationId, wrappingKey })
-    const log = await (create
-      ? createAuditLog({ database, world, organizationId, keys, origin })
-      : openAuditLog({ database, organizationId, keys }))
-    const audit = auditRecorder({ database, world, organizationId })
-    const sequencer = auditSequencer({ database, world, log, holder: 'here' })
-    return {
-      database,
-      keys,
-      world,
-      audit,
-      log,
-      sequencer,
-      time,
-      connect,
-      reopen: () =>
-        sequencer
-          .release()
-          .then(() => database.close())
-          .then(() => start(false)),
-    }
-  }
-  try {
-    await body(await start(true))
-  } finally {
-    for (const database of open) await database.close()
-    await rm(directory, { recursive: true })
-  }
-}
-
-let server: TestServer | undefined
-const withoutPostgres = postgresMissing()
-before(async () => {
-  if (withoutPostgres === false) server = await startPostgres({ durable: false })
-})
-after(() => server?.stop())
-
-/** One test for each engine. */
-function onEach(title: string, body: (setting: Setting) => Promise<void>): void {
-  test(`sqlite: ${title}`, () => inSetting(body))
-  test(`postgres: ${title}`, { skip: withoutPostgres }, () => inSetting(body, 'postgres'))
-}
-
-const recordMany = ({ database, audit }: Setting, count: number) =>
-  Promise.all(Array.from({ length: count }, (_, n) => database.transaction((tx) => audit.record(tx, { ...done, facts: { n } }))))
-
-const verify = ({ database, world, log }: Setting, witnessed: readonly string[] = []) =>
-  verifyAuditLog(database, { organizationId, clock: world.clock, publicKey: log.publicKey, witnessed })
-
-async function lastNote({ database }: Setting): Promise<string> {
-  const [row] = await database.query<{ note: string }>('SELECT note FROM audit_checkpoint ORDER BY size DESC LIMIT 1')
-  return row?.note ?? assert.fail('no checkpoint')
-}
-
-/** As someone who may write the database: the triggers go first. */
-async function tamper({ database }: Setting, ...statements: readonly string[]): Promise<void> {
-  await database.transaction(async (tx) => {
-    for (const sql of ['DROP TRIGGER audit_entry_keep', 'DROP TRIGGER audit_entry_stay', ...statements]) await tx.query(sql)
-  })
-}
 
 onEach('decision 20: entries get contiguous places and a checkpoint that the key verifies', async (setting) => {
   await recordMany(setting, 2500) // more than one batch

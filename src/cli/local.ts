@@ -50,7 +50,7 @@ export async function openLocalClient(context: Context, where: InstallationValue
     return {
       call: client.call,
       async close() {
-        const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world) })
+        const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone: lock !== undefined })
         await sequencer.runOnce()
         await sequencer.release()
         await close()

@@ -30,6 +30,7 @@ import { rateLimit } from './rate-limit.ts'
 import { forgetIdempotencyKeys } from './rest/idempotency.ts'
 import type { TLSFace, TLSIdentity } from './tls-options.ts'
 import { composeWeb } from './web.ts'
+import { composeWitnessing } from './witnesses.ts'
 
 export interface ServeOptions {
   readonly config: Config
@@ -108,10 +109,18 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const publicListener = await open('public', server.listenPublic as Address)
   const console = server.listenConsole === undefined ? undefined : await open('console', server.listenConsole)
 
-  const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world) })
+  // the lock on a SQLite directory proves that who held the lease before us is gone
+  const alone = config.store.url.engine === 'sqlite'
+  const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone })
+  const witnesses = composeWitnessing({ database: db, world, auditLog, config, log })
   const background = runInBackground(
     [
       { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
+      {
+        name: 'audit witnesses',
+        everySeconds: config.audit.witnessIntervalSeconds,
+        run: () => witnesses.runOnce(),
+      },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },

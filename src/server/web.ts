@@ -21,6 +21,7 @@ import { restRouter } from './rest/router.ts'
 import { allRoutes } from './rest/routes.ts'
 import { signInPages } from './sign-in.ts'
 import { statusPage, type StatusSource } from './status-page.ts'
+import { tlogRouter } from './tlog.ts'
 import { VERSION } from './version.ts'
 
 export interface WebParts {
@@ -86,7 +87,10 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
       ...SECURITY_HEADERS,
       ...(config.server.strictTransportSecurity && { 'strict-transport-security': `max-age=${HSTS_SECONDS}` }),
     },
-    routers: (listener) => (listener === 'public' ? [probes] : [rest, probes, ...pages]),
+    routers(listener) {
+      const tlog = tlogRouter({ access, db, organizationId }, listener)
+      return listener === 'public' ? [probes, tlog] : [rest, probes, tlog, ...pages]
+    },
   }
 }
 

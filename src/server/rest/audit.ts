@@ -2,7 +2,12 @@
 import { Type } from 'typebox'
 import type { RecordedEntry } from '#audit/entry.ts'
 import { type AuditLog, listAuditEntries } from '#audit/log.ts'
+import { latestCheckpoint } from '#audit/checkpoints.ts'
+import { proveConsistency, proveEntry } from '#audit/prove.ts'
+import { encodeProof } from '#audit/proof-file.ts'
+import { readTile } from '#audit/tiles.ts'
 import { verifyAuditLog } from '#audit/verify.ts'
+import { listWitnesses } from '#audit/witnessing.ts'
 import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
@@ -42,6 +47,17 @@ const entryShape = ({ id, at, actor, act, object, outcome, reason, facts, logInd
   leafHash: leafHash.toBase64(),
 })
 
+const WitnessShape = record({
+  name: Type.String(),
+  size: Type.Integer({ description: 'entries of the newest checkpoint that it cosigned' }),
+  seenAt: Type.Optional(Time),
+  problem: Type.Optional(Type.String({ description: 'what it last said instead of a cosignature' })),
+})
+
+const HashPath = Type.Array(Base64, { description: 'hashes, from the leaf up' })
+const Count = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
+const Cosigned = Type.Optional(Type.Boolean({ description: 'under a checkpoint that a witness has seen' }))
+
 const Word = Type.String({ minLength: 1, maxLength: 200 })
 const Moment = Type.String({ maxLength: 40, description: 'RFC 3339' })
 
@@ -79,8 +95,104 @@ export const auditRoutes = ({ db, world, organizationId, log }: AuditServices) =
       path: '/api/v1/audit/log',
       permission: 'audit.read',
       summary: 'The log’s name and the key that signs its checkpoints; keep a copy elsewhere',
-      response: record({ origin: Type.String(), publicKey: Base64, verifierKey: Type.String() }),
-      handle: async () => ({ origin: log.origin, publicKey: log.publicKey.toBase64(), verifierKey: log.verifierKey }),
+      response: record({
+        origin: Type.String(),
+        publicKey: Base64,
+        verifierKey: Type.String(),
+        witnesses: Type.Array(WitnessShape),
+      }),
+      async handle() {
+        const witnesses = await listWitnesses(db, organizationId)
+        return {
+          origin: log.origin,
+          publicKey: log.publicKey.toBase64(),
+          verifierKey: log.verifierKey,
+          witnesses: witnesses.map(({ witness: name, size, seen_at: seenAt, problem }) => ({
+            name,
+            size,
+            ...(seenAt === null ? {} : { seenAt: new Date(seenAt).toISOString() }),
+            ...(problem === null ? {} : { problem }),
+          })),
+        }
+      },
+    }),
+    route({
+      id: 'showAuditCheckpoint',
+      method: 'GET',
+      path: '/api/v1/audit/checkpoint',
+      permission: 'audit.read',
+      summary: 'The newest signed checkpoint with what witnesses signed below it; keep a copy elsewhere',
+      query: record({ cosigned: Cosigned }),
+      response: record({ size: Type.Integer(), rootHash: Base64, note: Type.String() }),
+      async handle(_, { query: { cosigned = false } }) {
+        const checkpoint = await latestCheckpoint(db, organizationId, { cosigned })
+        if (checkpoint === undefined) throw new TrustError('notFound', cosigned ? 'auditEntryUncosigned' : 'auditEntryUnsigned')
+        const { size, rootHash, note } = checkpoint
+        return { size, rootHash: rootHash.toBase64(), note }
+      },
+    }),
+    route({
+      id: 'proveAuditEntry',
+      method: 'GET',
+      path: '/api/v1/audit/entries/{id}/proof',
+      permission: 'audit.read',
+      summary: 'Proof that an entry is in the log, which verifies without a server (RFC 9162, 2.1.3; C2SP tlog-proof)',
+      params: record({ id: Uuid }),
+      query: record({ cosigned: Cosigned }),
+      response: record({
+        index: Type.Integer(),
+        size: Type.Integer(),
+        rootHash: Base64,
+        path: HashPath,
+        proof: Type.String({ description: 'the file: entry, path and checkpoint' }),
+      }),
+      async handle(_, { params: { id }, query: { cosigned = false } }) {
+        const proof = await proveEntry(db, { organizationId, id, cosigned })
+        const { index, size, rootHash, path } = proof
+        return {
+          index,
+          size,
+          rootHash: rootHash.toBase64(),
+          path: path.map((hash) => hash.toBase64()),
+          proof: encodeProof(proof),
+        }
+      },
+    }),
+    route({
+      id: 'proveAuditConsistency',
+      method: 'GET',
+      path: '/api/v1/audit/consistency',
+      permission: 'audit.read',
+      summary: 'Proof that the log at one size is the beginning of the log at another (RFC 9162, 2.1.4)',
+      query: record({ first: Count, second: Count }),
+      response: record({ firstRoot: Base64, secondRoot: Base64, path: HashPath }),
+      async handle(_, { query }) {
+        const { firstRoot, secondRoot, path } = await proveConsistency(db, { organizationId, ...query })
+        return {
+          firstRoot: firstRoot.toBase64(),
+          secondRoot: secondRoot.toBase64(),
+          path: path.map((hash) => hash.toBase64()),
+        }
+      },
+    }),
+    route({
+      id: 'readAuditTile',
+      method: 'GET',
+      path: '/api/v1/audit/tiles/{level}/{index}',
+      permission: 'audit.read',
+      summary: 'A tile of hashes or a bundle of entries (C2SP tlog-tiles); the same octets as at /tlog/tile/…',
+      params: record({
+        level: Type.String({ pattern: '^(entries|[0-9]|[1-5][0-9]|6[0-3])$' }),
+        index: Type.String({ pattern: '^(0|[1-9][0-9]{0,14})$' }),
+      }),
+      query: record({ width: Type.Optional(Type.Integer({ minimum: 1, maximum: 256, description: '256 unless told' })) }),
+      response: record({ octets: Type.String({ description: 'base64' }) }),
+      async handle(_, { params: { level, index }, query: { width = 256 } }) {
+        const tile = { level: level === 'entries' ? level : Number(level), index: Number(index), width } as const
+        const octets = await readTile(db, organizationId, tile)
+        if (octets === undefined) throw new TrustError('notFound', 'auditTileMissing')
+        return { octets: octets.toBase64() }
+      },
     }),
     route({
       id: 'verifyAuditLog',
@@ -90,7 +202,7 @@ export const auditRoutes = ({ db, world, organizationId, log }: AuditServices) =
       summary: 'Read the whole log and check it against its signed checkpoints and those kept elsewhere',
       body: record({
         witnessed: Type.Optional(
-          Type.Array(Type.String({ maxLength: 10_000 }), { maxItems: 100, description: 'signed checkpoints' }),
+          Type.Array(Type.String({ maxLength: 100_000 }), { maxItems: 100, description: 'signed checkpoints' }),
         ),
       }),
       response: record({
