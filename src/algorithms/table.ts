@@ -12,7 +12,8 @@
  */
 
 /** `deprecated` may be verified and is reported; `refused` is neither made nor accepted. */
-export type Standing = 'allowed' | 'deprecated' | 'refused'
+export const STANDINGS = ['allowed', 'deprecated', 'refused'] as const
+export type Standing = (typeof STANDINGS)[number]
 
 export interface KeyAlgorithm {
   /** The name in commands, settings and records. */

@@ -28,6 +28,8 @@ export const english = {
     'The RSA key has a known weakness ({weakness}): its private half can be computed. Generate a new key pair with another program or device.',
   signatureAlgorithm:
     'This signature algorithm is not offered here. Sign with ECDSA, RSA and SHA-256 or longer, Ed25519, Ed448, ML-DSA or SLH-DSA.',
+  algorithmRefused:
+    'The algorithm policy of this installation refuses {algorithm}{since}. Use an algorithm that it allows; "sealworks config explain" lists them.',
   // keys
   keyLabelTaken: 'A key labelled "{label}" exists, or existed and was destroyed. Choose another label.',
   keyNotFound: 'There is no key labelled "{label}" in this key store. List its keys to see what there is.',

@@ -11,7 +11,7 @@ import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { asTrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
-import { checkProofOfPossession, type CertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
+import { type CertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
 import { extensionWith } from '#x509/extensions/extension.ts'
 import type { GeneralName } from '#x509/extensions/general-name.ts'
 import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
@@ -22,6 +22,7 @@ import type { Endpoint } from './endpoint.ts'
 import type { IssuedAnswer } from './enrollment.ts'
 import { checkBinding, insertIssued, rehearse, signRehearsed } from './issue.ts'
 import { openProfile } from './profiles.ts'
+import { provenKey } from './proof.ts'
 import { planCertificate } from './request-rules.ts'
 
 export interface ByHand {
@@ -42,8 +43,7 @@ export function issueForRequest(
 ): Promise<IssuedAnswer> {
   return recorded(context, actor, where, async () => {
     const request = parseCertificationRequest(der)
-    const publicKey = importPublicKey(request.subjectPublicKeyInfo)
-    await checkProofOfPossession(request, publicKey)
+    const publicKey = await provenKey(context, request)
     return issue(context, authorities, where, { request, publicKey }, actor)
   })
 }

@@ -1,4 +1,5 @@
 /** What every function of this room works with: handed down once, from `server/compose.ts`. @module */
+import type { AlgorithmPolicy } from '#algorithms/policy.ts'
 import type { World } from '#base/world.ts'
 import type { Audit } from '#audit/audit.ts'
 import type { KeyStore } from '#keys/key-store.ts'
@@ -25,4 +26,6 @@ export interface CAContext {
   readonly audit: Audit
   readonly world: World
   readonly settings: CASettings
+  /** Which algorithms are made and taken; `keys` signs under it already. */
+  readonly policy: AlgorithmPolicy
 }

@@ -6,13 +6,12 @@
  * @module
  */
 import { hash } from 'node:crypto'
-import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
 import { keep, type Step } from '#store/batch.ts'
 import { parseCertificate, type Certificate } from '#x509/certificate.ts'
-import { checkProofOfPossession, type CertificationRequest } from '#x509/certification-request.ts'
+import type { CertificationRequest } from '#x509/certification-request.ts'
 import { type Authorities, type Authority, chainOf, offeredBy } from './authorities.ts'
 import { type CertificateRecord, findByIssuerAndSerial, isUsable } from './certificates.ts'
 import type { CAContext } from './context.ts'
@@ -28,6 +27,7 @@ import {
 import { checkBinding, type Issued, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
 import type { Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
+import { provenKey } from './proof.ts'
 import { type Applicant, planCertificate } from './request-rules.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
@@ -105,8 +105,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     // within the window its one request was answered above; after it, the secret is good for nothing
     if (identity.kind === 'secret' && identity.secret.isUsed) throw new TrustError('forbidden', 'secretUsed')
 
-    const publicKey = importPublicKey(request.subjectPublicKeyInfo)
-    await checkProofOfPossession(request, publicKey)
+    const publicKey = await provenKey(context, request)
     const authority = authorities.byId(endpoint.authorityId)
     const profile = await openProfile(context, endpoint.profile)
     const applicant = applicantOf(identity)

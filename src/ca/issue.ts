@@ -80,13 +80,19 @@ export interface Issued {
   readonly notAfter: number
   readonly crlShard: number
   readonly issuedAt: number
+  /** Algorithms that the policy wants reported, of the key and of the signature. */
+  readonly deprecated: readonly string[]
 }
 
-/** @throws TrustError `policyRefused` naming the lint rule, `unavailable` when an address has to be written and none is configured */
-export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'settings'>, plan: Plan | SelfSigned): Rehearsed {
+/** @throws TrustError `policyRefused` naming the lint rule or the algorithm, `unavailable` when an address has to be written and none is configured */
+export function rehearse(
+  { world, settings, policy }: Pick<CAContext, 'world' | 'settings' | 'policy'>,
+  plan: Plan | SelfSigned,
+): Rehearsed {
   const { profile, publicKey } = plan
   const issuer = issuerOf(plan)
   const issuedAt = world.clock.now()
+  const deprecated = [publicKey.algorithm, issuer.signatureAlgorithm].filter((id) => policy.check(id, issuedAt) === 'deprecated')
   const notBefore = plan.period?.notBefore ?? wholeSecond(issuedAt - settings.backdateSeconds * 1000)
   const notAfter = plan.period?.notAfter ?? endOf(profile, issuer, issuedAt)
   const serialNumber = newSerialNumber(world, issuedAt)
@@ -125,6 +131,7 @@ export function rehearse({ world, settings }: Pick<CAContext, 'world' | 'setting
       notAfter,
       crlShard,
       issuedAt,
+      deprecated,
     },
   }
 }
@@ -322,6 +329,7 @@ export function stepsToInsert(
         profile: profile.id,
         authority: authorityId,
         ...(endpointId !== undefined && { endpoint: endpointId }),
+        ...(issued.deprecated.length > 0 && { deprecated: issued.deprecated.join(', ') }),
       },
     }),
   ]

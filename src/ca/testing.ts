@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { type AlgorithmPolicy, tablePolicy } from '#algorithms/policy.ts'
 import { signMessage } from '#algorithms/private-key.ts'
 import {
   certificateSignatureOf,
@@ -16,6 +17,7 @@ import { auditRecorder } from '#audit/recorder.ts'
 import { secret } from '#base/secret.ts'
 import { systemWorld, type World } from '#base/world.ts'
 import { keysMigrations } from '#keys/migrations.ts'
+import { policedKeyStore } from '#keys/policed.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -48,21 +50,22 @@ export interface TestCA extends AsyncDisposable {
   >
 }
 
-export async function testCA(settings: Partial<CASettings> = {}): Promise<TestCA> {
+export async function testCA(settings: Partial<CASettings> = {}, policy: AlgorithmPolicy = tablePolicy): Promise<TestCA> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-ca-'))
   const db = sqlite({ path: join(directory, 'sealworks.db') })
   const system = systemWorld()
   let offset = 0
   const world: World = { ...system, clock: { now: () => system.clock.now() + offset } }
   await migrate(db, [...storeMigrations, ...keysMigrations, ...auditMigrations, ...caMigrations], world)
-  const keys = softwareKeyStore({
+  const store = softwareKeyStore({
     database: db,
     world,
     organizationId: DEFAULT_ORGANIZATION,
     wrappingKey: secret(world.random.octets(32)),
   })
   const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
-  const context: CAContext = { db, keys, audit, world, settings: { ...testSettings, ...settings } }
+  const keys = policedKeyStore(store, policy, world.clock)
+  const context: CAContext = { db, keys, audit, world, settings: { ...testSettings, ...settings }, policy }
   return {
     context,
     authorities: await openAuthorities(context),

@@ -61,7 +61,7 @@ const FILE_MAX_CHARACTERS = 262_144
 
 /** `listenPublic` of `server` is `SEALWORKS_SERVER_LISTEN_PUBLIC`. */
 export const variableOf = (section: string, key: string): string =>
-  `SEALWORKS_${section}_${key.replace(/[A-Z]/g, (letter) => `_${letter}`)}`.toUpperCase()
+  `SEALWORKS_${section}_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).replaceAll('-', '_')}`.toUpperCase()
 
 /** Variables with our prefix that are not settings: the command line and the test and start scripts read them. */
 const OTHER_VARIABLES = /^SEALWORKS_(?:TEST_|(?:TOKEN|TOKEN_FILE|TRUST|DATA|SERVER|CONFIG)$)/

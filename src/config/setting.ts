@@ -5,6 +5,7 @@
  * @module
  */
 import { resolve } from 'node:path'
+import { parseSchedule, type Schedule } from '#algorithms/policy.ts'
 
 /** A value, or what is wrong with it. The sentence goes on after the setting's name: "must be …". */
 export type Reading<T> = { readonly value: T } | { readonly problem: string }
@@ -278,3 +279,19 @@ export const tokenName = (help: string): Setting<TokenName> => ({
 
 /** What a named section cannot do without. */
 export const needed = <T>(setting: Setting<T | undefined>): Setting<T> => ({ ...setting, needed: true }) as Setting<T>
+
+/** When an algorithm is allowed, deprecated or refused. Undefined: the preset says. */
+export const schedule = (help: string): Setting<Schedule | undefined> => {
+  const allowed = 'allowed, deprecated or refused, each with "from YYYY-MM-DD" but the first perhaps, commas between'
+  return {
+    help,
+    allowed,
+    default: undefined,
+    secret: false,
+    read(written) {
+      const value = typeof written === 'string' ? parseSchedule(written) : undefined
+      return value === undefined ? { problem: `must be ${allowed}, in order of time` } : { value }
+    },
+    fromText: asIs,
+  }
+}

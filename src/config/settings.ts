@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { type AlgorithmId, algorithmIds, algorithmPresets, type Schedule } from '#algorithms/policy.ts'
 import {
   address,
   databaseURL,
@@ -15,6 +16,7 @@ import {
   needed,
   oneOf,
   path,
+  schedule,
   secretReference,
   type Setting,
   text,
@@ -81,11 +83,24 @@ const audit = {
   witnessIntervalSeconds: integer(1, 86_400, 60, 'how often witnesses are asked when there are new entries'),
 }
 
+const schedules = Object.fromEntries(
+  algorithmIds.map((id) => [id, schedule(`standing of ${id}, for keys, requests, signatures made and taken`)]),
+) as Record<AlgorithmId, Setting<Schedule | undefined>>
+
+const algorithms = {
+  preset: oneOf(
+    algorithmPresets,
+    'none',
+    'dates for all algorithms that have none of their own here; fips: those of NIST IR 8547',
+  ),
+  ...schedules,
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, audit, log } as const satisfies Record<
+export const sections = { server, store, keys, ca, algorithms, audit, log } as const satisfies Record<
   string,
   Record<string, Setting<unknown>>
 >

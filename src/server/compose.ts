@@ -6,6 +6,7 @@
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { accessMigrations } from '#access/migrations.ts'
+import { algorithmPolicy } from '#algorithms/policy.ts'
 import type { Audit } from '#audit/audit.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
@@ -21,6 +22,7 @@ import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { KeyStore } from '#keys/key-store.ts'
 import { keysMigrations } from '#keys/migrations.ts'
+import { policedKeyStore } from '#keys/policed.ts'
 import { keyStores } from '#keys/registry.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
@@ -95,9 +97,11 @@ const noFurtherQuestions: Authorize = async () => {}
 const OCSP_VALIDITY_SECONDS = 3600
 
 export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
+  const { preset, ...schedules } = config.algorithms
+  const policy = algorithmPolicy({ preset, schedules })
   const context: CAContext = {
     db,
-    keys,
+    keys: policedKeyStore(keys, policy, world.clock),
     audit,
     world,
     settings: {
@@ -106,6 +110,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
       ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
       programVersion: VERSION,
     },
+    policy,
   }
   const authorities = await openAuthorities(context)
   return {

@@ -9,6 +9,7 @@
  * @module
  */
 import { identifySignature, type PublicKey, verifySignature } from '#algorithms/public-key.ts'
+import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import { ANY } from '#asn1/any.ts'
 import { captured, choice, decode, encode, implicit, type Infer, sequence, setOf } from '#asn1/codec.ts'
 import {
@@ -132,10 +133,16 @@ const unusable = (detail: string): TrustError => new TrustError('malformed', 'ba
 
 /**
  * @param publicKey the request's own, imported
+ * @param accept throws for a signature algorithm that may not be used
  * @throws TrustError `badProof` when another key signed the request, `unsupported` for a signature algorithm not in the table
  */
-export async function checkProofOfPossession(request: CertificationRequest, publicKey: PublicKey): Promise<void> {
+export async function checkProofOfPossession(
+  request: CertificationRequest,
+  publicKey: PublicKey,
+  accept: (algorithm: SignatureAlgorithmId) => unknown = () => {},
+): Promise<void> {
   const algorithm = identifySignature(request.signatureAlgorithm)
+  accept(algorithm)
   const verified = await verifySignature({ algorithm, octets: request.signature }, publicKey, request.certificationRequestInfo)
   if (!verified) throw new TrustError('badProof', 'proofOfPossession')
 }
