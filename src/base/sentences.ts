@@ -38,6 +38,7 @@ export const english = {
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
   privateKeyForm: 'An ML-DSA private key is taken as its 32-octet seed only (RFC 9881, 6). Export the key in that form.',
   keyStoreUnknown: 'There is no key store "{store}". Use one of {known}.',
+  keyStoreNoLock: 'There is no key store "{store}" that could be unlocked. List the key stores to see their names.',
   tokenGone:
     'The key store "{store}" cannot be reached now ({token}: {problem}). It is tried again by itself; look at its module and token.',
   tokenLocked: 'The key store "{store}" is locked. Give its PIN with "sealworks key unlock {store}".',
@@ -354,6 +355,7 @@ export const english = {
   pathKey: 'The key of "{subject}" cannot be used to check signatures: {detail}. Ask its issuer for a current one.',
   pathPurpose: '"{subject}" is not for {purpose}. Ask its issuer for a certificate with that purpose.',
   pathPeerName: '"{subject}" does not name {name}. Check the address, or ask for a certificate with that name.',
+  peerNameText: 'The name "{name}" is not written as dns:HOST, ip:ADDRESS or email:MAILBOX. Write it so.',
   pathTooDeep: 'There are more than {limit} authorities above "{subject}". Give only the certificates that belong to it.',
   pathTooMuchWork:
     'No way from "{subject}" to a trusted root was found within {limit} {what}. Give only the certificates that belong to it.',

@@ -33,6 +33,7 @@ export const programs = {
   certutil: { debian: 'libnss3-tools', purpose: 'path validation as browsers do it' },
   crlutil: { debian: 'libnss3-tools', purpose: 'CRLs as browsers read them' },
   tstclnt: { debian: 'libnss3-tools', purpose: 'a TLS client of a third library' },
+  cmsutil: { debian: 'libnss3-tools', purpose: 'CMS as browsers read it' },
   pk12util: { debian: 'libnss3-tools', purpose: 'PKCS #12 as browsers import it' },
   python3: { debian: 'python3', purpose: 'runs the strict parser of python3-cryptography', at: '/usr/bin/python3' },
   'python3-cryptography': {

@@ -1,0 +1,150 @@
+/**
+ * Signing: SignedData with its content or detached from it, by one signer or several.
+ *
+ * Every signature is over signed attributes, so the content is only hashed: it may come in pieces, or as a digest that
+ * the caller made, and an artifact of 10 GB needs no memory.
+ *
+ * Source: RFC 5652, 5 and 11; RFC 5035; RFC 6211; RFC 8933 (one digest algorithm for content and attributes).
+ *
+ * @module
+ */
+import type { SignatureAlgorithmId } from '#algorithms/table.ts'
+import { decode, encode } from '#asn1/codec.ts'
+import { OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
+import { equal } from '#base/bytes.ts'
+import { TrustError } from '#base/errors.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { Time } from '#x509/time.ts'
+import {
+  type Attribute,
+  Attributes,
+  attributeWith,
+  checkNoneTwice,
+  CMSAlgorithmProtection,
+  signingCertificateOf,
+  SigningCertificateV2,
+} from './attributes.ts'
+import { ContentInfo, contentTypes } from './content-info.ts'
+import {
+  AlgorithmIdentifier,
+  checkDigestFits,
+  type Content,
+  type DigestId,
+  digestContent,
+  digestIdentifier,
+  digestOf,
+  usualDigest,
+} from './digests.ts'
+import { signerIdentifier } from './signature-algorithms.ts'
+import { type EntityIdentifier, identifierOf, SignedDataContent, SignerInfo } from './signed-data.ts'
+
+/** Whoever holds the private key: a key store's signer fits. */
+export interface SigningKey {
+  /** DER SubjectPublicKeyInfo. */
+  readonly publicKey: Uint8Array
+  /** @param message the bytes to sign, not their digest @returns the signature as X.509 carries it */
+  sign(message: Uint8Array, algorithm: SignatureAlgorithmId): Promise<Uint8Array>
+}
+
+export interface Signing {
+  readonly key: SigningKey
+  /** DER; it is put into the message too. */
+  readonly certificate: Uint8Array
+  readonly signatureAlgorithm: SignatureAlgorithmId
+  /** For Ed25519 and post-quantum signatures, which leave a choice; elsewhere it is the signature's own. */
+  readonly digestAlgorithm?: DigestId
+  readonly identifyBy?: EntityIdentifier['type']
+  /** What the signer claims; only a time stamp proves it. */
+  readonly signingTime?: Date
+  /** Beside those that are always there: content type, message digest, signing certificate, algorithm protection. */
+  readonly signedAttributes?: readonly Attribute[]
+  /** What is added when the signature is known: a time stamp, a counter signature. */
+  readonly unsignedAttributes?: (signature: Uint8Array) => Promise<readonly Attribute[]>
+}
+
+export interface SignedDataFields {
+  /** An OBJECT IDENTIFIER; data when it is left out. */
+  readonly contentType?: string
+  /** `attached` goes into the message; of `detached` only the digest does. */
+  readonly content: { readonly attached: Uint8Array } | { readonly detached: Content }
+  readonly signers: readonly [Signing, ...Signing[]]
+  /** Those above the signers' own, DER. */
+  readonly certificates?: readonly Uint8Array[]
+  readonly crls?: readonly Uint8Array[]
+}
+
+/**
+ * @returns DER ContentInfo
+ * @throws TrustError `conflict` when a key is not that of its certificate, `policyRefused` for a digest that does not go
+ *   with its signature, and whatever the key's holder throws
+ */
+export async function encodeSignedData(fields: SignedDataFields): Promise<Uint8Array> {
+  const { contentType = contentTypes.data, content, signers, certificates = [], crls = [] } = fields
+  const digests = await digestContent('attached' in content ? content.attached : content.detached, signers.map(digestFor))
+  const signerInfos: SignerInfo[] = []
+  for (const signing of signers) {
+    const digest = digests.get(digestFor(signing)) as Uint8Array
+    signerInfos.push(await signerInfoOf(signing, [attributeWith('contentType', OBJECT_IDENTIFIER, contentType)], digest))
+  }
+  const signedData = encode(SignedDataContent, {
+    version: contentType === contentTypes.data && signerInfos.every(({ version }) => version === 1) ? 1 : 3,
+    digestAlgorithms: [...new Set(signers.map(digestFor))].map(digestIdentifier),
+    encapContentInfo: { eContentType: contentType, eContent: 'attached' in content ? content.attached : undefined },
+    certificates: distinct([...signers.map(({ certificate }) => certificate), ...certificates]),
+    crls: crls.length === 0 ? undefined : distinct(crls),
+    signerInfos,
+  })
+  return encode(ContentInfo, { contentType: contentTypes.signedData, content: signedData })
+}
+
+/** RFC 5652, 11.4: a signature over a signature. @returns an unsigned attribute for the one that is signed */
+export async function counterSignature(signing: Signing, signature: Uint8Array): Promise<Attribute> {
+  const digest = digestOf(digestFor(signing), signature)
+  return attributeWith('counterSignature', SignerInfo, await signerInfoOf(signing, [], digest))
+}
+
+const digestFor = ({ digestAlgorithm, signatureAlgorithm }: Signing): DigestId =>
+  digestAlgorithm ?? usualDigest(signatureAlgorithm)
+
+async function signerInfoOf(signing: Signing, typed: readonly Attribute[], messageDigest: Uint8Array): Promise<SignerInfo> {
+  const { key, signatureAlgorithm: algorithm, identifyBy = 'issuerAndSerialNumber', signingTime } = signing
+  const certificate = parseCertificate(signing.certificate)
+  if (!equal(certificate.subjectPublicKeyInfo, key.publicKey)) throw new TrustError('conflict', 'cmsKeyOther')
+  const digest = digestFor(signing)
+  checkDigestFits(algorithm, digest)
+  const digestAlgorithm = digestIdentifier(digest)
+  const der = signerIdentifier(algorithm)
+  const signatureAlgorithm = { der, value: decode(AlgorithmIdentifier, der) }
+  const attributes = [
+    ...typed,
+    attributeWith('messageDigest', OCTET_STRING, messageDigest),
+    attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate)),
+    attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, {
+      digestAlgorithm,
+      signatureAlgorithm: signatureAlgorithm.value,
+    }),
+    ...(signingTime === undefined ? [] : [attributeWith('signingTime', Time, signingTime)]),
+    ...(signing.signedAttributes ?? []),
+  ]
+  checkNoneTwice(attributes)
+  const signed = encode(Attributes, attributes) // under its own tag and not that of the field (RFC 5652, 5.4)
+  const signature = await key.sign(signed, algorithm)
+  const unsignedAttrs = await signing.unsignedAttributes?.(signature)
+  const sid = identifierOf(certificate, identifyBy)
+  return {
+    version: sid.type === 'issuerAndSerialNumber' ? 1 : 3,
+    sid,
+    digestAlgorithm,
+    signedAttrs: { der: fieldOf(signed), value: attributes },
+    signatureAlgorithm,
+    signature,
+    unsignedAttrs: unsignedAttrs === undefined || unsignedAttrs.length === 0 ? undefined : unsignedAttrs,
+  }
+}
+
+/** The same content under `[0] IMPLICIT`. */
+const fieldOf = (attributes: Uint8Array): Uint8Array => Uint8Array.of(0xa0, ...attributes.subarray(1))
+
+function distinct(ders: readonly Uint8Array[]): readonly Uint8Array[] {
+  return [...new Map(ders.map((der) => [der.toHex(), der])).values()]
+}
