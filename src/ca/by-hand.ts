@@ -11,6 +11,7 @@ import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { asTrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
+import { keep } from '#store/batch.ts'
 import { type CertificationRequest, parseCertificationRequest } from '#x509/certification-request.ts'
 import { extensionWith } from '#x509/extensions/extension.ts'
 import type { GeneralName } from '#x509/extensions/general-name.ts'
@@ -20,7 +21,7 @@ import { type Authorities, chainOf } from './authorities.ts'
 import type { CAContext } from './context.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { IssuedAnswer } from './enrollment.ts'
-import { checkBinding, insertIssued, rehearse, signRehearsed } from './issue.ts'
+import { checkBinding, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
 import { openProfile } from './profiles.ts'
 import { provenKey } from './proof.ts'
 import { planCertificate } from './request-rules.ts'
@@ -109,7 +110,7 @@ async function issue(
   await checkBinding(context, rehearsed)
   const issued = await signRehearsed(rehearsed)
   const by = { actor, ...(where.endpoint !== undefined && { endpointId: where.endpoint.id }) }
-  await context.db.transaction((tx) => insertIssued(context, tx, issued, by))
+  await keep(context.db, stepsToInsert(context, issued, by))
   return { state: 'issued', certificateId: issued.id, certificate: issued.der, chain: chainOf(authorities, authority) }
 }
 
