@@ -17,7 +17,8 @@ import { UsageError } from './usage.ts'
 const SERVER_DEFAULT = 'https://127.0.0.1:8443'
 const TLS_ROOT = join('data', 'tls-root.pem')
 
-const connectionOptions = {
+/** For commands that may do without an installation too. */
+export const connectionOptions = {
   server: text('URL', `the server (SEALWORKS_SERVER; ${SERVER_DEFAULT} unless told)`),
   trust: text(
     'FILE',

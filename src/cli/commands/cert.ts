@@ -1,8 +1,9 @@
 /** `sealworks cert`: certificates, issued by hand, found, and taken out of use. @module */
 import { TrustError } from '#base/errors.ts'
 import type { AnswerOf, InputOf } from '#server/rest/client.ts'
-import { type Context, flag, integer, many, oneOf, required, text } from '../command.ts'
-import { type Caller, clientCommand } from '../connection.ts'
+import { purposeNames } from '#x509/path/purpose-names.ts'
+import { command, type Context, flag, integer, many, oneOf, required, text, type ValuesOf } from '../command.ts'
+import { type Caller, clientCommand, connect, connectionOptions } from '../connection.ts'
 import { checkWritable, readInput, writeOutput } from '../files.ts'
 import { certificateOptions, deliver, encodeCertificate } from '../formats.ts'
 import { requestIn } from '../request-file.ts'
@@ -23,6 +24,9 @@ const reasons = [
 ] as const satisfies readonly Reason[]
 
 const certificate = required(text('CERTIFICATE', 'its id, or its serial number in hexadecimal'))
+
+/** Its --trust names the roots of certificates; those of the server come from the environment. */
+const { trust: _, ...installation } = connectionOptions
 
 const generateOptions = {
   subject: text('NAME', 'with --generate: distinguished name, such as "CN=Press 7,O=Example"'),
@@ -157,6 +161,42 @@ export const commands = [
     async run(client, { certificate }) {
       const value = await client.call('releaseCertificate', { params: { id: await resolveCertificate(client, certificate) } })
       return { value, text: `${value.serialNumber} is released: ${value.subject}\n` }
+    },
+  }),
+
+  command({
+    noun: 'cert',
+    verb: 'verify',
+    summary: 'Say whether a certificate is good, and if not, which rule it breaks',
+    details:
+      'With --trust the roots in those files are trusted and nothing else, and no installation is needed. Without it the installation is asked: its authorities and those that it trusts are the roots, and its records say what is revoked. ' +
+      'Revocation lists and OCSP answers are fetched from the addresses in the certificates unless --offline is said; with --crl or --ocsp every certificate below the root must be known to be good. ' +
+      'Ends with 9 when the certificate is not good.',
+    example: 'sealworks cert verify press7.pem --trust plant-root.pem --purpose tls-server --name dns:press7.plant.example',
+    operands: { file: required(text('FILE', 'the certificate, PEM or DER; others in the file may stand above it')) },
+    options: {
+      trust: many('FILE', 'trusted roots, PEM or DER'),
+      intermediates: many('FILE', 'certificates that may stand between'),
+      purpose: oneOf(purposeNames, 'what it must be for'),
+      name: text('KIND:NAME', 'whom it must name: dns:HOST, ip:ADDRESS or email:MAILBOX'),
+      at: text('TIME', 'as of then, such as 2027-01-31 or 2027-01-31T12:00:00Z; now unless told'),
+      crl: many('FILE', 'revocation lists, PEM or DER'),
+      ocsp: many('FILE', 'OCSP answers, DER'),
+      policy: many('OID', 'a certificate policy that is accepted; one of them must hold all the way'),
+      requireRevocation: flag('refuse what is not known to be good'),
+      lenient: flag('accept what breaks only the rules for those who issue, such as a missing key identifier'),
+      offline: flag('fetch nothing'),
+    },
+    sharedOptions: installation,
+    async run(context, values, shared) {
+      const { verifyByFiles, verifyByInstallation } = await import('../verify-certificate.ts')
+      if (values.trust.length > 0) return verifyByFiles(context, values)
+      const client = await connect(context, { ...(shared as ValuesOf<typeof installation>), trust: undefined })
+      try {
+        return await verifyByInstallation(client, context, values)
+      } finally {
+        await client.close()
+      }
     },
   }),
 ]

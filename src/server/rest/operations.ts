@@ -2,6 +2,7 @@
 import type { AnyRoute } from './routes.ts'
 
 export const operations = {
+  adoptKey: 'POST /api/v1/keys/adopt',
   changeEndpoint: 'PUT /api/v1/endpoints/{label}/rules',
   checkProfile: 'POST /api/v1/profiles/check',
   createAuthority: 'POST /api/v1/authorities',
@@ -49,5 +50,7 @@ export const operations = {
   showServer: 'GET /api/v1/server',
   showVersion: 'GET /api/v1/version',
   suspendPrincipal: 'POST /api/v1/principals/{id}/suspend',
+  unlockKeyStore: 'POST /api/v1/key-stores/{id}/unlock',
   verifyAuditLog: 'POST /api/v1/audit/verify',
+  verifyCertificate: 'POST /api/v1/certificates/verify',
 } as const satisfies Readonly<Record<AnyRoute['id'], string>>

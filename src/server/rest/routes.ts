@@ -4,11 +4,13 @@ import type { CAServices } from '../compose.ts'
 import { accessRoutes } from './access.ts'
 import { auditRoutes, type AuditServices } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
+import { authorityLifeRoutes } from './authority-life.ts'
 import { certificateRoutes } from './certificates.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import { profileRoutes } from './profiles.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
+import { verificationRoutes } from './verification.ts'
 
 export interface RouteServices {
   readonly access: Access
@@ -24,9 +26,11 @@ export const allRoutes = ({ access, audit, server, ca, endpointsChanged }: Route
   ...accessRoutes(access),
   ...auditRoutes(audit),
   ...authorityRoutes(ca),
+  ...authorityLifeRoutes(ca, endpointsChanged),
   ...profileRoutes(ca),
   ...endpointRoutes(ca, endpointsChanged),
   ...certificateRoutes(ca),
+  ...verificationRoutes(ca),
   ...keyRoutes(ca),
 ]
 

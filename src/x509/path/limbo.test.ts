@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { parsePEM } from '#asn1/pem.ts'
 import { parseIPAddress } from '../extensions/general-name.ts'
 import type { PeerName } from './peer-name.ts'
-import type { Purpose } from './purpose.ts'
+import type { Purpose } from './purpose-names.ts'
 import divergences from './testdata/divergences.json' with { type: 'json' }
 import limbo from './testdata/limbo.json' with { type: 'json' }
 import { verifyCertificate } from './verify.ts'

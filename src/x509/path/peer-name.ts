@@ -7,6 +7,8 @@
  */
 import { domainToASCII } from 'node:url'
 import { equal } from '#base/bytes.ts'
+import { TrustError } from '#base/errors.ts'
+import { parseIPAddress } from '../extensions/general-name.ts'
 import { subjectAltName } from '../extensions/subject-alternative-name.ts'
 import type { Link } from './link.ts'
 import { isHostName } from './name-spaces.ts'
@@ -16,6 +18,21 @@ export type PeerName =
   | { readonly type: 'dns'; readonly value: string }
   | { readonly type: 'ip'; readonly value: Uint8Array; readonly text: string }
   | { readonly type: 'email'; readonly value: string }
+
+/** @param text `dns:HOST`, `ip:ADDRESS` or `email:MAILBOX` @throws TrustError `malformed` */
+export function parsePeerName(text: string): PeerName {
+  const [, type, value = ''] = /^(dns|ip|email):(.+)$/is.exec(text) ?? []
+  switch (type?.toLowerCase()) {
+    case 'dns':
+      return { type: 'dns', value }
+    case 'ip':
+      return { type: 'ip', value: parseIPAddress(value), text: value }
+    case 'email':
+      return { type: 'email', value }
+    default:
+      throw new TrustError('malformed', 'peerNameText', { facts: { name: text } })
+  }
+}
 
 /** @throws PathRefusal */
 export function checkPeerName(link: Link, peer: PeerName): void {

@@ -9,6 +9,7 @@ import { extKeyUsage, type KeyPurpose, keyPurposes } from '../extensions/extende
 import type { KeyUsageBit } from '../extensions/key-usage.ts'
 import { checkKeyUsage } from './check.ts'
 import type { Link } from './link.ts'
+import type { Purpose } from './purpose-names.ts'
 import { PathRefusal } from './reasons.ts'
 
 interface PurposeRow {
@@ -17,7 +18,7 @@ interface PurposeRow {
   readonly words: string
 }
 
-export const purposes = {
+const purposes = {
   'tls-server': {
     keyPurpose: 'serverAuth',
     usages: ['digitalSignature', 'keyEncipherment', 'keyAgreement'],
@@ -38,10 +39,7 @@ export const purposes = {
     usages: ['digitalSignature', 'nonRepudiation'],
     words: 'signing documents',
   },
-} as const satisfies Record<string, PurposeRow>
-export type Purpose = keyof typeof purposes
-
-export const purposeNames = Object.keys(purposes) as [Purpose, ...Purpose[]]
+} as const satisfies Record<Purpose, PurposeRow>
 
 /**
  * The purposes of an authority bound those of what it issues, as the large verifiers have it; RFC 5280 leaves that open.

@@ -77,7 +77,8 @@ export function listOf(list: CertificateList): List | undefined {
 export type Status =
   | { readonly state: 'good' }
   | { readonly state: 'revoked'; readonly revokedAt: Date; readonly reason: CRLReason }
-  | { readonly state: 'unknown'; readonly detail: string }
+  /** `isFinal`: one who would know does not, and nobody else needs to be asked. */
+  | { readonly state: 'unknown'; readonly detail: string; readonly isFinal?: true }
 
 const ALL_REASONS = [
   'keyCompromise',

@@ -21,7 +21,8 @@ import { comparableKey, detailOf, type Link, linkOf } from './link.ts'
 import { statusByAnswers } from './ocsp-answers.ts'
 import { checkPeerName, type PeerName } from './peer-name.ts'
 import { checkProfile } from './profile-rules.ts'
-import { checkPurpose, type Purpose } from './purpose.ts'
+import { checkPurpose } from './purpose.ts'
+import type { Purpose } from './purpose-names.ts'
 import { type PathFailure, pathReasons, PathRefusal } from './reasons.ts'
 import { type List, listOf, type Status, statusByLists } from './revocation-lists.ts'
 
@@ -176,14 +177,14 @@ function revocationOf(input: VerifyInput, pool: Pool, budget: Budget): Revocatio
         const facts = { revokedAt: status.revokedAt.toISOString(), because: status.reason }
         throw new PathRefusal('pathRevoked', link.label, facts)
       }
-      if (status.state === 'unknown' && demand === 'required')
+      if (status.state === 'unknown' && (demand === 'required' || status.isFinal === true))
         throw new PathRefusal('pathRevocationUnknown', link.label, { detail: status.detail })
     }
   }
 
   async function ask(link: Link, issuer: Link, anchor: Link, signing: readonly string[]): Promise<Status> {
     const recorded = await port.lookUp?.(link.certificate, issuer.certificate)
-    if (recorded !== undefined && recorded.state !== 'unknown') return recorded
+    if (recorded !== undefined && (recorded.state !== 'unknown' || recorded.isFinal === true)) return recorded
     const byLists = (): Promise<Status> =>
       statusByLists({ link, lists, at, budget, isSigned: (list) => isListSigned(list, link, issuer, anchor, signing) })
     const byAnswers = (of: readonly BasicResponse[], asked?: Uint8Array): Promise<Status | undefined> => {
