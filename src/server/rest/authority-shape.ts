@@ -1,0 +1,40 @@
+/** An authority as REST shows it. @module */
+import { Type } from 'typebox'
+import { type Authorities, type Authority, chainOf } from '#ca/authorities.ts'
+import { fingerprint } from '#x509/certificate.ts'
+import { formatName, parseName } from '#x509/name.ts'
+import { Address, Base64, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
+
+export const AuthorityShape = Type.Object({
+  id: Uuid,
+  address: Address,
+  slug: Slug,
+  generation: Type.Integer(),
+  profile: Type.String(),
+  issuer: Type.Union([Address, Type.Null()]),
+  subject: Type.String(),
+  keyAlgorithm: KeyAlgorithmName,
+  state: Type.String(),
+  notBefore: Time,
+  notAfter: Time,
+  fingerprint: Type.String({ description: 'SHA-256 of the certificate, hex' }),
+  certificate: Base64,
+  chain: Type.Array(Base64, { description: 'from this authority up to its root' }),
+})
+
+export const authorityShape = (authorities: Authorities, authority: Authority) => ({
+  id: authority.id,
+  address: authority.address,
+  slug: authority.slug,
+  generation: authority.generation,
+  profile: authority.profile,
+  issuer: authorities.issuerOf(authority)?.address ?? null,
+  subject: formatName(parseName(authority.certificate.subject)),
+  keyAlgorithm: authority.keyAlgorithm,
+  state: authority.state,
+  notBefore: authority.certificate.notBefore.toISOString(),
+  notAfter: authority.certificate.notAfter.toISOString(),
+  fingerprint: fingerprint(authority.certificate.der).toHex(),
+  certificate: authority.certificate.der.toBase64(),
+  chain: chainOf(authorities, authority).map((der) => der.toBase64()),
+})
