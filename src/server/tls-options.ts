@@ -36,8 +36,12 @@ const CIPHERS = [
   'ECDHE-RSA-CHACHA20-POLY1305',
 ].join(':')
 
-/** Hybrid groups first, so that what is recorded today stays closed to a quantum computer (R31). */
-const GROUPS = 'X25519MLKEM768:SecP256r1MLKEM768:X25519:P-256:P-384:P-521'
+/**
+ * Hybrid groups first, so that what is recorded today stays closed to a quantum computer (R31). The slash makes it an
+ * order: a client that can do a hybrid but guessed another group is asked again, which costs it one round trip. Within
+ * a part OpenSSL takes what the client sent a key for.
+ */
+const GROUPS = 'X25519MLKEM768:SecP256r1MLKEM768/X25519:P-256:P-384:P-521'
 
 /** No SHA-1 anywhere, in our signature or the client's. */
 const SIGNATURE_ALGORITHMS = [
