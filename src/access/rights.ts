@@ -41,13 +41,14 @@ export const permissions = [
   'certificate.revoke', // hold and release too
   'key.read',
   'key.manage',
+  'key.unlock', // giving the PIN of a key store, not using its keys
 ] as const
 export type Permission = (typeof permissions)[number]
 
 const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read'] as const satisfies readonly Permission[]
 
 export const rights = {
-  administrator: ['user.read', 'user.manage', 'settings.read', 'metrics.read', ...READ_PKI],
+  administrator: ['user.read', 'user.manage', 'settings.read', 'metrics.read', 'key.read', 'key.unlock', ...READ_PKI],
   'pki-officer': [
     ...READ_PKI,
     'ca.create',
@@ -60,6 +61,7 @@ export const rights = {
     'certificate.revoke',
     'key.read',
     'key.manage',
+    'key.unlock',
   ],
   'line-operator': [...READ_PKI, 'endpoint.secret'],
   'release-engineer': [...READ_PKI, 'key.read'],

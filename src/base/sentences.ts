@@ -281,6 +281,12 @@ export const english = {
     'Nothing says who asks. Connect with a client certificate, or give the user name and password that you were given.',
   issuerRevoked:
     'The authority "{issuer}" that issued the client certificate is revoked. Enroll anew with a certificate of its successor.',
+  issuerExpired:
+    'The authority "{issuer}" above the client certificate has ended. Enroll anew with a certificate of its successor.',
+  issuerNoLongerTrusted:
+    'The authority "{issuer}" above the client certificate is no longer trusted here. Ask the operator which one is.',
+  issuerPath: 'The authority "{issuer}" that issued the client certificate is not trusted now. {detail}',
+  clientPath: 'The client certificate is not accepted. {detail}',
   issuerNotListed: 'Certificates of this issuer are not accepted here. Use the endpoint that your certificate is meant for.',
   certificateUnknown:
     'The client certificate is not one that was issued here. Use the certificate that this installation issued.',

@@ -8,6 +8,7 @@
  */
 import { listAuditEntries } from '#audit/log.ts'
 import type { Facts } from '#base/errors.ts'
+import { keyStoreOf } from '#keys/key-ring.ts'
 import { fingerprint, serialHex } from '#x509/certificate.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import type { Authority, TrustedAuthority } from './authorities.ts'
@@ -23,7 +24,7 @@ export const ceremonyFacts = (
   address,
   profile,
   keyAlgorithm,
-  keyStore: keys.id,
+  keyStore: keyStoreOf(keyLabel) ?? keys.id,
   keyLabel,
   subject: formatName(parseName(certificate.subject)),
   serialNumber: serialHex(certificate),

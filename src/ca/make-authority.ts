@@ -7,6 +7,7 @@ import { importPublicKey } from '#algorithms/public-key.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
+import { keyReference } from '#keys/key-ring.ts'
 import type { Signer } from '#keys/key-store.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { encodeName, formatName, type Name } from '#x509/name.ts'
@@ -25,6 +26,8 @@ export interface NewAuthority {
   /** Address of the authority that signs it; absent for a root. */
   readonly issuer?: string
   readonly keyAlgorithm: KeyAlgorithmId
+  /** Where its key is made; the default store unless told. */
+  readonly keyStore?: string
   /** Never expires: for the hierarchy above birth certificates (IEEE 802.1AR, 8.7). */
   readonly noExpiry?: boolean
   readonly crlValiditySeconds?: number
@@ -59,7 +62,7 @@ export async function createAuthority(
     crlValiditySeconds: input.crlValiditySeconds ?? CRL_VALIDITY_DEFAULT_SECONDS,
     crlDeltaSeconds: input.crlDeltaSeconds,
   }
-  await withNewKey(keys, keyLabelOf(stored), input.keyAlgorithm, async (signer) => {
+  await withNewKey(keys, keyReference(input.keyStore, keyLabelOf(stored)), input.keyAlgorithm, async (signer) => {
     const holder = holderOf(profile, signer, encodeName(input.name), formatName(input.name))
     const plan = issuer === undefined ? selfSigned(holder, signer) : { ...holder, authority: issuer }
     const issued = await signRehearsed(rehearse(context, plan))

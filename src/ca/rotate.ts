@@ -10,6 +10,7 @@
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
+import { keyReference, keyStoreOf } from '#keys/key-ring.ts'
 import { take } from '#store/batch.ts'
 import type { Transaction } from '#store/database.ts'
 import { parseCertificate } from '#x509/certificate.ts'
@@ -103,7 +104,8 @@ export async function rekeyAuthority(
   const algorithm = keyAlgorithm ?? former.keyAlgorithm
   const profile = await profileOf(context, former, algorithm)
   const stored: Stored = { ...storedOf(former), id: uuidv7(world), generation: former.generation + 1, issuerId: issuer?.id }
-  await withNewKey(keys, keyLabelOf(stored), algorithm, async (signer) => {
+  const label = keyReference(keyStoreOf(former.keyLabel), keyLabelOf(stored))
+  await withNewKey(keys, label, algorithm, async (signer) => {
     const holder = holderOf(profile, signer, former.certificate.subject, subjectOf(former))
     const plan = issuer === undefined ? selfSigned(holder, signer) : { ...holder, authority: issuer }
     const issued = await signRehearsed(rehearse(context, plan))

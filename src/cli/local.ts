@@ -32,6 +32,7 @@ export async function openLocalClient(context: Context, where: InstallationValue
   })
   const { db, keys, organizationId } = foundation
   const close = async (): Promise<void> => {
+    await keys.close()
     await db.close()
     lock?.release()
   }

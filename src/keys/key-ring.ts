@@ -47,6 +47,10 @@ const SEPARATOR = ':'
 export const keyReference = (storeId: string | undefined, label: string): string =>
   storeId === undefined ? label : `${storeId}${SEPARATOR}${label}`
 
+/** @returns undefined for the default store */
+export const keyStoreOf = (reference: string): string | undefined =>
+  reference.includes(SEPARATOR) ? reference.slice(0, reference.indexOf(SEPARATOR)) : undefined
+
 /** @param others with names that no label of the default store begins with: labels hold no colon */
 export function keyRing(standard: KeyStore, others: readonly GuardedKeyStore[]): KeyRing {
   const byId = new Map(others.map((store) => [store.id, store]))

@@ -10,6 +10,7 @@ import { algorithmPolicy } from '#algorithms/policy.ts'
 import type { Audit } from '#audit/audit.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
+import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
@@ -18,9 +19,10 @@ import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
+import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
-import type { KeyStore } from '#keys/key-store.ts'
+import { type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
 import { keyStores } from '#keys/registry.ts'
@@ -48,7 +50,7 @@ const migrations: readonly Migration[] = [
 /** What everything else stands on. */
 export interface Foundation {
   readonly db: Database
-  readonly keys: KeyStore
+  readonly keys: KeyRing
   readonly audit: Audit
   readonly world: World
   readonly organizationId: string
@@ -58,24 +60,60 @@ export interface FoundationOptions {
   readonly config: Config
   readonly world: World
   readonly environment: Readonly<Record<string, string | undefined>>
+  /** Open already, at this build's schema: that of another thread of this process. */
+  readonly database?: Database
+  /** For what key stores meet while nobody asks. */
+  readonly log?: Log
 }
 
 /** Opens the database at this build's schema. @throws TrustError `unavailable`, `conflict` when a newer build made it */
-export async function openFoundation({ config, world, environment }: FoundationOptions): Promise<Foundation> {
+export async function openFoundation({ config, world, environment, log, database }: FoundationOptions): Promise<Foundation> {
   const wrappingKey = await openWrappingKey(config, environment)
+  const db = database ?? (await openMigrated(config, world, environment))
+  const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
+  const keys = openKeyRing({ config, world, environment, ...(log !== undefined && { log }) }, db, wrappingKey)
+  return { db, keys, audit, world, organizationId: DEFAULT_ORGANIZATION }
+}
+
+async function openMigrated(config: Config, world: World, environment: FoundationOptions['environment']): Promise<Database> {
   const { engine, location } = config.store.url
   if (engine === 'sqlite') mkdirSync(dirname(location), { recursive: true, mode: 0o700 })
   const db = openDatabase(databaseURLOf(config, environment))
   try {
     await migrate(db, migrations, world)
+    return db
   } catch (error) {
     await db.close()
     throw error
   }
-  const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
-  const [software] = keyStores
-  const keys = software.make({ database: db, world, organizationId: DEFAULT_ORGANIZATION, wrappingKey })
-  return { db, keys, audit, world, organizationId: DEFAULT_ORGANIZATION }
+}
+
+function openKeyRing({ config, world, environment, log }: FoundationOptions, database: Database, wrappingKey: Secret): KeyRing {
+  const [software, pkcs11] = keyStores
+  const shared = { database, world, organizationId: DEFAULT_ORGANIZATION }
+  const tokens = config.keyStore.map(({ name, pin, ...settings }) =>
+    pkcs11.make({
+      ...shared,
+      ...settings,
+      id: name,
+      pin: () => (pin === undefined ? undefined : readSecret(pin, environment)),
+      environment: forLibraries(config, environment),
+      log: log ?? silentLog,
+    }),
+  )
+  return keyRing(software.make({ ...shared, wrappingKey }), tokens)
+}
+
+/** A token's library reads its own settings from the environment; ours, which may hold secrets, are not for it. */
+function forLibraries(config: Config, environment: FoundationOptions['environment']): FoundationOptions['environment'] {
+  const references = [
+    config.keys.wrappingKey,
+    config.store.password,
+    config.server.tlsKey,
+    ...config.keyStore.map(({ pin }) => pin),
+  ]
+  const secrets = new Set(references.flatMap((reference) => (reference?.kind === 'env' ? [reference.name] : [])))
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SEALWORKS_') && !secrets.has(name)))
 }
 
 function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
@@ -86,6 +124,7 @@ function openWrappingKey({ keys: { wrappingKey } }: Config, environment: Foundat
 /** The authorities with what they do. */
 export interface CAServices {
   readonly context: CAContext
+  readonly keys: KeyRing
   readonly authorities: Authorities
   readonly enrollment: Enrollment
   readonly ocsp: OCSP
@@ -115,6 +154,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   const authorities = await openAuthorities(context)
   return {
     context,
+    keys,
     authorities,
     enrollment: enrollment(context, authorities, noFurtherQuestions),
     ocsp: ocsp(context, authorities),
@@ -122,10 +162,21 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
 }
 
 /** Every protocol with the service that it needs. */
-export function composeProtocols({ context, authorities, enrollment: enrolls, ocsp: answers }: CAServices): readonly Mounted[] {
+export function composeProtocols({
+  context,
+  authorities,
+  enrollment: enrolls,
+  ocsp: answers,
+}: Omit<CAServices, 'keys'>): readonly Mounted[] {
   const repository: RepositoryService = {
-    publishedCRL: (address, which) => publishedCRL(context, authorities, address, which),
-    authorityCertificates: (address) => offeredBy(authorities, authorities.byAddress(address), context.world.clock.now()),
+    publishedCRL(address, which) {
+      const offline = offlineAt(authorities, address)
+      return offline === undefined
+        ? publishedCRL(context, authorities, address, which)
+        : publishedImportedCRL(context, offline, which)
+    },
+    authorityCertificates: (address) =>
+      offeredBy(authorities, offlineAt(authorities, address) ?? authorities.byAddress(address), context.world.clock.now()),
     now: () => context.world.clock.now(),
   }
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols

@@ -5,9 +5,11 @@
  */
 import type { Router } from '#protocols/dispatch.ts'
 
-/** Something the server cannot work without. `run` rejects when it is not well. */
+/** Something the server works with. `run` rejects when it is not well. */
 export interface HealthCheck {
   readonly name: string
+  /** False where most of the server goes on without it: shown, but no reason to send clients elsewhere. */
+  readonly vital?: boolean
   run(): Promise<unknown>
 }
 
@@ -38,8 +40,10 @@ export function health(checks: readonly HealthCheck[], clock: { now(): number })
 }
 
 async function runAll(checks: readonly HealthCheck[]): Promise<HealthReport> {
-  const results = await Promise.all(checks.map(async (check) => ({ name: check.name, ok: await passes(check) })))
-  return { ready: results.every(({ ok }) => ok), checks: results }
+  const results = await Promise.all(
+    checks.map(async (check) => ({ name: check.name, ok: await passes(check), vital: check.vital ?? true })),
+  )
+  return { ready: results.every(({ ok, vital }) => ok || !vital), checks: results.map(({ name, ok }) => ({ name, ok })) }
 }
 
 async function passes(check: HealthCheck): Promise<boolean> {

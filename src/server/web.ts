@@ -10,10 +10,11 @@ import type { World } from '#base/world.ts'
 import type { Config } from '#config/config.ts'
 import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
+import type { KeyRing } from '#keys/key-ring.ts'
 import type { Router } from '#protocols/dispatch.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import type { CAServices, Foundation } from './compose.ts'
-import { health, healthRouter } from './health.ts'
+import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
 import { metrics } from './metrics.ts'
@@ -62,6 +63,7 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
     [
       { name: 'database', run: () => db.query('SELECT 1 AS one') },
       { name: 'audit log key', run: () => foundation.keys.open(auditLog.signer.label) },
+      ...keyStoreChecks(foundation.keys),
     ],
     world.clock,
   )
@@ -93,6 +95,18 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
     },
   }
 }
+
+/** An authority whose token is away issues nothing; the others, and all CRLs that exist, are as they were. */
+const keyStoreChecks = (keys: KeyRing): readonly HealthCheck[] =>
+  keys.stores.flatMap(({ id }) => {
+    const store = keys.guarded(id)
+    if (store === undefined) return []
+    const run = async (): Promise<void> => {
+      const { state } = await store.state()
+      if (state !== 'ready') throw new Error(`the key store is ${state}`)
+    }
+    return [{ name: `key store ${id}`, vital: false, run }]
+  })
 
 const statusSource = ({ context, authorities }: CAServices): StatusSource => ({
   authorities: () =>

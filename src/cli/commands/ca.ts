@@ -23,11 +23,12 @@ export const commands = [
       issuer: text('CA', 'the authority above; without it this is a root'),
       profile: text('ID', 'root or issuing; what fits unless told'),
       keyAlgorithm: text('ALGORITHM', 'ecdsa-p256 unless told'),
+      keyStore: text('STORE', 'where its key is made and stays; the software store unless told'),
       noExpiry: flag('never expires: for the hierarchy above birth certificates'),
       crlValiditySeconds: integer('N', 60, 366 * 86_400, 'how long its CRLs are valid'),
     },
     async run(client, values) {
-      const { slug, name, noExpiry, issuer, profile, keyAlgorithm, crlValiditySeconds } = values
+      const { slug, name, noExpiry, issuer, profile, keyAlgorithm, keyStore, crlValiditySeconds } = values
       const authority = await client.call('createAuthority', {
         body: {
           slug,
@@ -35,6 +36,7 @@ export const commands = [
           ...(issuer !== undefined && { issuer }),
           ...(profile !== undefined && { profile }),
           ...(keyAlgorithm !== undefined && { keyAlgorithm }),
+          ...(keyStore !== undefined && { keyStore }),
           ...(noExpiry && { noExpiry }),
           ...(crlValiditySeconds !== undefined && { crlValiditySeconds }),
         },

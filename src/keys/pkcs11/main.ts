@@ -32,6 +32,8 @@ const DIRECT_MAX_MILLISECONDS = 0.2
 const NEWEST = 0.1
 /** Two are enough to see that a label is not unique. */
 const FOUND_MAX = 2
+/** CKR_ATTRIBUTE_TYPE_INVALID, ATTRIBUTE_VALUE_INVALID, TEMPLATE_INCONSISTENT */
+const TEMPLATE_REFUSED: ReadonlySet<number> = new Set([0x12, 0x13, 0xd1])
 /** Objects of one label that are destroyed together: a private key, its public key, perhaps its certificate. */
 const DESTROYED_MAX = 16
 
@@ -189,7 +191,7 @@ const hex = (value: Buffer | undefined): string | undefined =>
   value === undefined || value.length === 0 ? undefined : value.toString('hex')
 
 async function generate({ label, id, kind }: Extract<ControlRequest, { op: 'generate' }>): Promise<FoundKeys> {
-  const { cryptoki } = ready()
+  const { cryptoki, slot } = ready()
   const named = [
     [ATTRIBUTE.TOKEN, true],
     [ATTRIBUTE.LABEL, Buffer.from(label)],
@@ -209,19 +211,24 @@ async function generate({ label, id, kind }: Extract<ControlRequest, { op: 'gene
     [ATTRIBUTE.SENSITIVE, true],
     [ATTRIBUTE.EXTRACTABLE, false],
     [ATTRIBUTE.SIGN, true],
-    // what it is not for; tokens that know no such use of this kind of key refuse to be told
-    ...(isRSA
-      ? ([
-          [ATTRIBUTE.DECRYPT, false],
-          [ATTRIBUTE.UNWRAP, false],
-        ] as const)
-      : ([[ATTRIBUTE.DERIVE, false]] as const)),
   ] as const
-  const session = await borrowForWriting()
+  const notFor = [
+    [ATTRIBUTE.DECRYPT, false],
+    [ATTRIBUTE.UNWRAP, false],
+    [ATTRIBUTE.DERIVE, false],
+  ] as const
+  const mechanism = mechanismOf(kind.mechanism)
+  // making a key needs a session that writes, of its own: it may take long
+  const session = cryptoki.openSession(slot, SESSION.serial | SESSION.rw)
   try {
-    await cryptoki.generateKeyPair(session, mechanismOf(kind.mechanism), publicTemplate, privateTemplate)
+    await cryptoki.generateKeyPair(session, mechanism, publicTemplate, [...privateTemplate, ...notFor])
+  } catch (error) {
+    // tokens that know no such use of this kind of key refuse to be told that it is not meant
+    const rv = error instanceof CryptokiError ? error.refusal.rv : undefined
+    if (rv === undefined || !TEMPLATE_REFUSED.has(rv)) throw error
+    await cryptoki.generateKeyPair(session, mechanism, publicTemplate, privateTemplate)
   } finally {
-    release(session)
+    cryptoki.closeSession(session)
   }
   return find(label)
 }
@@ -232,16 +239,6 @@ function destroy(label: string): { readonly destroyed: number } {
   const objects = cryptoki.find(session, labelled(label), DESTROYED_MAX)
   for (const object of objects) cryptoki.destroy(session, object)
   return { destroyed: objects.length }
-}
-
-/** Once a user is logged in, every new session is; making a key needs one that writes. */
-async function borrowForWriting(): Promise<Session> {
-  const { cryptoki, slot } = ready()
-  return cryptoki.openSession(slot, SESSION.serial | SESSION.rw)
-}
-
-function release(session: Session): void {
-  ready().cryptoki.closeSession(session)
 }
 
 const mechanisms = new Map<string, { readonly mechanism: Mechanism; meanMilliseconds: number }>()

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { utf8 } from '#base/bytes.ts'
-import { createLog } from '#base/log.ts'
+import { silentLog } from '#base/log.ts'
 import { secret } from '#base/secret.ts'
 import { systemWorld } from '#base/world.ts'
 import { migrate } from '#store/migrate.ts'
@@ -16,7 +16,6 @@ import { PIN, type SoftHSM, softHSM } from './testing.ts'
 
 const tools = needs('softhsm2-util', 'libsofthsm2', 'pkcs11-tool')
 const world = systemWorld()
-const log = createLog({ level: 'error', clock: world.clock, write: () => {} })
 
 async function fixture(hsm: SoftHSM, tokens: readonly string[]) {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-pkcs11-'))
@@ -26,7 +25,7 @@ async function fixture(hsm: SoftHSM, tokens: readonly string[]) {
     pkcs11KeyStore({
       database,
       world,
-      log,
+      log: silentLog,
       organizationId: 'default',
       id: 'hsm',
       module: hsm.library,

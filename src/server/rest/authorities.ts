@@ -2,48 +2,16 @@
 import { Type } from 'typebox'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { TrustError } from '#base/errors.ts'
-import { type Authority, chainOf } from '#ca/authorities.ts'
+import type { Authority } from '#ca/authorities.ts'
 import { issueCRL } from '#ca/crl.ts'
-import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
-import { fingerprint } from '#x509/certificate.ts'
+import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
+import { AuthorityShape, authorityShape } from './authority-shape.ts'
 import { route } from './route.ts'
-import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
-
-const AuthorityShape = Type.Object({
-  id: Uuid,
-  address: Address,
-  slug: Slug,
-  generation: Type.Integer(),
-  profile: Type.String(),
-  issuer: Type.Union([Address, Type.Null()]),
-  subject: Type.String(),
-  keyAlgorithm: KeyAlgorithmName,
-  state: Type.String(),
-  notBefore: Time,
-  notAfter: Time,
-  fingerprint: Type.String({ description: 'SHA-256 of the certificate, hex' }),
-  certificate: Base64,
-  chain: Type.Array(Base64, { description: 'from this authority up to its root' }),
-})
+import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time } from './shapes.ts'
 
 export function authorityRoutes({ context, authorities }: CAServices) {
-  const shape = (authority: Authority) => ({
-    id: authority.id,
-    address: authority.address,
-    slug: authority.slug,
-    generation: authority.generation,
-    profile: authority.profile,
-    issuer: authority.issuerId === undefined ? null : authorities.byId(authority.issuerId).address,
-    subject: formatName(parseName(authority.certificate.subject)),
-    keyAlgorithm: authority.keyAlgorithm,
-    state: authority.state,
-    notBefore: authority.certificate.notBefore.toISOString(),
-    notAfter: authority.certificate.notAfter.toISOString(),
-    fingerprint: fingerprint(authority.certificate.der).toHex(),
-    certificate: authority.certificate.der.toBase64(),
-    chain: chainOf(authorities, authority).map((der) => der.toBase64()),
-  })
+  const shape = (authority: Authority) => authorityShape(authorities, authority)
 
   return [
     route({
@@ -68,6 +36,7 @@ export function authorityRoutes({ context, authorities }: CAServices) {
           profile: Type.Optional(Type.String({ description: 'root or issuing; by default what fits' })),
           issuer: Type.Optional(Address),
           keyAlgorithm: Type.Optional(KeyAlgorithmName),
+          keyStore: Type.Optional(Type.String({ maxLength: 32, description: 'where its key is made and stays' })),
           noExpiry: Type.Optional(Type.Boolean({ description: 'never expires: for the hierarchy above birth certificates' })),
           crlValiditySeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 366 * 86400 })),
         },
@@ -82,6 +51,7 @@ export function authorityRoutes({ context, authorities }: CAServices) {
           issuer,
           profile = issuer === undefined ? 'root' : 'issuing',
           keyAlgorithm = 'ecdsa-p256',
+          keyStore,
           noExpiry,
           crlValiditySeconds,
         } = body
@@ -92,6 +62,7 @@ export function authorityRoutes({ context, authorities }: CAServices) {
             name: parseDistinguishedName(name),
             profile,
             keyAlgorithm,
+            ...(keyStore !== undefined && { keyStore }),
             ...(issuer !== undefined && { issuer }),
             ...(noExpiry !== undefined && { noExpiry }),
             ...(crlValiditySeconds !== undefined && { crlValiditySeconds }),

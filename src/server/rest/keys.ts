@@ -1,8 +1,9 @@
 /** REST: the keys of this installation; never their private halves. @module */
 import { Type } from 'typebox'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
+import type { KeyRing } from '#keys/key-ring.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
 import { orRecord } from './refusals.ts'
@@ -10,8 +11,8 @@ import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
 
 const Label = Type.String({
-  pattern: '^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$',
-  description: '1 to 128 letters, digits, dots, slashes, hyphens',
+  pattern: '^(?:[a-z][a-z0-9-]{0,31}:)?[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$',
+  description: '1 to 128 letters, digits, dots, slashes, hyphens; after STORE: for a key outside the software store',
 })
 const KeyShape = Type.Object({
   label: Label,
@@ -20,11 +21,23 @@ const KeyShape = Type.Object({
   createdAt: Type.Union([Time, Type.Null()]),
 })
 
-/** Keys that the installation made for itself are not for people to make, replace or destroy. */
-const OWN_LABELS = /^(ca|ocsp)\/|^audit-log$/
+const StoreName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$' })
+const OrNull = Type.Union([Type.String(), Type.Null()])
+const StoreShape = Type.Object({
+  id: Type.String(),
+  state: Type.String({ description: 'ready, locked (no PIN was given), pinWrong (the token refused it), gone' }),
+  tokens: Type.Array(
+    Type.Object({ name: Type.String(), state: Type.String(), problem: OrNull, device: OrNull, serialNumber: OrNull }),
+  ),
+  algorithms: Type.Array(KeyAlgorithmName),
+  takesImports: Type.Boolean(),
+})
 
-export function keyRoutes({ context, authorities }: CAServices) {
-  const { keys, db, audit } = context
+/** Keys that the installation made for itself are not for people to make, replace or destroy. */
+const OWN_LABELS = /^(?:[a-z][a-z0-9-]*:)?(?:ca|ocsp)\/|^(?:software:)?audit-log$/
+
+export function keyRoutes({ context, authorities, keys }: CAServices) {
+  const { db, audit } = context
   const shape = (key: KeyEntry | Signer) => ({
     label: key.label,
     keyAlgorithm: key.keyAlgorithm,
@@ -54,13 +67,54 @@ export function keyRoutes({ context, authorities }: CAServices) {
       method: 'GET',
       path: '/api/v1/key-stores',
       permission: 'key.read',
-      summary: 'Key stores and the algorithms they offer',
+      summary: 'Key stores, how they are, and the algorithms they offer',
       response: Type.Object({
-        stores: Type.Array(
-          Type.Object({ id: Type.String(), algorithms: Type.Array(KeyAlgorithmName), takesImports: Type.Boolean() }),
-        ),
+        stores: Type.Array(StoreShape),
       }),
-      handle: async () => ({ stores: [storeShape(keys)] }),
+      handle: async () => ({ stores: await Promise.all(keys.stores.map((store) => storeShape(keys, store))) }),
+    }),
+    route({
+      id: 'unlockKeyStore',
+      method: 'POST',
+      path: '/api/v1/key-stores/{id}/unlock',
+      permission: 'key.unlock',
+      summary: 'Give the PIN of a key store; it is kept in memory only',
+      params: Type.Object({ id: StoreName }),
+      body: Type.Object(
+        { pin: Type.String({ minLength: 1, maxLength: 1024, description: 'UTF-8, as base64', contentEncoding: 'base64' }) },
+        { additionalProperties: false },
+      ),
+      response: StoreShape,
+      answersSecret: true, // it does not, but what it is asked with is one: no trace of it is kept for repeats
+      async handle({ actor }, { params: { id }, body: { pin } }) {
+        const attempt = { actor, act: 'key.unlock', object: `key-store:${id}` }
+        const store = keys.guarded(id)
+        if (store === undefined) throw new TrustError('notFound', 'keyStoreNoLock', { facts: { store: id } })
+        try {
+          await store.unlock(secret(Uint8Array.fromBase64(pin)))
+        } catch (thrown) {
+          await audit.refuse({ ...attempt, reason: asTrustError(thrown).reason })
+          throw thrown
+        }
+        await db.transaction((tx) => audit.record(tx, { ...attempt, outcome: 'done' }))
+        return storeShape(keys, store)
+      },
+    }),
+    route({
+      id: 'adoptKey',
+      method: 'POST',
+      path: '/api/v1/keys/adopt',
+      permission: 'key.manage',
+      summary: 'Use a key that was made in a token by other means',
+      body: Type.Object({ label: Label }, { additionalProperties: false }),
+      response: KeyShape,
+      status: 201,
+      async handle({ actor }, { body: { label } }) {
+        await refuseOwn(actor, 'key.adopt', label)
+        const signer = await keys.open(label)
+        await recorded(actor, 'key.adopt', label)
+        return shape(signer)
+      },
     }),
     route({
       id: 'createKey',
@@ -114,8 +168,20 @@ export function keyRoutes({ context, authorities }: CAServices) {
   ]
 }
 
-const storeShape = ({ id, algorithms, import: take }: KeyStore) => ({
-  id,
-  algorithms: [...algorithms],
-  takesImports: take !== undefined,
-})
+/** A store without a lock is always ready. */
+async function storeShape(keys: KeyRing, store: KeyStore) {
+  const { state, tokens } = (await keys.guarded(store.id)?.state()) ?? { state: 'ready' as const, tokens: [] }
+  return {
+    id: store.id,
+    state,
+    tokens: tokens.map(({ name, state: of, problem, manufacturer, model, serialNumber }) => ({
+      name,
+      state: of,
+      problem: problem ?? null,
+      device: manufacturer === undefined ? null : `${manufacturer} ${model ?? ''}`.trim(),
+      serialNumber: serialNumber ?? null,
+    })),
+    algorithms: [...store.algorithms],
+    takesImports: store.import !== undefined,
+  }
+}
