@@ -14,6 +14,7 @@ import { parseCertificate, type Certificate } from '#x509/certificate.ts'
 import type { CertificationRequest } from '#x509/certification-request.ts'
 import { type Authorities, type Authority, chainOf, offeredBy } from './authorities.ts'
 import { type CertificateRecord, findByIssuerAndSerial, isUsable } from './certificates.ts'
+import { clientPaths } from './client-path.ts'
 import type { CAContext } from './context.ts'
 import {
   type Endpoint,
@@ -42,6 +43,13 @@ export interface Credentials {
 export type Identity =
   | { readonly kind: 'device'; readonly record: CertificateRecord; readonly certificate: Certificate }
   | { readonly kind: 'registration-authority'; readonly record: CertificateRecord; readonly productSerials: readonly string[] }
+  /** A station whose certificate another authority issued: there is no record of it here. */
+  | {
+      readonly kind: 'foreign-registration-authority'
+      /** SHA-256 of its certificate, hex. */
+      readonly fingerprint: string
+      readonly productSerials: readonly string[]
+    }
   | { readonly kind: 'secret'; readonly secret: EnrollmentSecret }
   | { readonly kind: 'person'; readonly principalId: string }
 
@@ -93,6 +101,7 @@ export interface Enrollment {
 export function enrollment(context: CAContext, authorities: Authorities, authorize: Authorize): Enrollment {
   const { db, audit, world, settings } = context
   const allowance = strangerAllowance(world.clock)
+  const paths = clientPaths(context, authorities)
 
   async function enroll(input: EnrollmentInput): Promise<IssuedAnswer> {
     const { endpoint, request, identity } = input
@@ -180,6 +189,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
               new TrustError('forbidden', row?.['standing'] === 'held' ? 'certificateHeld' : 'certificateRevoked'),
           },
         ]
+      case 'foreign-registration-authority': // nothing here records its state
       case 'person':
         return []
     }
@@ -222,21 +232,24 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     }
     const [own] = chain
     if (own === undefined) throw new TrustError('unauthenticated', 'noCredentials')
-    return identityOfCertificate(endpoint, own)
+    return identityOfCertificate(endpoint, own, chain)
   }
 
   /**
    * A certificate counts only when an authority that the endpoint lists issued it, and its record says that it is in
    * use. The record's bytes are compared, so that nothing depends on which chain the peer sent.
    */
-  async function identityOfCertificate(endpoint: Endpoint, der: Uint8Array): Promise<Identity> {
+  async function identityOfCertificate(endpoint: Endpoint, der: Uint8Array, chain: Credentials['chain']): Promise<Identity> {
     const { certificate, fingerprint } = readShown(der)
-    const issuer = authorities.bySubject(certificate.issuer).find(({ address }) => endpoint.rules.clientIssuers.includes(address))
-    if (issuer === undefined) throw new TrustError('forbidden', 'issuerNotListed')
-    if (issuer.state === 'revoked') throw new TrustError('forbidden', 'issuerRevoked', { facts: { issuer: issuer.address } })
+    const issuers = authorities
+      .bySubject(certificate.issuer)
+      .filter(({ address }) => endpoint.rules.clientIssuers.includes(address))
+    if (issuers.length === 0) return identityOfForeign(endpoint, chain, fingerprint)
     const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
     if (record === undefined || Buffer.compare(record.der, der) !== 0)
       throw new TrustError('unauthenticated', 'certificateUnknown')
+    const issuer = authorities.byId(record.authorityId)
+    await paths.checkIssuer(issuer)
     const problem = isUsable(record, world.clock.now())
     if (problem !== undefined) throw new TrustError('forbidden', problem)
 
@@ -244,6 +257,18 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     if (station !== undefined) return { kind: 'registration-authority', record, productSerials: station.productSerials }
     if (record.productSerial === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
     return { kind: 'device', record, certificate }
+  }
+
+  /**
+   * Another's certificate counts when a trusted authority that the endpoint lists vouches for it, and only for a station
+   * that is listed itself: what another maker writes as a serial says nothing about devices of ours.
+   */
+  async function identityOfForeign(endpoint: Endpoint, chain: Credentials['chain'], fingerprint: string): Promise<Identity> {
+    const { clientIssuers, registrationAuthorities } = endpoint.rules
+    if ((await paths.foreignIssuer(chain, clientIssuers)) === undefined) throw new TrustError('forbidden', 'issuerNotListed')
+    const station = registrationAuthorities.find((listed) => listed.fingerprint === fingerprint)
+    if (station === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
+    return { kind: 'foreign-registration-authority', fingerprint, productSerials: station.productSerials }
   }
 
   return {
@@ -346,6 +371,7 @@ function applicantOf(identity: Identity): Applicant {
     case 'device':
       return { kind: 'device', certificate: identity.certificate, productSerial: identity.record.productSerial as string }
     case 'registration-authority':
+    case 'foreign-registration-authority':
       return {
         kind: 'registration-authority',
         mayAskFor: (serial) => identity.productSerials.some((pattern) => matchesPattern(pattern, serial)),
@@ -363,6 +389,8 @@ export function nameOfIdentity(identity: Identity): string {
     case 'device':
     case 'registration-authority':
       return `certificate:${identity.record.id}`
+    case 'foreign-registration-authority':
+      return `foreign-certificate:${identity.fingerprint}`
     case 'secret':
       return `secret:${identity.secret.id}`
     case 'person':

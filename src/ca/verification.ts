@@ -8,7 +8,7 @@ import { equal } from '#base/bytes.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import type { Status } from '#x509/path/revocation-lists.ts'
 import { type Verdict, type VerifyInput, verifyCertificate } from '#x509/path/verify.ts'
-import type { Authorities, Authority } from './authorities.ts'
+import type { Authorities, Authority, TrustedAuthority } from './authorities.ts'
 import type { CAContext } from './context.ts'
 
 export type VerificationInput = Omit<VerifyInput, 'anchors' | 'revocation'> & {
@@ -52,7 +52,7 @@ export async function verifyHere(
     intermediates: [...(input.intermediates ?? []), ...intermediatesOf(authorities)],
     revocation: {
       demand: requireRevocation ? 'required' : 'known',
-      lists: [...lists, ...(await importedLists(context, authorities))],
+      lists: [...lists, ...(await importedLists(context, authorities.trusted()))],
       answers,
       port: { lookUp: (certificate, issuer) => recordedStatus(context, authorities, certificate, issuer) },
     },
@@ -60,9 +60,12 @@ export async function verifyHere(
 }
 
 /** Of one whose key is not here nobody but its list knows what it revoked. */
-async function importedLists({ db }: Pick<CAContext, 'db'>, authorities: Authorities): Promise<readonly Uint8Array[]> {
+export async function importedLists(
+  { db }: Pick<CAContext, 'db'>,
+  trusted: readonly Pick<TrustedAuthority, 'id'>[],
+): Promise<readonly Uint8Array[]> {
   const lists: Uint8Array[] = []
-  for (const { id } of authorities.trusted()) {
+  for (const { id } of trusted) {
     const [row] = await db.query('SELECT der FROM imported_crl WHERE authority_id = ?', id)
     if (row !== undefined) lists.push(row['der'] as Uint8Array)
   }

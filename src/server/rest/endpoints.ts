@@ -53,9 +53,13 @@ export function endpointRoutes({ context, authorities }: CAServices, changed: ()
   }
 
   const checkIssuers = (rules: Partial<EndpointRules>): Partial<EndpointRules> =>
-    rules.clientIssuers === undefined
-      ? rules
-      : { ...rules, clientIssuers: rules.clientIssuers.map((one) => authorities.byAddress(one).address) }
+    rules.clientIssuers === undefined ? rules : { ...rules, clientIssuers: rules.clientIssuers.map(issuerAddress) }
+
+  /** One of ours, or one that is trusted only. */
+  const issuerAddress = (written: string): string => {
+    const trusted = authorities.trusted().find(({ address, slug }) => address === written || slug === written)
+    return trusted?.address ?? authorities.byAddress(written).address
+  }
 
   return [
     route({
