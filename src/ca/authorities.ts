@@ -287,7 +287,7 @@ export function chainOf(authorities: Authorities, authority: Authority | Trusted
  * @param now expired ones are left out
  * @returns DER, the authority's own first
  */
-export function offeredBy(authorities: Authorities, authority: Authority, now: number): readonly Uint8Array[] {
+export function offeredBy(authorities: Authorities, authority: Authority | TrustedAuthority, now: number): readonly Uint8Array[] {
   const chain: (Authority | TrustedAuthority)[] = []
   for (let at: Authority | TrustedAuthority | undefined = authority; at !== undefined; at = authorities.issuerOf(at))
     chain.push(at)

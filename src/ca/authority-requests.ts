@@ -9,6 +9,7 @@ import { certificateSignatureOf, type KeyAlgorithmId } from '#algorithms/table.t
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
+import { keyReference, keyStoreOf } from '#keys/key-ring.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Row, Transaction } from '#store/database.ts'
 import { isDuplicate } from '#store/duplicate.ts'
@@ -51,6 +52,8 @@ export interface NewAuthorityRequest {
   readonly profile: string
   readonly keyAlgorithm: KeyAlgorithmId
   readonly crlValiditySeconds?: number
+  /** Where its key is made; the default store unless told. */
+  readonly keyStore?: string
 }
 
 /** Makes a key and a request for a new authority. */
@@ -60,7 +63,7 @@ export async function requestAuthority(context: CAContext, input: NewAuthorityRe
   await checkSlugFree(db, input.slug)
   const of = { id: uuidv7(world), slug: input.slug, generation: 1 }
   const rest = { profile: input.profile, crlValiditySeconds: input.crlValiditySeconds ?? CRL_VALIDITY_DEFAULT_SECONDS }
-  return withNewKey(keys, keyLabelOf(of), input.keyAlgorithm, async (signer) => {
+  return withNewKey(keys, keyReference(input.keyStore, keyLabelOf(of)), input.keyAlgorithm, async (signer) => {
     const request = await requestOf(context, { ...of, ...rest }, encodeName(input.name), signer)
     await keepRequest(context, request, actor, (tx) => checkSlugFree(tx, input.slug))
     return request
@@ -98,7 +101,8 @@ export async function requestRotation(
   const of = { id: uuidv7(world), slug, generation: generation + 1, profile, crlValiditySeconds }
   const algorithm = keyAlgorithm ?? authority.keyAlgorithm
   await openAuthorityProfile(context, { slug, profile, keyAlgorithm: algorithm })
-  return withNewKey(keys, keyLabelOf(of), algorithm, async (made) => {
+  const label = keyReference(keyStoreOf(authority.keyLabel), keyLabelOf(of))
+  return withNewKey(keys, label, algorithm, async (made) => {
     const request = await requestOf(context, of, certificate.subject, made)
     await keepRequest(context, request, actor)
     return request
@@ -167,7 +171,7 @@ async function keepRequest(
           address: request.address,
           profile,
           keyAlgorithm,
-          keyStore: keys.id,
+          keyStore: keyStoreOf(keyLabel) ?? keys.id,
           keyLabel,
           subject: formatName(parseName(subject)),
           keyFingerprint: fingerprint(subjectPublicKeyInfo).toHex(),

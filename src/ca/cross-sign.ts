@@ -57,6 +57,7 @@ export async function crossSign(
     throw refused('its name is that of an authority here, which gets its certificates by rotation')
   const profile: Profile = {
     ...base,
+    withoutOCSP: true, // who signs for others may be an offline root, and CRLs of authorities are short
     keyAlgorithms: [other.publicKey.algorithm],
     ...(wanted.pathLength !== undefined && { pathLenConstraint: wanted.pathLength }),
     ...(wanted.nameConstraints !== undefined && { nameConstraints: wanted.nameConstraints }),

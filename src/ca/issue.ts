@@ -270,7 +270,7 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
     extensions.push(
       encodeExtension(crlDistributionPoints, [distributionPointAt(crlAddress(publicUrl, authority, crlShard))]),
       encodeExtension(authorityInfoAccess, [
-        accessAt('ocsp', `${publicUrl}/ocsp/${authority.address}`),
+        ...(profile.withoutOCSP === true ? [] : [accessAt('ocsp', `${publicUrl}/ocsp/${authority.address}`)]),
         accessAt('caIssuers', `${publicUrl}/ca/${authority.address}.cer`),
       ]),
     )

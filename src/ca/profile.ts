@@ -82,6 +82,8 @@ export const Profile = Type.Object(
     birth: Type.Boolean(),
     /** Whether CRL and OCSP addresses are written. */
     revocationPointers: Type.Boolean(),
+    /** Leaves the OCSP address out of these: for issuers whose responder would have no network. */
+    withoutOCSP: Type.Optional(Type.Boolean()),
     /** Whether the address of delta CRLs is written too, where the authority makes them (RFC 5280, 4.2.1.15). */
     freshestCRL: Type.Optional(Type.Boolean()),
     subjectKeyIdentifier: Type.Boolean(),

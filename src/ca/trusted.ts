@@ -268,6 +268,30 @@ export async function latestImportedCRL(
   return crl
 }
 
+/** Of an address, or of a slug for its newest generation; undefined where it is not that of an offline authority that is trusted. */
+export const offlineAt = (authorities: Authorities, address: string): TrustedAuthority | undefined =>
+  authorities.trusted().findLast((one) => one.kind === 'offline' && (one.address === address || one.slug === address))
+
+/** What relying parties get under the offline authority's own address. @throws TrustError `notFound` */
+export async function publishedImportedCRL(
+  context: Pick<CAContext, 'db'>,
+  authority: TrustedAuthority,
+  { shard = 0, isDelta }: { readonly shard: number | undefined; readonly isDelta: boolean },
+) {
+  if (shard !== 0 || isDelta) throw new TrustError('notFound', 'importedCRLNone', { facts: { authority: authority.address } })
+  const { der, crlNumber: number, thisUpdate, nextUpdate } = await latestImportedCRL(context, authority)
+  return {
+    tag: `${authority.id}-${number}`,
+    thisUpdate,
+    nextUpdate,
+    octets: der.length,
+    // oxlint-disable-next-line require-await -- one piece, where others are read piece by piece
+    async *read(start: number, end: number) {
+      yield der.subarray(start, end)
+    },
+  }
+}
+
 /** `due` once three quarters of its life are over: someone has to go to the offline machine. */
 export type ImportedState = 'none' | 'published' | 'due' | 'overdue'
 

@@ -274,18 +274,23 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
           name: DistinguishedName,
           profile: Type.Optional(Type.String({ description: 'issuing unless told' })),
           keyAlgorithm: Type.Optional(KeyAlgorithmName),
+          keyStore: Type.Optional(Type.String({ maxLength: 32, description: 'where its key is made and stays' })),
           crlValiditySeconds: Type.Optional(CRLValidity),
         },
         closed,
       ),
       response: RequestShape,
       status: 201,
-      async handle({ actor }, { body: { slug, name, profile = 'issuing', keyAlgorithm = 'ecdsa-p256', crlValiditySeconds } }) {
+      async handle(
+        { actor },
+        { body: { slug, name, profile = 'issuing', keyAlgorithm = 'ecdsa-p256', keyStore, crlValiditySeconds } },
+      ) {
         const input = {
           slug,
           name: parseDistinguishedName(name),
           profile,
           keyAlgorithm: algorithmOf(keyAlgorithm) as KeyAlgorithmId,
+          ...(keyStore !== undefined && { keyStore }),
           ...(crlValiditySeconds !== undefined && { crlValiditySeconds }),
         }
         return requestShape(await kept(actor, 'ca.request', slug, () => requestAuthority(context, input, actor)))
