@@ -104,8 +104,8 @@ after(() => server?.stop())
 
 /** One test for each engine. */
 export function onEach(title: string, body: (setting: Setting) => Promise<void>): void {
-  test(`sqlite: ${title}`, () => inSetting(body))
-  test(`postgres: ${title}`, { skip: withoutPostgres }, () => inSetting(body, 'postgres'))
+  void test(`sqlite: ${title}`, () => inSetting(body))
+  void test(`postgres: ${title}`, { skip: withoutPostgres }, () => inSetting(body, 'postgres'))
 }
 
 export const recordMany = ({ database, audit }: Setting, count: number) =>

@@ -46,7 +46,7 @@ export function createWitness(directory: string, name: string): void {
   if (existsSync(join(directory, KEY_FILE)) || existsSync(join(directory, STATE_FILE))) {
     throw new TrustError('conflict', 'witnessStateExists', { facts: { directory } })
   }
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })
   // the record first: with a key and no record it is a witness that forgot
   writeDurably(directory, STATE_FILE, encodeRecord(name, new Map()))
   writeDurably(directory, KEY_FILE, pem)
@@ -87,12 +87,12 @@ function readKey(directory: string): KeyObject {
 }
 
 type Kept = { readonly size: number; readonly rootHash: string; readonly note: string }
-type Record_ = { readonly name: string; readonly logs: Readonly<Record<string, Kept>> }
+type KeptRecord = { readonly name: string; readonly logs: Readonly<Record<string, Kept>> }
 
 function readRecord(directory: string): { readonly name: string; readonly logs: Map<string, Seen> } {
   const file = join(directory, STATE_FILE)
   try {
-    const { name, logs } = JSON.parse(readFileSync(file, 'utf8')) as Record_
+    const { name, logs } = JSON.parse(readFileSync(file, 'utf8')) as KeptRecord
     checkOrigin(name)
     return { name, logs: new Map(Object.entries(logs).map(([origin, kept]) => [origin, readSeen(origin, kept)])) }
   } catch (cause) {

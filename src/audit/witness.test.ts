@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { systemWorld } from '#base/world.ts'
 import { concat, utf8 } from '#base/bytes.ts'
-import { TrustError } from '#base/errors.ts'
+import type { TrustError } from '#base/errors.ts'
 import { latestCheckpoint, newestSigned } from './checkpoints.ts'
 import { hashLeaf } from './merkle.ts'
 import { encodeCheckpoint, parseSignatureLine, signCheckpoint } from './note.ts'
@@ -105,7 +105,10 @@ onEach('C2SP tlog-witness: what it cosigns, what it refuses, and with which stat
 
     // two at once: one is before the other, never beside it
     const both = await Promise.all([stand.witness.addCheckpoint(good), stand.witness.addCheckpoint(good)])
-    assert.deepEqual(both.map((each) => each.status).toSorted(), [200, 409])
+    assert.deepEqual(
+      both.map((each) => each.status).toSorted((a, b) => a - b),
+      [200, 409],
+    )
     assert.equal(openWitness(directory).state.seen(setting.log.origin)?.size, 13)
 
     // as after a restart: a log that was rolled back, and one that was rewritten, both signed by the log's own key

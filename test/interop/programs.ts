@@ -51,6 +51,12 @@ export const programs = {
   'pkcs11-tool': { debian: 'opensc', purpose: 'a second hand on the same tokens' },
   gcc: { debian: 'gcc', purpose: 'builds a token library that lies and crashes' },
   'libc-headers': { debian: 'libc6-dev', purpose: 'what that library is built with', at: '/usr/include/dlfcn.h' },
+  go: { debian: 'golang-go', purpose: 'builds a reader of the audit log from Go’s transparency log packages' },
+  'golang-x-mod': {
+    debian: 'golang-golang-x-mod-dev',
+    purpose: 'the transparency log packages of Go',
+    at: '/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go',
+  },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>

@@ -236,3 +236,16 @@ export const publicKeys: readonly Uint8Array[] = [SPKI_P256, SPKI_RSA]
 
 /** Nothing in particular: types that no other sample has. */
 export const elements: readonly Uint8Array[] = [...certificates, encode(INTEGER_OCTETS, Uint8Array.of(1))]
+
+const rootHash = new Uint8Array(32).fill(7).toBase64()
+/** With a log's ECDSA line and a witness's. */
+export const checkpoint = `pki.example/audit
+1234067
+${rootHash}
+
+— pki.example/audit ${new Uint8Array(75).fill(1).toBase64()}
+— witness.example/w1 ${new Uint8Array(76).fill(2).toBase64()}
+`
+export const addCheckpoint = `old 1234000\n${`${rootHash}\n`.repeat(9)}\n${checkpoint}`
+export const auditProof = `c2sp.org/tlog-proof@v1\nextra e30=\nindex 42\n${`${rootHash}\n`.repeat(11)}\n${checkpoint}`
+export const entryBundle = Uint8Array.of(0, 2, 123, 125, 0, 0, 0, 1, 65)

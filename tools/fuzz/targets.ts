@@ -1,5 +1,9 @@
 /** Every reader of a stranger's bytes. Adding one: add one line here. @module */
 import { importPublicKey } from '#algorithms/public-key.ts'
+import { parseSignedCheckpoint } from '#audit/note.ts'
+import { parseProof } from '#audit/proof-file.ts'
+import { parseEntryBundle, parseTilePath } from '#audit/tiles.ts'
+import { parseAddCheckpoint } from '#audit/witness.ts'
 import { ANY } from '#asn1/any.ts'
 import { type Codec, decode } from '#asn1/codec.ts'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
@@ -40,6 +44,10 @@ const der = (name: string, seeds: readonly Uint8Array[], run: (bytes: Uint8Array
 })
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
+const lines = (...seeds: readonly string[]): readonly Uint8Array[] => seeds.map((seed) => new TextEncoder().encode(seed))
+const utf8Text = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+/** For texts without an envelope: any input is as near to the reader's inside as any other. */
+const anything = (): void => {}
 const readExtensions = (extensions: readonly Extension[]): void => {
   for (const extension of extensions) {
     const type = knownExtension(extension.extnID)
@@ -90,4 +98,24 @@ export const targets: readonly Target[] = [
     ],
     describeObject,
   ),
+  {
+    name: 'checkpoint',
+    seeds: lines(samples.checkpoint),
+    run: (bytes) => parseSignedCheckpoint(utf8Text(bytes)),
+    outer: anything,
+  },
+  { name: 'audit-proof', seeds: lines(samples.auditProof), run: (bytes) => parseProof(utf8Text(bytes)), outer: anything },
+  {
+    name: 'add-checkpoint',
+    seeds: lines(samples.addCheckpoint),
+    run: (bytes) => parseSignedCheckpoint(parseAddCheckpoint(utf8Text(bytes)).note),
+    outer: anything,
+  },
+  { name: 'entry-bundle', seeds: [samples.entryBundle], run: parseEntryBundle, outer: anything },
+  {
+    name: 'tile-path',
+    seeds: lines('tile/0/x001/x234/067', 'tile/entries/000.p/7'),
+    run: (bytes) => parseTilePath(utf8Text(bytes)),
+    outer: anything,
+  },
 ]
