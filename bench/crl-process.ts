@@ -21,6 +21,7 @@ const COLUMNS = [
   'not_after',
   'state',
   'revoked_at',
+  'changed_at',
   'revocation_reason',
   'crl_shard',
   'der',
@@ -40,18 +41,30 @@ for (let at = 0; at < entries; at += ROWS_EACH) {
     new DataView(serialNumber.buffer).setUint32(SERIAL_NUMBER_OCTETS - 4, at + i)
     const id = `revoked-${at + i}`
     const names = [id, 'default', 1, owner.id, serialNumber, 'ldevid', null, id, null, nothing]
-    return [...names, now - 1000, now + 86_400_000, 'revoked', now, 'keyCompromise', 0, nothing, now]
+    return [...names, now - 1000, now + 86_400_000, 'revoked', now, now, 'keyCompromise', 0, nothing, now]
   })
   await context.db.transaction((tx) => tx.insertMany('certificate', COLUMNS, rows))
 }
 
+const idle = process.memoryUsage.rss()
+let memoryPeak = idle
+const watch = setInterval(() => (memoryPeak = Math.max(memoryPeak, process.memoryUsage.rss())), 5)
 const start = performance.now()
+const before = process.cpuUsage()
 const { der } = await issueCRL(context, owner, 0, 'system')
 const seconds = (performance.now() - start) / 1000
-const memoryPeak = process.resourceUsage().maxRSS * 1024
+const { user, system } = process.cpuUsage(before)
+clearInterval(watch)
 
 const list = parseCertificateList(der)
 let read = 0
 for (const _ of list.entries()) read++
 if (read !== entries || !(await verifyListSignature(list, owner.publicKey))) throw new Error('the list is wrong')
-console.log(JSON.stringify({ seconds, octets: der.length, memoryPeak } satisfies Made))
+console.log(
+  JSON.stringify({
+    seconds,
+    cpuSeconds: (user + system) / 1e6,
+    octets: der.length,
+    memoryAboveIdle: memoryPeak - idle,
+  } satisfies Made),
+)

@@ -14,17 +14,31 @@ const LENGTHS = [100_000, 1_000_000]
 export interface Made {
   readonly seconds: number
   readonly octets: number
-  readonly memoryPeak: number
+  readonly cpuSeconds: number
+  readonly memoryAboveIdle: number
 }
 
 export function benchCRL(): readonly Figure[] {
   return LENGTHS.flatMap((entries) => {
-    const { seconds, octets, memoryPeak } = make(entries)
+    const { seconds, cpuSeconds, octets, memoryAboveIdle } = make(entries)
     const name = `crl.${entries / 1000}k`
     return [
-      { name: `${name}.time`, value: seconds, unit: 's', note: 'rows read, list written, signed and kept' },
+      {
+        name: `${name}.time`,
+        value: seconds,
+        unit: 's',
+        ...(entries === 1_000_000 && { reach: { below: 1.5 } }),
+        note: 'rows read, list written, signed and kept',
+      },
+      { name: `${name}.cpu`, value: cpuSeconds, unit: 's', note: 'of the whole process meanwhile' },
       { name: `${name}.size`, value: octets / 2 ** 20, unit: 'MiB' },
-      { name: `${name}.memoryPeak`, value: memoryPeak / 2 ** 20, unit: 'MiB', note: 'of the whole process' },
+      {
+        name: `${name}.memory`,
+        value: memoryAboveIdle / 2 ** 20,
+        unit: 'MiB',
+        ...(entries === 1_000_000 && { reach: { below: 200 } }),
+        note: 'above what the process had before',
+      },
     ]
   })
 }

@@ -1,7 +1,9 @@
 /**
  * Answers about certificates' states, signed by a responder to which each authority delegates.
  *
- * The state is read from the committed row at each request: a revocation is seen by the next question.
+ * The state is read from the committed row at each question, whichever process changed it: a revocation is seen by the
+ * next one. A signature that was made before serves again while the row has the same version: one of another question
+ * lately, or one of those signed ahead (`ocsp-ahead.ts`).
  *
  * Source: RFC 6960; RFC 9654.
  *
@@ -13,14 +15,18 @@ import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
+import { keep } from '#store/batch.ts'
+import type { Row } from '#store/database.ts'
+import { acquireLease, renewLease } from '#store/lease.ts'
 import { parseCertificate } from '#x509/certificate.ts'
-import type { CRLReason } from '#x509/extensions/crl-extensions.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
 import {
   type CertID,
   type CertStatus,
+  encodeCertID,
   encodeOCSPResponse,
   encodeResponseData,
+  type IssuerHashes,
   issuerHashes,
   ocspResponder,
   type OCSPResponder,
@@ -29,15 +35,19 @@ import {
 import { signatureIdentifier } from '#x509/signed.ts'
 import type { Authorities, Authority } from './authorities.ts'
 import type { CAContext } from './context.ts'
-import { insertIssued, rehearse, signRehearsed } from './issue.ts'
+import { rehearse, signRehearsed, stepsToInsert } from './issue.ts'
+import { answerData, type LookedAhead, signAhead, statusOf } from './ocsp-ahead.ts'
+import { blockOf, findAnswer } from './ocsp-blocks.ts'
 import { ocspResponder as responderProfile } from './profiles/ocsp-responder.ts'
+import { ocspPolicyOf } from './revocation-policy.ts'
 
 export interface OCSPAnswer {
   /** DER OCSPResponse */
   readonly der: Uint8Array
   readonly producedAt: Date
-  /** Until when a cache may keep it. */
   readonly nextUpdate: Date
+  /** For how long a cache may keep it. */
+  readonly maxAgeSeconds: number
   /** An answer to a nonce is for one client only. */
   readonly hasNonce: boolean
 }
@@ -54,9 +64,13 @@ export interface OCSP {
    * @returns how many were made @throws the first of what went wrong, once every other authority has had its turn
    */
   renewResponders(): Promise<number>
+  /** For authorities that are to: signs what is due. @returns how many answers were signed, by this process */
+  signAhead(): Promise<number>
 }
 
-interface Responder {
+export interface Responder {
+  /** Of its certificate's record. */
+  readonly id: string
   readonly fields: OCSPResponder
   readonly signer: Signer
   readonly signatureAlgorithm: SignatureAlgorithmId
@@ -67,37 +81,35 @@ interface Responder {
 export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   const { db, keys, world, settings } = context
   const responders = new Map<string, Promise<Responder>>()
+  /** Of answers signed ahead, perhaps by one that was renewed since; by the id of its certificate. */
+  const signedBy = new Map<string, Promise<Pick<Responder, 'fields'>>>()
   /** `hash name key` of each authority: how clients name an issuer. */
-  const byHashes = new Map<string, Authority>()
-  let known = 0
+  const byHashes = new Map<string, Known>()
+  const known = new Map<string, Known>()
+  const recent = recentAnswers()
+  const looked = new Map<string, LookedAhead>()
+  const holder = uuidv7(world)
 
   /** @returns the authority that issued what the client asks about, undefined for a stranger's */
-  function issuerOf({ hashAlgorithm, issuerNameHash, issuerKeyHash }: CertID): Authority | undefined {
+  function issuerOf({ hashAlgorithm, issuerNameHash, issuerKeyHash }: CertID): Known | undefined {
     const all = authorities.list()
-    for (; known < all.length; known++) {
-      const authority = all[known] as Authority
-      for (const algorithm of ['sha1', 'sha256'] as const) {
-        const hashes = issuerHashes(authority.certificate, algorithm)
-        byHashes.set(hashesKey(algorithm, hashes.issuerNameHash, hashes.issuerKeyHash), authority)
+    if (known.size !== all.length) {
+      for (const { id, certificate } of all) {
+        if (known.has(id)) continue
+        const one: Known = { id, sha1: issuerHashes(certificate, 'sha1'), usualPrefix: undefined }
+        known.set(id, one)
+        for (const [algorithm, hashes] of [
+          ['sha1', one.sha1],
+          ['sha256', issuerHashes(certificate, 'sha256')],
+        ] as const)
+          byHashes.set(hashesKey(algorithm, hashes.issuerNameHash, hashes.issuerKeyHash), one)
       }
     }
     return hashAlgorithm === undefined ? undefined : byHashes.get(hashesKey(hashAlgorithm, issuerNameHash, issuerKeyHash))
   }
 
-  async function statusOf(authority: Authority, { serialNumber }: CertID): Promise<CertStatus> {
-    const [row] = await db.query(
-      'SELECT revoked_at, revocation_reason FROM certificate WHERE serial_number = ? AND authority_id = ?',
-      serialNumber,
-      authority.id,
-    )
-    if (row === undefined) return { type: 'unknown' }
-    if (row['revoked_at'] === null) return { type: 'good' }
-    return {
-      type: 'revoked',
-      revokedAt: new Date(toWholeSeconds(row['revoked_at'] as number)),
-      reason: row['revocation_reason'] as CRLReason,
-    }
-  }
+  const rowOf = async (authorityId: string, serialNumber: Uint8Array): Promise<Row | undefined> =>
+    (await db.query(STATUS, serialNumber, authorityId))[0]
 
   async function responderOf(authority: Authority): Promise<Responder> {
     const now = world.clock.now()
@@ -111,23 +123,18 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
 
   /** The newest stored responder whose key is in the store. */
   async function openResponder(authority: Authority, now: number): Promise<Responder | undefined> {
-    const rows = await db.query(
-      "SELECT der FROM certificate WHERE authority_id = ? AND profile = ? AND state = 'active' AND not_after > ? ORDER BY id DESC LIMIT 4",
-      authority.id,
-      responderProfile.id,
-      now,
-    )
+    const rows = await db.query(RESPONDERS, authority.id, now)
     const labelled = (await keys.list()).filter(({ label }) => label.startsWith(`ocsp/${authority.address}/`))
     for (const row of rows) {
       const certificate = parseCertificate(row['der'] as Uint8Array)
       const entry = labelled.find(({ publicKey }) => equal(publicKey, certificate.subjectPublicKeyInfo))
-      if (entry !== undefined) return ready(await keys.open(entry.label), certificate.der)
+      if (entry !== undefined) return ready(row['id'] as string, await keys.open(entry.label), certificate.der)
     }
     return undefined
   }
 
   const canDelegate = ({ state, certificate }: Authority): boolean =>
-    state === 'active' && certificate.notAfter.getTime() > world.clock.now()
+    (state === 'active' || state === 'retired') && certificate.notAfter.getTime() > world.clock.now()
 
   async function makeResponder(authority: Authority): Promise<Responder> {
     // before a key is made: a stranger's question must not fill the key store
@@ -145,43 +152,125 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
       subjectAltName: undefined,
     }
     const issued = await signRehearsed(rehearse(context, plan))
-    await db.transaction((tx) => insertIssued(context, tx, issued, { actor: 'system' }))
-    return ready(signer, issued.der)
+    await keep(db, stepsToInsert(context, issued, { actor: 'system' }))
+    return ready(issued.id, signer, issued.der)
   }
 
-  function ready(signer: Signer, der: Uint8Array): Responder {
+  function ready(id: string, signer: Signer, der: Uint8Array): Responder {
     const { notBefore, notAfter } = parseCertificate(der)
     const signatureAlgorithm = certificateSignatureOf(signer.keyAlgorithm)
-    const fields = ocspResponder({
-      publicKey: signer.publicKey,
-      signatureAlgorithm: signatureIdentifier(signatureAlgorithm),
-      certificates: [der],
-    })
-    return { fields, signer, signatureAlgorithm, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() }
+    const fields = fieldsOf(der, signatureAlgorithm)
+    return { id, fields, signer, signatureAlgorithm, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() }
+  }
+
+  /** What a responder says of itself; its key may be gone. */
+  function responderById(id: string): Promise<Pick<Responder, 'fields'>> {
+    const read = signedBy.get(id)
+    if (read !== undefined) return read
+    const reading = (async () => {
+      const [row] = await db.query('SELECT der FROM certificate WHERE id = ?', id)
+      const der = row?.['der'] as Uint8Array
+      const { algorithm } = importPublicKey(parseCertificate(der).subjectPublicKeyInfo)
+      return { fields: fieldsOf(der, certificateSignatureOf(algorithm)) }
+    })()
+    signedBy.set(id, reading)
+    reading.catch(() => signedBy.delete(id))
+    return reading
+  }
+
+  const answerOf = (der: Uint8Array, producedAt: number, nextUpdate: number, hasNonce: boolean): OCSPAnswer => {
+    const left = Math.floor((nextUpdate - world.clock.now()) / 1000) - 1 // RFC 9919, 7.2: earlier than nextUpdate
+    return {
+      der,
+      producedAt: new Date(producedAt),
+      nextUpdate: new Date(nextUpdate),
+      // an answer signed ahead may be valid for days, and what changes at once here shall not wait for days elsewhere
+      maxAgeSeconds: Math.max(0, Math.min(left, settings.ocspValiditySeconds - 1)),
+      hasNonce,
+    }
+  }
+
+  /** Without a nonce, about one certificate: what every client of the same certificate may have. */
+  async function commonAnswer(issuer: Known, authority: Authority, certID: CertID): Promise<OCSPAnswer | undefined> {
+    const row = await rowOf(authority.id, certID.serialNumber)
+    if (row === undefined) return undefined // strangers can make up any number of these: none is kept
+    const version = row['version'] as number
+    const now = world.clock.now()
+    const key = latin1(certID.der)
+    const last = recent.get(key)
+    if (last !== undefined && last.version === version && now < last.usableUntil)
+      return answerOf(last.der, last.producedAt, last.nextUpdate, false)
+    const policy = await ocspPolicyOf(context, authority)
+    if (policy.ocspMode === 'preSigned' && isUsual(issuer, certID)) {
+      const block = await blockOf(db, authority.id, certID.serialNumber)
+      const signature = block === undefined ? undefined : findAnswer(block.answers, certID.serialNumber, version)
+      if (block !== undefined && signature !== undefined && block.validUntil > now) {
+        const responder = await responderById(block.responderId)
+        const tbs = answerData(responder, certID.der, statusOf(row), block.signedAt, block.validUntil)
+        return answerOf(encodeOCSPResponse(responder.fields, tbs, signature), block.signedAt, block.validUntil, false)
+      }
+    }
+    const responder = await responderOf(authority)
+    const producedAt = toWholeSeconds(now)
+    const nextUpdate = Math.min(
+      producedAt + (policy.ocspValiditySeconds ?? settings.ocspValiditySeconds) * 1000,
+      responder.notAfter,
+    )
+    const tbs = answerData(responder, certID.der, statusOf(row), producedAt, nextUpdate)
+    const der = encodeOCSPResponse(responder.fields, tbs, await responder.signer.sign(tbs, responder.signatureAlgorithm))
+    recent.keep(key, { version, der, producedAt, nextUpdate, usableUntil: (producedAt + nextUpdate) / 2 })
+    return answerOf(der, producedAt, nextUpdate, false)
   }
 
   return {
     async answer(der) {
-      const request = parseOCSPRequest(der)
-      const authority = request.certIDs.map(issuerOf).find((found) => found !== undefined)
-      if (authority === undefined) throw new TrustError('notFound', 'ocspNotOurs')
+      const { certIDs, nonce } = parseOCSPRequest(der)
+      const issuers = certIDs.map(issuerOf)
+      const issuer = issuers.find((found) => found !== undefined)
+      if (issuer === undefined) throw new TrustError('notFound', 'ocspNotOurs')
+      const authority = authorities.byId(issuer.id)
+      const [first] = certIDs
+      if (nonce === undefined && first !== undefined && certIDs.length === 1) {
+        const common = await commonAnswer(issuer, authority, first)
+        if (common !== undefined) return common
+      }
       const responder = await responderOf(authority)
-      const producedAt = new Date(toWholeSeconds(world.clock.now()))
-      const nextUpdate = new Date(Math.min(producedAt.getTime() + settings.ocspValiditySeconds * 1000, responder.notAfter))
+      const producedAt = toWholeSeconds(world.clock.now())
+      const nextUpdate = Math.min(producedAt + settings.ocspValiditySeconds * 1000, responder.notAfter)
       const responses = []
-      for (const certID of request.certIDs) {
+      for (const [i, certID] of certIDs.entries()) {
         // one responder signs for one authority: what another issued is unknown to it
-        const status: CertStatus = issuerOf(certID) === authority ? await statusOf(authority, certID) : { type: 'unknown' }
-        responses.push({ certID: certID.der, status, thisUpdate: producedAt, nextUpdate })
+        const row = issuers[i] === issuer ? await rowOf(authority.id, certID.serialNumber) : undefined
+        const status: CertStatus = row === undefined ? { type: 'unknown' } : statusOf(row)
+        responses.push({ certID: certID.der, status, thisUpdate: new Date(producedAt), nextUpdate: new Date(nextUpdate) })
       }
-      const tbs = encodeResponseData(responder.fields, { producedAt, responses, nonce: request.nonce })
+      const tbs = encodeResponseData(responder.fields, { producedAt: new Date(producedAt), responses, nonce })
       const signature = await responder.signer.sign(tbs, responder.signatureAlgorithm)
-      return {
-        der: encodeOCSPResponse(responder.fields, tbs, signature),
-        producedAt,
-        nextUpdate,
-        hasNonce: request.nonce !== undefined,
+      return answerOf(encodeOCSPResponse(responder.fields, tbs, signature), producedAt, nextUpdate, nonce !== undefined)
+    },
+
+    async signAhead() {
+      let signed = 0
+      for (const authority of authorities.list().filter((one) => canDelegate(one))) {
+        const { ocspMode, ocspValiditySeconds = AHEAD_VALIDITY_SECONDS } = await ocspPolicyOf(context, authority)
+        if (ocspMode !== 'preSigned') continue
+        const name = `ocsp ahead ${authority.id}`
+        const lease = await acquireLease(db, world, { name, holder, seconds: LEASE_SECONDS })
+        if (lease === undefined) continue // another process does it
+        let renewAt = world.clock.now() + LEASE_SECONDS * 500
+        const goesOn = async (): Promise<boolean> => {
+          await new Promise(setImmediate)
+          if (world.clock.now() < renewAt) return true
+          renewAt = world.clock.now() + LEASE_SECONDS * 500
+          return (await renewLease(db, world, lease, LEASE_SECONDS)) !== undefined
+        }
+        const last = looked.get(authority.id) ?? { changesUntil: world.clock.now(), issuedUntil: 0 }
+        looked.set(authority.id, last)
+        const responder = await responderOf(authority)
+        const hashes = issuerHashes(authority.certificate, 'sha1')
+        signed += await signAhead(context, { authority, responder, hashes, validSeconds: ocspValiditySeconds }, last, goesOn)
       }
+      return signed
     },
 
     async renewResponders() {
@@ -203,5 +292,67 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
     },
   }
 }
+
+/** An authority as clients name it. */
+interface Known {
+  readonly id: string
+  readonly sha1: IssuerHashes
+  /** DER CertID of a serial number of ours, all but the number. */
+  usualPrefix: Uint8Array | undefined
+}
+
+const SERIAL_OCTETS = 16
+
+/** Whether the client named the certificate in the octets that are signed ahead. */
+function isUsual(issuer: Known, { der, serialNumber }: CertID): boolean {
+  if (serialNumber.length !== SERIAL_OCTETS) return equal(der, encodeCertID(issuer.sha1, serialNumber))
+  issuer.usualPrefix ??= encodeCertID(issuer.sha1, new Uint8Array(SERIAL_OCTETS).fill(1)).slice(0, -SERIAL_OCTETS)
+  const { length } = issuer.usualPrefix
+  return der.length === length + SERIAL_OCTETS && equal(der.subarray(0, length), issuer.usualPrefix)
+}
+
+export const STATUS =
+  'SELECT version, revoked_at, revocation_reason FROM certificate WHERE serial_number = ? AND authority_id = ?'
+/** The profile stands in the words, since its index is a partial one. */
+export const RESPONDERS = `SELECT id, der FROM certificate WHERE authority_id = ? AND profile = '${responderProfile.id}'
+  AND state = 'active' AND not_after > ? ORDER BY id DESC LIMIT 4`
+
+const fieldsOf = (der: Uint8Array, signatureAlgorithm: SignatureAlgorithmId): OCSPResponder =>
+  ocspResponder({
+    publicKey: parseCertificate(der).subjectPublicKeyInfo,
+    signatureAlgorithm: signatureIdentifier(signatureAlgorithm),
+    certificates: [der],
+  })
+
+/** Signing a million takes a minute of one core: twice a day is little, and a day is what the lightweight profile had in mind. */
+const AHEAD_VALIDITY_SECONDS = 86_400
+const LEASE_SECONDS = 30
+
+interface RecentAnswer {
+  readonly version: number
+  readonly der: Uint8Array
+  readonly producedAt: number
+  readonly nextUpdate: number
+  /** Half of its life, so that nobody gets one that ends soon. */
+  readonly usableUntil: number
+}
+
+/** Some 1.5 kB each. */
+const RECENT_MAX = 16_384
+
+/** By the octets of the CertID; the oldest make room. */
+function recentAnswers() {
+  const kept = new Map<string, RecentAnswer>()
+  return {
+    get: (key: string): RecentAnswer | undefined => kept.get(key),
+    keep(key: string, answer: RecentAnswer): void {
+      kept.delete(key)
+      if (kept.size >= RECENT_MAX) kept.delete(kept.keys().next().value as string)
+      kept.set(key, answer)
+    },
+  }
+}
+
+const latin1 = ({ buffer, byteOffset, length }: Uint8Array): string => Buffer.from(buffer, byteOffset, length).toString('latin1')
 
 const hashesKey = (algorithm: string, name: Uint8Array, key: Uint8Array): string => `${algorithm} ${name.toHex()} ${key.toHex()}`

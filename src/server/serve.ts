@@ -15,6 +15,7 @@ import { secret } from '#base/secret.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import { issueDueCRLs } from '#ca/crl.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
+import { offlineStates } from '#ca/trusted.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
@@ -28,9 +29,11 @@ import { issueListenerCertificate, type ListenerCertificate } from './listener-c
 import { type Listener, openListener } from './listener.ts'
 import { rateLimit } from './rate-limit.ts'
 import { forgetIdempotencyKeys } from './rest/idempotency.ts'
-import type { TLSFace, TLSIdentity } from './tls-options.ts'
+import { TICKET_SECRET_OCTETS, type TLSFace, type TLSIdentity } from './tls-options.ts'
 import { composeWeb } from './web.ts'
 import { composeWitnessing } from './witnesses.ts'
+import { AUTHORITIES_SECONDS } from './front-messages.ts'
+import { type Fronts, startFronts } from './fronts.ts'
 
 export interface ServeOptions {
   readonly config: Config
@@ -38,6 +41,8 @@ export interface ServeOptions {
   readonly world: World
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly log: Log
+  /** Takes whole lines of the log that other threads write. */
+  readonly write?: (line: string) => void
 }
 
 export interface Served {
@@ -57,7 +62,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
   const undo: (() => unknown)[] = [() => lock?.release()]
   try {
     const foundation = await openFoundation(options)
-    undo.push(() => foundation.db.close())
+    undo.push(async () => {
+      await foundation.keys.close()
+      await foundation.db.close()
+    })
     const ca = await openCA(foundation, config)
     return await listen(options, foundation, ca, undo)
   } catch (error) {
@@ -75,8 +83,10 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   let current = identity.issued
   const face = async (): Promise<TLSFace> => ({ identity: identity.now(), clientAuthorities: await clientAuthorities(ca) })
   const listeners: Listener[] = []
+  let fronts: Fronts | undefined
   const present = async (): Promise<void> => {
     const next = await face()
+    fronts?.present(next)
     for (const listener of listeners) if (listener.id !== 'public') listener.present(next)
   }
 
@@ -97,16 +107,33 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     observe: web.observe,
   }
   const firstFace = await face()
+  const ticketSecret = new Uint8Array(world.random.octets(TICKET_SECRET_OCTETS))
   const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
     const routers = id === 'console' ? web.routers(id) : [dispatcher(mounted, id, log), ...web.routers(id)]
-    const tls = id === 'public' ? {} : { tls: { face: firstFace, asksForCertificate: id === 'tls' } }
+    const tls = id === 'public' ? {} : { tls: { face: firstFace, asksForCertificate: id === 'tls', ticketSecret } }
     const listener = await openListener({ id, address, routers, ...tls, ...shared })
     undo.push(() => listener.stop())
     listeners.push(listener)
     return listener
   }
-  const tls = await open('tls', server.listen as Address)
-  const publicListener = await open('public', server.listenPublic as Address)
+  const wanted = { tls: server.listen as Address, public: server.listenPublic as Address }
+  let addresses = wanted
+  if (server.workers > 0) {
+    const { environment } = options
+    const lendable = { config, environment, addresses: wanted, headers: web.headers, ticketSecret, database: db, face }
+    fronts = await startFronts({
+      ...lendable,
+      count: server.workers,
+      routers: web.routers,
+      observe: web.observe,
+      log,
+      write: options.write ?? (() => {}),
+    })
+    undo.push(() => fronts?.stop())
+    addresses = fronts.addresses
+  } else {
+    addresses = { tls: (await open('tls', wanted.tls)).address, public: (await open('public', wanted.public)).address }
+  }
   const console = server.listenConsole === undefined ? undefined : await open('console', server.listenConsole)
 
   // the lock on a SQLite directory proves that who held the lease before us is gone
@@ -123,8 +150,16 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
+      {
+        name: 'authorities',
+        everySeconds: AUTHORITIES_SECONDS,
+        // what another process made, rotated or revoked
+        run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
+      },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
+      { name: 'offline CRLs', everySeconds: 3600, run: () => warnOfOfflineCRLs(ca, log) },
       { name: 'OCSP responders', everySeconds: 3600, run: () => ca.ocsp.renewResponders() },
+      { name: 'OCSP answers', everySeconds: 5, run: () => ca.ocsp.signAhead() },
       {
         name: 'server certificate',
         everySeconds: 600,
@@ -141,9 +176,9 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   )
 
   return {
-    addresses: { tls: tls.address, public: publicListener.address, console: console?.address },
+    addresses: { ...addresses, console: console?.address },
     async stop() {
-      await Promise.all(listeners.map((listener) => listener.stop()))
+      await Promise.all([fronts?.stop(), ...listeners.map((listener) => listener.stop())])
       await background.stop()
       await sequencer.runOnce()
       await sequencer.release()
@@ -178,13 +213,25 @@ async function serverIdentity({ config, environment }: ServeOptions, ca: CAServi
   }
 }
 
+/** A person has to go to the offline machine, and should know it in time. */
+async function warnOfOfflineCRLs({ context, authorities }: CAServices, log: Log): Promise<void> {
+  for (const { authority, state, crl } of await offlineStates(context, authorities)) {
+    if (state === 'published') continue
+    const nextUpdate = crl === undefined ? {} : { nextUpdate: crl.nextUpdate.toISOString() }
+    log.warn('the CRL of an offline authority has to be issued and imported', {
+      authority: authority.address,
+      state,
+      ...nextUpdate,
+    })
+  }
+}
+
 /** Only the issuers that enabled endpoints list: a client then offers the certificate that is meant for here. */
 async function clientAuthorities({ context, authorities }: CAServices): Promise<readonly Uint8Array[]> {
   const addresses = new Set(
     (await listEndpoints(context)).filter(({ state }) => state === 'enabled').flatMap(({ rules }) => rules.clientIssuers),
   )
-  return authorities
-    .list()
+  return [...authorities.list(), ...authorities.trusted()]
     .filter(({ address }) => addresses.has(address))
     .map(({ certificate }) => certificate.der)
 }

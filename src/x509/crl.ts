@@ -139,7 +139,7 @@ export interface RevokedEntry {
   /** Fractions of a second are cut off. A number is milliseconds since the Unix epoch. */
   readonly revokedAt: Date | number
   /** `unspecified` is left out, as RFC 5280, 5.3.1 asks. */
-  readonly reason?: CRLReason
+  readonly reason?: CRLReason | null
 }
 
 export interface CertificateListFields {
@@ -155,8 +155,8 @@ export interface CertificateListFields {
 
 const VERSION_2 = encode(SMALL_INTEGER, 1)
 
-/** Puts one entry after the other, each serial number once, in any order; told of what it shall write to. */
-export type EntrySource = (put: (entry: RevokedEntry) => void) => Promise<void> | void
+/** Puts one entry after the other, each serial number once, in any order; `again` takes back all that it has put. */
+export type EntrySource = (put: (entry: RevokedEntry) => void, again: () => void) => Promise<void> | void
 
 /**
  * Writes and signs a version 2 list.
@@ -179,7 +179,11 @@ export async function encodeCertificateList(
   const issuer = fields.issuer instanceof Uint8Array ? fields.issuer : encode(Name, fields.issuer)
   const head = concat([VERSION_2, identifier, issuer, encode(Time, fields.thisUpdate), encode(Time, fields.nextUpdate)])
   const to = new ListWriter(HEADER_MAX_OCTETS * 3 + head.length, expected)
-  if (typeof entries === 'function') await entries((entry) => to.put(entry))
+  if (typeof entries === 'function')
+    await entries(
+      (entry) => to.put(entry),
+      () => to.clear(),
+    )
   else for (const entry of entries) to.put(entry)
   if (to.size > 0) to.putBefore(encodeHeader(SEQUENCE, to.size))
   to.putBefore(head)
@@ -234,6 +238,11 @@ class ListWriter {
     this.#end += octets.length
   }
 
+  /** Before anything was put before. */
+  clear(): void {
+    this.#end = this.#start
+  }
+
   put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
     if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS)
       throw new TypeError('a serial number has no usable length')
@@ -245,7 +254,7 @@ class ListWriter {
     buffer[at++] = serialNumber.length
     for (let i = 0; i < serialNumber.length; i++) buffer[at++] = serialNumber[i] as number
     at += putTime(buffer, at, revokedAt)
-    if (reason !== undefined && reason !== 'unspecified') {
+    if (reason !== undefined && reason !== null && reason !== 'unspecified') {
       buffer.set(REASON, at)
       at += REASON.length
       buffer[at++] = crlReasons[reason]

@@ -19,6 +19,8 @@ export interface OCSPAnswer {
   readonly der: Uint8Array
   readonly producedAt: Date
   readonly nextUpdate: Date
+  /** For how long a cache may keep it. */
+  readonly maxAgeSeconds: number
   readonly hasNonce: boolean
 }
 
@@ -45,23 +47,30 @@ const inPath: Operation<OCSPService> = {
   method: 'GET',
   path: '/*',
   section: 'RFC 6960, A.1; RFC 9919, 6',
-  async handle({ path }, service) {
+  async handle({ path, headers }, service) {
     const answer = await service.answer(parseRequestPath(path))
-    return { status: 200, headers: { 'content-type': ANSWER_MEDIA_TYPE, ...cacheHeaders(answer) }, body: answer.der }
+    const kept = cacheHeaders(answer)
+    const given = headers['if-none-match']
+    if (given !== undefined && kept['etag'] !== undefined && namesTag(given, kept['etag']))
+      return { status: 304, headers: kept, body: '' }
+    return { status: 200, headers: { 'content-type': ANSWER_MEDIA_TYPE, ...kept }, body: answer.der }
   },
 }
 
 /** RFC 9919, 7.2 (RFC 5019, 6.2): caches keep an answer until it ends, and none that was made for one client. */
-function cacheHeaders({ der, producedAt, nextUpdate, hasNonce }: OCSPAnswer): Reply['headers'] {
+function cacheHeaders({ der, producedAt, nextUpdate, maxAgeSeconds, hasNonce }: OCSPAnswer): Reply['headers'] {
   if (hasNonce) return { 'cache-control': 'no-store' }
-  const seconds = Math.max(0, Math.floor((nextUpdate.getTime() - producedAt.getTime()) / 1000) - 1) // "earlier than nextUpdate"
   return {
     'last-modified': producedAt.toUTCString(),
     expires: nextUpdate.toUTCString(),
     etag: `"${hash('sha256', der, 'hex')}"`,
-    'cache-control': `max-age=${seconds}, public, no-transform, must-revalidate`,
+    'cache-control': `max-age=${maxAgeSeconds}, public, no-transform, must-revalidate`,
   }
 }
+
+/** RFC 9110, 13.1.2: compared weakly. */
+const namesTag = (field: string, etag: string): boolean =>
+  field.trim() === '*' || field.split(',').some((one) => one.trim().replace(/^W\//, '') === etag)
 
 export const ocsp: Protocol<OCSPService> = {
   id: 'ocsp',

@@ -53,6 +53,7 @@ const service: OCSPService = {
       der: encodeOCSPResponse(responder, tbs, key.sign(tbs)),
       producedAt,
       nextUpdate,
+      maxAgeSeconds: 3599,
       hasNonce: nonce !== undefined,
     })
   },
@@ -100,6 +101,24 @@ test('a GET may be kept by caches until just before its end (RFC 9919, 7.2)', as
   assert.equal(headers['last-modified'], 'Sun, 01 Mar 2026 10:00:00 GMT')
   assert.equal(headers['expires'], 'Sun, 01 Mar 2026 11:00:00 GMT')
   assert.equal(headers['etag'], `"${hash('sha256', body as Uint8Array, 'hex')}"`)
+})
+
+test('who has the answer already gets 304 and not it again (RFC 9110, 13)', async () => {
+  const path = `/ocsp/${encodeRequestPath(request)}`
+  const etag = (await talk({ path })).headers['etag'] ?? ''
+  for (const [given, status] of [
+    [etag, 304],
+    [`"x", W/${etag}`, 304],
+    ['*', 304],
+    ['"x"', 200],
+  ] as const) {
+    const reply = await talk({ path, headers: { 'if-none-match': given } })
+    assert.equal(reply.status, status, given)
+    assert.equal(reply.headers['etag'], etag)
+    assert.equal(reply.body.length === 0, status === 304)
+  }
+  const withOwnNonce = `/ocsp/${encodeRequestPath(withNonce)}`
+  assert.equal((await talk({ path: withOwnNonce, headers: { 'if-none-match': '*' } })).status, 200)
 })
 
 test('an answer to a nonce is for one client, and a POST for none to keep (RFC 9654)', async () => {
