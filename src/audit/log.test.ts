@@ -351,6 +351,21 @@ onEach('while another leads, this one stands by; once released, it takes over', 
   assert.deepEqual(await setting.sequencer.runOnce(), { sequenced: 3, leading: true })
 })
 
+onEach(
+  'who is alone on the database does not wait for the lease of one that crashed, and the dead may not come back',
+  async (setting) => {
+    const dead = auditSequencer({ ...setting, database: setting.connect(), holder: 'there' })
+    assert.deepEqual(await dead.runOnce(), { sequenced: 1, leading: true })
+    await recordMany(setting, 3)
+    const next = auditSequencer({ ...setting, holder: 'next', alone: true })
+    assert.deepEqual(await next.runOnce(), { sequenced: 3, leading: true })
+    await recordMany(setting, 2)
+    await assert.rejects(dead.runOnce(), { code: 'conflict', reason: 'leaseLost' })
+    assert.deepEqual(await next.runOnce(), { sequenced: 2, leading: true })
+    assert.deepEqual((await verify(setting)).problems, [])
+  },
+)
+
 onEach('who has lost the lease places and signs nothing', async (setting) => {
   const { database, world, log, sequencer } = setting
   const usurp = async (): Promise<void> => {

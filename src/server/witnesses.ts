@@ -39,7 +39,7 @@ export function composeWitnessing({ database, world, auditLog, config, log }: Wi
 }
 
 /** A witness that takes longer is asked again later. */
-const TIMEOUT_MILLISECONDS = 10_000
+const TIMEOUT_MILLISECONDS = 5000
 
 /** No redirects: what the settings name is who is asked. */
 async function post(url: string, body: string): Promise<WitnessReply> {

@@ -29,10 +29,10 @@ export const recordChapter: Chapter = {
     {
       title: 'The whole log is verified',
       async run(scene) {
-        const { problems, size, checkpoints } = await scene.known(administrator).call('verifyAuditLog', { body: {} })
+        const { problems, size } = await scene.known(administrator).call('verifyAuditLog', { body: {} })
         must(problems.length === 0, problems.map(({ sentence }) => sentence).join('\n'))
         const tally = { what: 'log entries verified', count: size, timed: true }
-        return { said: `${grouped(checkpoints)} signed checkpoints`, tally }
+        return { said: 'each is what it was when it was signed', tally }
       },
     },
     {
