@@ -125,7 +125,7 @@ async function tryIssue(
       const putRow = (row: Row): void => {
         entries++
         const revokedAt = row['revoked_at'] as number | null
-        const serialNumber = row['serial_number'] as Uint8Array
+        const serialNumber = row['serial'] as string
         // a hold that was released: RFC 5280, 5.2.4; when it began is of no use any more
         if (revokedAt === null) put({ serialNumber, revokedAt: row['changed_at'] as number, reason: 'removeFromCRL' })
         else put({ serialNumber, revokedAt, reason: row['revocation_reason'] as CRLReason })
@@ -185,7 +185,7 @@ export function pageOf(authorityId: string, shard: number, rows: Rows, changedAt
 }
 
 const SELECT =
-  'SELECT serial_number, revoked_at, revocation_reason, changed_at FROM certificate WHERE authority_id = ? AND crl_shard = ?'
+  'SELECT hex(serial_number) AS serial, revoked_at, revocation_reason, changed_at FROM certificate WHERE authority_id = ? AND crl_shard = ?'
 const LISTED = 'AND revoked_at IS NOT NULL AND not_after > ?'
 /** The first condition follows from the second; it is said because SQLite asks for it before it takes the partial index. */
 const BEYOND = 'AND changed_at IS NOT NULL AND (changed_at, serial_number) > (?, ?)'
@@ -205,7 +205,7 @@ async function readPages(db: Queries, authorityId: string, shard: number, rows: 
     const last = page.at(-1)
     if (last === undefined || page.length < PAGE_ROWS) return
     changedAt = last['changed_at'] as number
-    serialNumber = last['serial_number'] as Uint8Array<ArrayBuffer>
+    serialNumber = Uint8Array.fromHex(last['serial'] as string)
     await new Promise(setImmediate)
   }
 }

@@ -212,6 +212,8 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
         { id: 'b', n: -1, der: new Uint8Array(0), state: null },
         { id: 'c', n: 0, der: Uint8Array.of(3, 4), state: null },
       ])
+      const [spelled] = await db.query<{ spelled: string }>("SELECT hex(der) AS spelled FROM item WHERE id = 'c'")
+      assert.equal(spelled?.spelled.toLowerCase(), '0304')
       assert.deepEqual(await db.query('SELECT count(*) AS all_of_them, SUM(n) AS total FROM item WHERE n < ?', 1), [
         { all_of_them: 2, total: -1 },
       ])

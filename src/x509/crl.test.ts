@@ -92,8 +92,13 @@ test('parse(encode(entries)) = entries, from an array and as they come', async (
         revokedAt: new Date(Math.floor(revokedAt.getTime() / 1000) * 1000).toISOString(),
         reason: reason === 'unspecified' ? undefined : reason,
       }))
-      const stream: EntrySource = async (put) => {
-        for (const entry of entries) put(await Promise.resolve(entry))
+      const stream: EntrySource = async (put, again) => {
+        for (const entry of entries.toReversed()) put(entry)
+        again()
+        for (const [i, { serialNumber, ...rest }] of entries.entries()) {
+          const hex = (serialNumber as Uint8Array).toHex()
+          put(await Promise.resolve({ serialNumber: i % 2 === 0 ? hex : hex.toUpperCase(), ...rest }))
+        }
       }
       assert.deepEqual(readBack(await encodeCertificateList(fields, entries, key.signer)), expected)
       assert.deepEqual(readBack(await encodeCertificateList(fields, stream, key.signer)), expected)

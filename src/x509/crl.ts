@@ -134,8 +134,8 @@ export const verifyListSignature = async (list: CertificateList, issuerPublicKey
   )
 
 export interface RevokedEntry {
-  /** Content octets of the INTEGER. */
-  readonly serialNumber: Uint8Array
+  /** Content octets of the INTEGER, or their hexadecimal digits, of which a million take less time. */
+  readonly serialNumber: Uint8Array | string
   /** Fractions of a second are cut off. A number is milliseconds since the Unix epoch. */
   readonly revokedAt: Date | number
   /** `unspecified` is left out, as RFC 5280, 5.3.1 asks. */
@@ -244,15 +244,17 @@ class ListWriter {
   }
 
   put({ serialNumber, revokedAt, reason }: RevokedEntry): void {
-    if (serialNumber.length === 0 || serialNumber.length > SERIAL_NUMBER_MAX_OCTETS)
+    const octets = typeof serialNumber === 'string' ? serialNumber.length / 2 : serialNumber.length
+    if (octets === 0 || octets > SERIAL_NUMBER_MAX_OCTETS || !Number.isInteger(octets))
       throw new TypeError('a serial number has no usable length')
     this.#makeRoom(ENTRY_MAX_OCTETS)
     const buffer = this.#buffer
     const start = this.#end
     let at = start + 2
     buffer[at++] = 0x02
-    buffer[at++] = serialNumber.length
-    for (let i = 0; i < serialNumber.length; i++) buffer[at++] = serialNumber[i] as number
+    buffer[at++] = octets
+    if (typeof serialNumber !== 'string') for (let i = 0; i < octets; i++) buffer[at++] = serialNumber[i] as number
+    else for (let i = 0; i < octets; i++) buffer[at++] = (digitAt(serialNumber, 2 * i) << 4) | digitAt(serialNumber, 2 * i + 1)
     at += putTime(buffer, at, revokedAt)
     if (reason !== undefined && reason !== null && reason !== 'unspecified') {
       buffer.set(REASON, at)
@@ -272,6 +274,12 @@ class ListWriter {
     larger.set(this.#buffer)
     this.#buffer = larger
   }
+}
+
+/** Of a hexadecimal digit in either case; the database spells them. */
+function digitAt(text: string, at: number): number {
+  const code = text.charCodeAt(at)
+  return code < 0x3a ? code - 0x30 : (code & 0xf) + 9
 }
 
 const DAY_SECONDS = 86_400
