@@ -47,3 +47,7 @@ export function deliver(context: Context, { out, force }: OutputValues, octets: 
   writeOutput(context, { file: out, octets, isSecret: false, force })
   return { value: { ...value, file: out }, text: `${out} is written.\n` }
 }
+
+/** A request for an authority, as PEM. */
+export const deliverRequest = (context: Context, output: OutputValues, value: { readonly request: string }): Answer =>
+  deliver(context, output, utf8(encodePEM('CERTIFICATE REQUEST', Uint8Array.fromBase64(value.request))), value)

@@ -22,6 +22,10 @@ const run = promisify(execFile)
 
 const source: StatusSource = {
   authorities: () => [{ address: 'line1.1', subject: 'CN=<script>alert(1)</script>', notAfter: new Date(0), state: 'active' }],
+  offline: () =>
+    Promise.resolve([
+      { address: 'vault.1', subject: 'CN=Offline root', crl: 'overdue', nextUpdate: new Date('2026-04-01T00:00:00Z') },
+    ]),
   endpoints: async () => [{ label: 'press', protocol: 'est', authority: 'line1.1', state: 'enabled' }],
   counts: async () => [{ name: 'active', count: 4711 }],
 }

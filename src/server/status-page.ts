@@ -25,6 +25,10 @@ export interface StatusSource {
     readonly notAfter: Date
     readonly state: string
   }[]
+  /** Roots whose keys are on no network, with the state of their CRLs. Public as the others. */
+  offline(): Promise<
+    readonly { readonly address: string; readonly subject: string; readonly crl: string; readonly nextUpdate: Date | undefined }[]
+  >
   endpoints(): Promise<
     readonly { readonly label: string; readonly protocol: string; readonly authority: string; readonly state: string }[]
   >
@@ -63,7 +67,8 @@ async function render(options: StatusPageOptions, arrival: Arrival): Promise<Rep
       ${principal === undefined ? 'Sealworks' : `Sealworks ${version}`} · <a href="${OPENAPI_PATH}">REST interface</a> ·
       ${signInState(principal, session)}
     </p>
-    ${authorityTable(source, publicUrl)} ${principal === undefined ? undefined : await innerTables(source, principal)}`
+    ${authorityTable(source, publicUrl)} ${await offlineTable(source)}
+    ${principal === undefined ? undefined : await innerTables(source, principal)}`
   return page(name, body, { status: 200 })
 }
 
@@ -111,6 +116,29 @@ function authorityTable(source: StatusSource, publicUrl: string | undefined): HT
             <td>${notAfter.toISOString().slice(0, 10)}</td>
             <td>${state}</td>
             <td>${files(address)}</td>
+          </tr>`,
+      )}
+    </table>`
+}
+
+async function offlineTable(source: StatusSource): Promise<HTML | undefined> {
+  const offline = await source.offline()
+  if (offline.length === 0) return undefined
+  return html`<h2>Offline authorities</h2>
+    <table>
+      <tr>
+        <th>Name</th>
+        <th>Subject</th>
+        <th>CRL</th>
+        <th>Next</th>
+      </tr>
+      ${offline.map(
+        ({ address, subject, crl, nextUpdate }) =>
+          html`<tr>
+            <td><code>${address}</code></td>
+            <td>${subject}</td>
+            <td>${crl === 'published' ? crl : html`<span class="alert">${crl}</span>`}</td>
+            <td>${nextUpdate?.toISOString().slice(0, 10) ?? '–'}</td>
           </tr>`,
       )}
     </table>`

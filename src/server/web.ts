@@ -10,6 +10,7 @@ import type { World } from '#base/world.ts'
 import type { Config } from '#config/config.ts'
 import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
+import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { Router } from '#protocols/dispatch.ts'
 import { formatName, parseName } from '#x509/name.ts'
@@ -115,6 +116,13 @@ const statusSource = ({ context, authorities }: CAServices): StatusSource => ({
       subject: formatName(parseName(certificate.subject)),
       notAfter: certificate.notAfter,
       state,
+    })),
+  offline: async () =>
+    (await offlineStates(context, authorities)).map(({ authority, state, crl }) => ({
+      address: authority.address,
+      subject: formatName(parseName(authority.certificate.subject)),
+      crl: state,
+      nextUpdate: crl?.nextUpdate,
     })),
   endpoints: async () =>
     (await listEndpoints(context)).map(({ label, protocol, authorityId, state }) => ({

@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { asTrustError } from '#base/errors.ts'
 import type { Config } from '#config/config.ts'
 import type { Address } from '#config/setting.ts'
+import type { Database } from '#store/database.ts'
 import { formatAddress } from '../address.ts'
 import { command, type Context } from '../command.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -168,6 +169,7 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
       return [
         { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${row?.entries ?? 0} audit entries` },
         clock,
+        ...(await checkOfflineCRLs(database, now)),
       ]
     } finally {
       await database.close()
@@ -183,6 +185,27 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
     ]
   }
 }
+
+/** Nobody may rely on what an offline root certified once its CRL has ended, and only a person can bring the next one. */
+async function checkOfflineCRLs(database: Pick<Database, 'query'>, now: number): Promise<readonly Finding[]> {
+  const rows = await database.query<{ slug: string; generation: number; begun: number | null; until: number | null }>(
+    `SELECT t.slug, t.generation, c.this_update AS begun, c.next_update AS until
+      FROM trusted_authority t LEFT JOIN imported_crl c ON c.authority_id = t.id
+      WHERE t.kind = 'offline' AND t.state = 'active' ORDER BY t.slug, t.generation`,
+  )
+  return rows.map(({ slug, generation, begun, until }) => {
+    const check = `CRL of ${slug}.${generation}, offline`
+    const mend = `Issue one on the offline machine (sealworks ca issue-crl ${slug}), and run: sealworks ca import --crl FILE`
+    if (begun === null || until === null) return { check, state: 'bad', detail: 'none was imported yet', mend }
+    const day = new Date(until).toISOString().slice(0, 10)
+    if (now >= until) return { check, state: 'bad', detail: `overdue since ${day}`, mend }
+    if (now >= begun + (until - begun) * OFFLINE_CRL_DUE_AT) return { check, state: 'warning', detail: `ends on ${day}`, mend }
+    return { check, state: 'good', detail: `published, until ${day}` }
+  })
+}
+
+/** As `ca list` has it: the last quarter of its life is for the way to the offline machine. */
+const OFFLINE_CRL_DUE_AT = 0.75
 
 async function checkListeners({ server }: Config): Promise<readonly Finding[]> {
   const named = [

@@ -11,7 +11,7 @@ import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time } from './shapes.ts'
 
 export function authorityRoutes({ context, authorities }: CAServices) {
-  const shape = (authority: Authority) => authorityShape(authorities, authority)
+  const shape = (authority: Authority) => authorityShape(authorities, authority, context.world.clock.now())
 
   return [
     route({

@@ -78,7 +78,7 @@ const CeremonyShape = Type.Object({
 
 /** @param changed called after authorities changed, so that listeners name the right client authorities */
 export function authorityLifeRoutes({ context, authorities }: CAServices, changed: () => Promise<void>) {
-  const shape = (authority: Authority) => authorityShape(authorities, authority)
+  const shape = (authority: Authority) => authorityShape(authorities, authority, context.world.clock.now())
 
   /** What was refused to a person who may do it is kept too (decision 9). */
   async function kept<T>(actor: string, act: string, object: string, work: () => Promise<T>): Promise<T> {

@@ -1,6 +1,6 @@
 /** An authority as REST shows it. @module */
 import { Type } from 'typebox'
-import { type Authorities, type Authority, chainOf } from '#ca/authorities.ts'
+import { type Authorities, type Authority, chainOf, offeredBy } from '#ca/authorities.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import { Address, Base64, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
@@ -20,9 +20,13 @@ export const AuthorityShape = Type.Object({
   fingerprint: Type.String({ description: 'SHA-256 of the certificate, hex' }),
   certificate: Base64,
   chain: Type.Array(Base64, { description: 'from this authority up to its root' }),
+  links: Type.Array(Base64, {
+    description: 'other ways to a root: links between generations, other generations of the root, cross certificates',
+  }),
 })
 
-export const authorityShape = (authorities: Authorities, authority: Authority) => ({
+/** @param now links that have ended are left out */
+export const authorityShape = (authorities: Authorities, authority: Authority, now: number) => ({
   id: authority.id,
   address: authority.address,
   slug: authority.slug,
@@ -37,4 +41,7 @@ export const authorityShape = (authorities: Authorities, authority: Authority) =
   fingerprint: fingerprint(authority.certificate.der).toHex(),
   certificate: authority.certificate.der.toBase64(),
   chain: chainOf(authorities, authority).map((der) => der.toBase64()),
+  links: offeredBy(authorities, authority, now)
+    .slice(chainOf(authorities, authority).length)
+    .map((der) => der.toBase64()),
 })
