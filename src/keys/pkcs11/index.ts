@@ -73,6 +73,8 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
   /** One per key, so that destroying a key reaches every holder in this process. */
   const held = new Map<string, HeldKey>()
   const destroyed = new Set<string>()
+  /** Labels that each token was seen to hold: where one is missing all at once, the token is not what it was. */
+  const seen = new Map(tokens.map((token) => [token, new Set<string>()]))
 
   const rowOf = async (label: string): Promise<TokenKey | undefined> => {
     const [row] = await database.query<TokenKey>(
@@ -146,12 +148,15 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       const known = copies.get(connection)
       if (known !== undefined) return known
       const looking = find(connection, token, label).then((found) => {
-        if (found === undefined)
+        if (found === undefined) {
+          if (seen.get(token)?.delete(label)) throw token.distrust('the keys that it held are not there')
           throw new TrustError('unavailable', 'tokenKeyMissing', { facts: { store, token: token.name, label } })
+        }
         if (!equal(found.publicKey.spki, publicKey.spki)) {
           log.error('a token holds another key under this label', { keyStore: store, name: token.name, label })
           throw new TrustError('unavailable', 'tokenKeyOther', { facts: { store, token: token.name, label } })
         }
+        seen.get(token)?.add(label)
         return { handle: found.handle, checked: new Set<string>() }
       })
       copies.set(connection, looking)
@@ -192,7 +197,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
         return octets
       }
       log.error('a token made a signature that does not verify', { keyStore: store, name: token.name, label })
-      token.distrust('a signature did not verify')
+      void token.distrust('a signature did not verify')
       throw new TrustError('unavailable', 'tokenSignatureWrong', { facts: { store, token: token.name, label } })
     }
 
@@ -280,6 +285,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       throw error
     }
     await update(label, 'public_key', publicKey.spki)
+    seen.get(token)?.add(label)
     return keep(label, publicKey)
   }
 

@@ -67,8 +67,8 @@ export interface Token {
   connection(pin: () => Secret | undefined): Promise<TokenConnection>
   /** A person gives the PIN. @throws TrustError `forbidden` when the token refuses it, `unavailable` */
   unlock(pin: Secret): Promise<void>
-  /** Ends the worker and begins anew after a pause: the token answered what it must not. */
-  distrust(problem: string): void
+  /** Ends the worker and begins anew after a pause: the token answered what it must not. @returns what to throw */
+  distrust(problem: string): TrustError
   close(): Promise<void>
 }
 
@@ -302,6 +302,7 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
 
     distrust(because) {
       if (worker !== undefined) lose(worker, because)
+      return unavailable()
     },
 
     async close() {
