@@ -225,6 +225,8 @@ export const english = {
   lint: 'The certificate would break a rule ({rule}): {finding}. Change the request or the profile.',
   publicUrlMissing:
     'Certificates of this profile carry CRL and OCSP addresses, and none is known. Set server.publicUrl in the configuration.',
+  crlLongForAnswer:
+    'The CRL was issued; it is too long for this answer. Fetch it from the address that certificates name, /crl/{address}.crl.',
   crlDropped: 'This CRL was replaced by newer ones while it was fetched. Fetch it again.',
   crlNoDeltas: 'The authority "{authority}" makes no delta CRLs. Set how long they are valid with `sealworks ca revocation`.',
   crlShardsFewer:
@@ -265,7 +267,7 @@ export const english = {
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',
   keyInUse: 'The key "{label}" belongs to the installation itself and cannot be made, replaced or destroyed by hand.',
   keyImport: 'The key store "{store}" takes no keys from elsewhere. Make the key in it.',
-  nameText: 'The name "{name}" is not written as dns:NAME, ip:ADDRESS or uri:URI. Write it so.',
+  nameText: 'The name "{name}" is not written as dns:NAME, ip:ADDRESS, uri:URI or email:ADDRESS. Write it so.',
   endpointUnknown:
     'There is no enrollment endpoint "{endpoint}" here, or it is disabled. Ask the operator for the right address.',
   endpointLabel: 'A label has 1 to 63 lower-case letters, digits and hyphens and is no operation name. Choose another.',

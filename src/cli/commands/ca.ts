@@ -1,12 +1,14 @@
 /** `sealworks ca`: certificate authorities. @module */
 import { encodePEM } from '#asn1/pem.ts'
 import { utf8 } from '#base/bytes.ts'
+import { TrustError } from '#base/errors.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { ceremonyPages } from '../ceremony-page.ts'
 import { type Answer, type Context, flag, integer, oneOf, required, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import { deliver, deliverRequest, encodeCertificate, outputOptions } from '../formats.ts'
 import { fields, table } from '../terminal.ts'
+import { revocationCommands } from './ca-revocation.ts'
 import { UsageError } from '../usage.ts'
 import { lifeCommands, trustedTable } from './ca-life.ts'
 
@@ -127,10 +129,12 @@ export const commands = [
       const value = await client.call('issueCRL', { params: { address } })
       const { crl, ...facts } = value
       if (output.out === undefined) return { value, text: fields(facts) }
+      if (crl === undefined) throw new TrustError('tooLarge', 'crlLongForAnswer', { facts: { address } })
       const der = Uint8Array.fromBase64(crl)
       return deliver(context, output, format === 'der' ? der : utf8(encodePEM('X509 CRL', der)), value)
     },
   }),
+  ...revocationCommands,
   ...lifeCommands,
 ]
 

@@ -3,12 +3,15 @@ import { Type } from 'typebox'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Authority } from '#ca/authorities.ts'
-import { issueCRL } from '#ca/crl.ts'
+import { issueAllCRLs } from '#ca/crl.ts'
 import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { AuthorityShape, authorityShape } from './authority-shape.ts'
 import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time } from './shapes.ts'
+
+/** A longer list is fetched from the repository, where it comes in pieces. */
+const CRL_IN_ANSWER_MAX_OCTETS = 512 << 10
 
 export function authorityRoutes({ context, authorities }: CAServices) {
   const shape = (authority: Authority) => authorityShape(authorities, authority, context.world.clock.now())
@@ -70,7 +73,7 @@ export function authorityRoutes({ context, authorities }: CAServices) {
           actor,
         )
         // its certificates will point to a CRL, which must be there before them
-        for (let shard = 0; shard < authority.crlShards; shard++) await issueCRL(context, authority, shard, actor)
+        await issueAllCRLs(context, authority, actor)
         return shape(authority)
       },
     }),
@@ -97,21 +100,18 @@ export function authorityRoutes({ context, authorities }: CAServices) {
         thisUpdate: Time,
         nextUpdate: Time,
         entries: Type.Integer(),
-        crl: Base64,
+        crl: Type.Optional(Base64),
       }),
       status: 201,
       async handle({ actor }, { params }) {
         const authority = authorities.byAddress(params.address)
-        let last
-        for (let shard = 0; shard < authority.crlShards; shard++) last = await issueCRL(context, authority, shard, actor)
-        if (last === undefined) throw new TrustError('internal', 'internal')
-        const { crlNumber, thisUpdate, nextUpdate, entries, der } = last
+        const { crlNumber, thisUpdate, nextUpdate, entries, der } = await issueAllCRLs(context, authority, actor)
         return {
           crlNumber,
           thisUpdate: thisUpdate.toISOString(),
           nextUpdate: nextUpdate.toISOString(),
           entries,
-          crl: der.toBase64(),
+          ...(der.length <= CRL_IN_ANSWER_MAX_OCTETS && { crl: der.toBase64() }),
         }
       },
     }),

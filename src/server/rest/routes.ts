@@ -9,6 +9,7 @@ import { certificateRoutes } from './certificates.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import { profileRoutes } from './profiles.ts'
+import { revocationPolicyRoutes } from './revocation-policy.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
 import { verificationRoutes } from './verification.ts'
 
@@ -27,6 +28,7 @@ export const allRoutes = ({ access, audit, server, ca, endpointsChanged }: Route
   ...auditRoutes(audit),
   ...authorityRoutes(ca),
   ...authorityLifeRoutes(ca, endpointsChanged),
+  ...revocationPolicyRoutes(ca),
   ...profileRoutes(ca),
   ...endpointRoutes(ca, endpointsChanged),
   ...certificateRoutes(ca),
