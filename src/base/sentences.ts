@@ -36,7 +36,7 @@ export const english = {
   keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
-  privateKeyForm: 'An ML-DSA private key is taken as its 32-octet seed only (RFC 9881, 6). Export the key in that form.',
+  privateKeyForm: 'An ML-DSA private key is taken with its seed only (RFC 9881, 6). Export the key as its seed, or generate a new one.',
   keyStoreUnknown: 'There is no key store "{store}". Use one of {known}.',
   keyStoreNoLock: 'There is no key store "{store}" that could be unlocked. List the key stores to see their names.',
   tokenGone:

@@ -10,6 +10,7 @@ import { issueCRL } from './crl.ts'
 import { createEndpoint } from './endpoint.ts'
 import { enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
 import { ocsp } from './ocsp.ts'
+import { verifyHere } from './verification.ts'
 import { hierarchy, person, type TestCA, testCA, testKey, testRequest } from './testing.ts'
 
 const officer: Identity = { kind: 'person', principalId: 'officer' }
@@ -82,6 +83,21 @@ test('an authority is not made with a refused key, and no key is left behind', a
   await using ca = await testCA({}, policyOf({ 'ml-dsa-65': 'refused' }))
   await assert.rejects(hierarchy(ca, { keyAlgorithm: 'ml-dsa-65' }), refused)
   assert.deepEqual(await ca.context.keys.list(), [])
+})
+
+test('a path over a refused algorithm is refused from its day on, be it the digest or the key of an issuer', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const { certificate } = await ask(ca)
+  const last = dayFromNow(10)
+  for (const algorithm of ['ecdsa-sha256', 'ecdsa-p256'] as const) {
+    const context = { ...ca.context, policy: policyOf({ [algorithm]: `refused from ${last}` }) }
+    const verdictOn = (day: string) => verifyHere(context, ca.authorities, { certificate, at: new Date(`${day}T00:00:00Z`) })
+    assert.equal((await verdictOn(dayFromNow(9))).valid, true)
+    const verdict = await verdictOn(last)
+    assert.ok(!verdict.valid)
+    assert.equal(verdict.failure.reason, 'pathAlgorithm')
+  }
 })
 
 test('what is deprecated is issued, and the audit entry says so', async () => {

@@ -31,7 +31,7 @@ export interface ClientPaths {
   foreignIssuer(chain: readonly Uint8Array[], addresses: readonly string[]): Promise<TrustedAuthority | undefined>
 }
 
-export function clientPaths(context: Pick<CAContext, 'db' | 'world'>, authorities: Authorities): ClientPaths {
+export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>, authorities: Authorities): ClientPaths {
   const { clock } = context.world
   /** An authority that was changed is another object, so that nothing of before holds for it. */
   const validated = new WeakMap<Certificate, { readonly at: number; readonly verdict: Promise<Verdict> }>()
@@ -78,6 +78,7 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world'>, authoritie
           anchors: [issuer.certificate],
           at: new Date(clock.now()),
           purpose: 'tls-client',
+          policy: context.policy,
           // who imports the lists of an authority keeps them current, and relies on them
           revocation: { demand: lists.length > 0 ? 'required' : 'known', lists },
         })

@@ -41,13 +41,14 @@ export const intermediatesOf = (authorities: Authorities): readonly Certificate[
 ]
 
 export async function verifyHere(
-  context: Pick<CAContext, 'db'>,
+  context: Pick<CAContext, 'db' | 'policy'>,
   authorities: Authorities,
   { lists = [], answers = [], requireRevocation = false, ...input }: VerificationInput,
 ): Promise<Verdict> {
   await authorities.refresh() // what another process revoked counts here at once
   return verifyCertificate({
     ...input,
+    policy: context.policy,
     anchors: anchorsOf(authorities),
     intermediates: [...(input.intermediates ?? []), ...intermediatesOf(authorities)],
     revocation: {

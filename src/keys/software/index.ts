@@ -194,7 +194,7 @@ async function parsePrivateKey(pkcs8: Secret): Promise<{ readonly algorithm: Key
   const key = readPrivateKey(octets)
   const publicKey = importPublicKey(spkiOf(key))
   const { algorithm } = publicKey
-  if (algorithm.startsWith('ml-dsa') && !isSeedForm(octets)) throw new TrustError('unsupported', 'privateKeyForm')
+  if (algorithm.startsWith('ml-dsa') && !hasSeed(key)) throw new TrustError('unsupported', 'privateKeyForm')
   // FIPS 140-3 IG 10.3.A: a key pair from elsewhere may not be one
   const probe = utf8('pairwise consistency')
   const signature = certificateSignatureOf(algorithm)
@@ -219,9 +219,15 @@ function readPrivateKey(octets: Uint8Array): KeyObject {
   }
 }
 
-/** RFC 9881, 6: version, algorithm, OCTET STRING of [0] with the 32 octets that the rest of the key is derived from. */
-const isSeedForm = (pkcs8: Uint8Array): boolean =>
-  pkcs8.length === 54 && pkcs8.subarray(0, 9).toHex() === '3034020100300b0609' && pkcs8.subarray(18, 22).toHex() === '04228020'
+/** PKCS #8 of an ML-DSA key that has its seed (RFC 9881, 6), which the rest is derived from: OpenSSL then writes that alone. */
+const SEED_FORM_OCTETS = 54
+
+function hasSeed(key: KeyObject): boolean {
+  const pkcs8 = key.export({ format: 'der', type: 'pkcs8' })
+  const { length } = pkcs8
+  pkcs8.fill(0)
+  return length === SEED_FORM_OCTETS
+}
 
 function spkiOf(key: KeyObject): Uint8Array {
   const spki = createPublicKey(key).export({ format: 'der', type: 'spki' })

@@ -4,9 +4,15 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
 import { inspect } from 'node:util'
-import { keyAlgorithms } from '#algorithms/table.ts'
+import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js'
+import { generateKey } from '#algorithms/private-key.ts'
+import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
+import { certificateSignatureOf, keyAlgorithm, keyAlgorithms } from '#algorithms/table.ts'
+import { ANY } from '#asn1/any.ts'
+import { encode, sequence } from '#asn1/codec.ts'
+import { OCTET_STRING, SMALL_INTEGER } from '#asn1/types.ts'
 import { utf8 } from '#base/bytes.ts'
 import { type Secret, secret } from '#base/secret.ts'
 import { systemWorld } from '#base/world.ts'
@@ -14,6 +20,7 @@ import type { Database, Row, SqlValue } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { sqlite } from '#store/sqlite/index.ts'
 import { keyStoreContract, type KeyStoreUnderTest } from '../contract.ts'
+import type { KeyStore } from '../key-store.ts'
 import { keysMigrations } from '../migrations.ts'
 import { softwareKeyStore } from './index.ts'
 
@@ -189,4 +196,64 @@ test('a weak RSA key is not imported', () =>
       code: 'policyRefused',
       reason: 'keyTooShort',
     })
+  }))
+
+const importing = (store: KeyStore, label: string, pkcs8: Uint8Array) =>
+  (store.import as NonNullable<KeyStore['import']>)(label, secret(pkcs8))
+
+/** Of three that differ in size only one: each signature takes a second. */
+const importable = keyAlgorithms.filter(({ id }) => id !== 'slh-dsa-sha2-192s' && id !== 'slh-dsa-sha2-256s')
+for (const { id } of importable) {
+  test(`${id}: a key made elsewhere is imported, and signs`, () =>
+    under(async ({ store, again }) => {
+      const { privateKey, publicKey } = await generateKey(id)
+      await importing(store, 'k1', privateKey.export({ format: 'der', type: 'pkcs8' }))
+      const signer = await (await again()).open('k1')
+      assert.equal(signer.keyAlgorithm, id)
+      assert.equal(signer.publicKey.toHex(), publicKey.export({ format: 'der', type: 'spki' }).toString('hex'))
+      const algorithm = certificateSignatureOf(id)
+      const octets = await signer.sign(message, algorithm)
+      assert.equal(await verifySignature({ algorithm, octets }, importPublicKey(signer.publicKey), message), true)
+    }))
+}
+
+describe('ML-DSA private keys (RFC 9881, 6)', () => {
+  const privateKeyInfo = sequence('PrivateKeyInfo', { version: SMALL_INTEGER, algorithm: ANY, privateKey: OCTET_STRING })
+  const both = sequence('both', { seed: OCTET_STRING, expandedKey: OCTET_STRING })
+  const infoOf = (privateKey: Uint8Array): Uint8Array =>
+    encode(privateKeyInfo, { version: 0, algorithm: Uint8Array.fromHex(keyAlgorithm('ml-dsa-65').identifier), privateKey })
+  const seed = new Uint8Array(32).fill(7)
+  const { publicKey, secretKey } = ml_dsa65.keygen(seed)
+  const { secretKey: foreign } = ml_dsa65.keygen(new Uint8Array(32).fill(8))
+
+  const taken: readonly (readonly [string, Uint8Array])[] = [
+    ['as seed', infoOf(Uint8Array.of(0x80, 32, ...seed))],
+    ['as both', infoOf(encode(both, { seed, expandedKey: secretKey }))],
+  ]
+  for (const [name, pkcs8] of taken) {
+    test(`${name}: imported, and kept as seed`, () =>
+      under(async ({ store, again }) => {
+        await importing(store, 'k1', pkcs8)
+        const signer = await (await again()).open('k1')
+        assert.equal(importPublicKey(signer.publicKey).subjectPublicKey.toHex(), publicKey.toHex())
+        assert.equal(ml_dsa65.verify(await signer.sign(message, 'ml-dsa-65'), message, publicKey), true)
+      }))
+  }
+
+  const refused: readonly (readonly [string, Uint8Array, string, string])[] = [
+    ['as expandedKey, which no seed can be had from', infoOf(encode(OCTET_STRING, secretKey)), 'unsupported', 'privateKeyForm'],
+    ['as both that are not of one key', infoOf(encode(both, { seed, expandedKey: foreign })), 'malformed', 'privateKeyUnusable'],
+    ['a seed of 31 octets', infoOf(Uint8Array.of(0x80, 31, ...seed.subarray(1))), 'malformed', 'privateKeyUnusable'],
+  ]
+  for (const [name, pkcs8, code, reason] of refused) {
+    test(`${name}: refused`, () => under(async ({ store }) => assert.rejects(importing(store, 'k1', pkcs8), { code, reason })))
+  }
+})
+
+test('an SLH-DSA key whose halves do not belong together is not imported', () =>
+  under(async ({ store }) => {
+    const { privateKey } = await generateKey('slh-dsa-sha2-128s')
+    const pkcs8 = privateKey.export({ format: 'der', type: 'pkcs8' })
+    pkcs8[pkcs8.length - 1] = (pkcs8[pkcs8.length - 1] as number) ^ 1 // PK.root
+    await assert.rejects(importing(store, 'k1', pkcs8), { code: 'malformed', reason: 'privateKeyUnusable' })
   }))

@@ -92,7 +92,8 @@ export function encodeCsrAttributes(template: RequestTemplate, attributes: reado
   ]
   return encode(
     CsrAttrs,
-    all.map((value) => ({ type: 'attribute', value })),
+    // RFC 8951, 3.5: an attribute has a value, and what has none is named by its identifier alone
+    all.map((value) => (value.values.length === 0 ? { type: 'oid', value: value.type } : { type: 'attribute', value })),
   )
 }
 

@@ -423,6 +423,18 @@ test('csrattrs, octet by octet (RFC 9908, appendix A)', () => {
   assert.equal(der.toHex(), expected.join(''))
 })
 
+test('csrattrs: an algorithm without parameters is named by its identifier alone (RFC 8951, 3.5)', () => {
+  const der = describe({
+    keyAlgorithms: ['ml-dsa-65'],
+    keyUsage: ['digitalSignature'],
+    extendedKeyUsage: [],
+    subject: {},
+    subjectAltName: { presence: 'optional' },
+  })
+  assert.deepEqual(parseCsrAttributes(der).oids, ['2.16.840.1.101.3.4.3.18'])
+  assert.equal(parseCsrAttributes(der).template?.keyAlgorithm?.toHex(), '300b0609608648016503040312')
+})
+
 const closed = new Set<number>([200, 501, ...Object.values(statusOf)])
 test('no bytes in any field crash it: every answer is one of a closed list, and never a bug', async () => {
   const talk = talkTo(

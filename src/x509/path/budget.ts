@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { AlgorithmPolicy } from '#algorithms/policy.ts'
 import { identifySignature, verifySignature } from '#algorithms/public-key.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Link } from './link.ts'
@@ -37,6 +38,14 @@ export type Work = keyof typeof limits
 export class Budget {
   readonly #spent: Record<Work, number> = { signatures: 0, paths: 0, steps: 0, comparisons: 0, lists: 0 }
   readonly #verdicts = new Map<string, Promise<boolean>>()
+  readonly #policy: AlgorithmPolicy | undefined
+  readonly #at: number
+
+  /** @param policy of algorithms, as it is at this time; without one those of the table are taken */
+  constructor(policy: AlgorithmPolicy | undefined, at: Date) {
+    this.#policy = policy
+    this.#at = at.getTime()
+  }
 
   /** @throws PathRefusal `pathTooMuchWork` */
   spend(what: Work, label: string, amount = 1): void {
@@ -52,7 +61,7 @@ export class Budget {
    * Whether the key of `by` signed this.
    *
    * @param label of what is signed, for the refusal
-   * @throws PathRefusal for an algorithm or a key that is not in the table
+   * @throws PathRefusal for an algorithm or a key that is not in the table, or that the policy refuses
    */
   async signed(
     signed: { readonly signatureAlgorithm: Uint8Array; readonly signature: Uint8Array; readonly message: Uint8Array },
@@ -66,6 +75,12 @@ export class Budget {
     if (known !== undefined) return known
     const algorithm = algorithmOf(signed.signatureAlgorithm, label)
     const key = by.key()
+    try {
+      this.#policy?.check(algorithm, this.#at)
+      this.#policy?.check(key.algorithm, this.#at)
+    } catch {
+      throw new PathRefusal('pathAlgorithm', label)
+    }
     this.spend('signatures', label)
     const verdict = (async () => verifySignature({ algorithm, octets: signed.signature }, key, signed.message))()
     this.#verdicts.set(pair, verdict)

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { AlgorithmPolicy } from '#algorithms/policy.ts'
 import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds } from '#base/world.ts'
 import type { Certificate } from '../certificate.ts'
@@ -48,6 +49,8 @@ export interface VerifyInput extends PathRules {
   /** Also holds every certificate to the rules for those who issue (RFC 5280, 4). */
   readonly strict?: boolean
   readonly revocation?: RevocationInput
+  /** Which algorithms are taken at this time; those of the table without it. */
+  readonly policy?: AlgorithmPolicy
 }
 
 export interface RevocationInput {
@@ -86,7 +89,7 @@ const SIGNERS_DEPTH_MAX = 3
 /** Never throws for what the bytes say: each fault of theirs is a failure with its reason. */
 export async function verifyCertificate(given: VerifyInput): Promise<Verdict> {
   const input = { ...given, at: new Date(toWholeSeconds(given.at.getTime())) } // certificates know whole seconds
-  const budget = new Budget()
+  const budget = new Budget(input.policy, input.at)
   const refused = (subject: string, error: unknown): Verdict => {
     if (error instanceof PathRefusal) return { valid: false, path: [], failure: error.failure }
     const detail = detailOf(error)
