@@ -33,7 +33,7 @@ export interface Served extends UnderLoad {
 export async function startSealworks(dataDirectory: string): Promise<Served> {
   const program = fileURLToPath(new URL('../bin/sealworks', import.meta.url))
   const begun = performance.now()
-  const child = spawn(program, ['serve', '--data', dataDirectory, '--json'], {
+  const child = spawn(program, ['serve', '--data', dataDirectory, '--json', ...workersAsked()], {
     cwd: dataDirectory,
     stdio: ['ignore', 'pipe', 'inherit'],
   })
@@ -43,6 +43,12 @@ export async function startSealworks(dataDirectory: string): Promise<Served> {
   const readySeconds = (performance.now() - begun) / 1000
   checkOwner(answer.process, publicPort)
   return { ...watch(child, answer.process), tlsPort: Number(new URL(answer.tls).port), publicPort, readySeconds }
+}
+
+/** `WORKERS=2 npm run bench` measures the server with two threads that take connections. */
+function workersAsked(): readonly string[] {
+  const { WORKERS } = process.env
+  return WORKERS === undefined ? [] : ['--workers', WORKERS]
 }
 
 /** A program of others that listens on a port of our choice. Linux only, see `port-holder.ts`. */

@@ -31,6 +31,7 @@ const server = {
     '127.0.0.1:8080',
     'plain HTTP listener for what is signed or public in itself: CRLs, OCSP, CA certificates',
   ),
+  workers: integer(0, 64, 0, 'threads that take connections; 0 for all in one thread. One for each core, on Linux'),
   listenConsole: address('off', 'TLS listener for browsers: / and /api only, and never asks for a client certificate'),
   publicUrl: url(['http', 'https'], 'address of the public listener as others reach it; written into certificates'),
   installationName: text('Sealworks', 'what this installation calls itself, on its page and in reports'),

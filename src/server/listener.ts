@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { hash, hkdfSync } from 'node:crypto'
 import {
   createServer,
   type IncomingMessage,
@@ -49,7 +50,9 @@ export interface ListenerOptions {
   readonly id: 'tls' | 'public' | 'console'
   readonly address: Address
   /** Absent on the plain listener. */
-  readonly tls?: { readonly face: TLSFace; readonly asksForCertificate: boolean }
+  readonly tls?: ListenerTLS
+  /** Others of this process listen there as well, and the system spreads the connections over them. */
+  readonly reusePort?: boolean
   readonly limits: ListenerLimits
   readonly rate: RateLimit
   /** Asked in order; the first that knows the path answers. */
@@ -59,6 +62,13 @@ export interface ListenerOptions {
   readonly world: World
   readonly log: Log
   readonly observe: Observe
+}
+
+export interface ListenerTLS {
+  readonly face: TLSFace
+  readonly asksForCertificate: boolean
+  /** Keys of session tickets are made from it: the same for all that share a port. */
+  readonly ticketSecret: Uint8Array
 }
 
 /** Told once per answer, and for what never became a request. */
@@ -99,7 +109,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   server.maxConnections = limits.connectionsMax
   server.timeout = limits.idleTimeoutSeconds * 1000
 
-  const tickets = tls === undefined ? undefined : ticketKeys(server as SecureServer, limits, world)
+  const tickets = tls === undefined ? undefined : ticketKeys(server as SecureServer, limits, world, tls)
   server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     const peer = socket instanceof TLSSocket ? peerOfTLS(socket) : plainPeer(socket)
     connections.set(socket, { peer, requests: 0, requestsInFlight: 0 })
@@ -151,7 +161,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   server.on('request', take(false))
   server.on('checkContinue', take(true))
 
-  const address = await listen(server, options.address)
+  const address = await listen(server, options.address, options.reusePort)
   server.on('error', (error) => log.error('the listener had a fault', { listener: id, error })) // out of file handles, for one
   return {
     id,
@@ -160,7 +170,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       if (tls === undefined) throw new TypeError('the plain listener has no certificate')
       checkFace(face)
       ;(server as SecureServer).setSecureContext(contextOptions(face))
-      tickets?.renew() // a session begun under the old face does not go on under the new one
+      tickets?.renew(face) // a session begun under the old face does not go on under the new one
     },
     async stop() {
       stopping = true
@@ -192,7 +202,7 @@ function httpOptions(limits: ListenerLimits): ServerOptions {
   }
 }
 
-function secureServer({ face, asksForCertificate }: NonNullable<ListenerOptions['tls']>, limits: ListenerLimits): SecureServer {
+function secureServer({ face, asksForCertificate }: ListenerTLS, limits: ListenerLimits): SecureServer {
   return createSecureServer({
     ...httpOptions(limits),
     ...contextOptions(face),
@@ -204,21 +214,32 @@ function secureServer({ face, asksForCertificate }: NonNullable<ListenerOptions[
   })
 }
 
-/** Tickets hold the session under this key, so an old key opens old recordings: it is replaced as it ages (RFC 9325, 3.4). */
-function ticketKeys(server: SecureServer, { ticketKeyHours }: ListenerLimits, { clock, random }: World) {
-  let since = 0
-  const renew = () => {
-    since = clock.now()
-    server.setTicketKeys(Buffer.from(random.octets(TICKET_KEY_OCTETS)))
+/**
+ * Tickets hold the session under this key, so an old key opens old recordings: it is replaced as it ages (RFC 9325, 3.4).
+ *
+ * Made from the secret, the time and the face, so that all who share a port come to the same key by themselves.
+ */
+function ticketKeys(server: SecureServer, { ticketKeyHours }: ListenerLimits, { clock }: World, tls: ListenerTLS) {
+  const period = (): number => Math.floor(clock.now() / (ticketKeyHours * 3_600_000))
+  let face = tls.face
+  let current = -1
+  const renew = (next = face): void => {
+    face = next
+    current = period()
+    const purpose = `session tickets ${current} ${hash('sha256', faceText(face))}`
+    server.setTicketKeys(Buffer.from(hkdfSync('sha256', tls.ticketSecret, new Uint8Array(0), purpose, TICKET_KEY_OCTETS)))
   }
   renew()
   return {
     renew,
     renewWhenDue: () => {
-      if (clock.now() - since > ticketKeyHours * 3_600_000) renew()
+      if (period() !== current) renew()
     },
   }
 }
+
+const faceText = ({ identity, clientAuthorities }: TLSFace): string =>
+  [identity.certificateChainPEM, ...clientAuthorities.map((der) => der.toBase64())].join()
 
 const plainPeer = (socket: Socket): Peer => ({ address: socket.remoteAddress ?? '', chain: [], tls: undefined })
 
@@ -279,7 +300,7 @@ function answerer({ id, limits, rate, routers, headers, log, observe }: Listener
 
 const TEXT = { 'content-type': 'text/plain; charset=utf-8' } as const
 
-function firstOf(routers: readonly Router[], arrival: Arrival) {
+export function firstOf(routers: readonly Router[], arrival: Arrival) {
   for (const router of routers) {
     const found = router(arrival)
     if (found !== undefined) return found
@@ -287,7 +308,11 @@ function firstOf(routers: readonly Router[], arrival: Arrival) {
   return undefined
 }
 
-const notFound = (): Reply => ({ status: 404, headers: TEXT, body: `${new TrustError('notFound', 'unknownPath').message}\n` })
+export const notFound = (): Reply => ({
+  status: 404,
+  headers: TEXT,
+  body: `${new TrustError('notFound', 'unknownPath').message}\n`,
+})
 
 const tooManyRequests = (retryAfterSeconds: number): Reply => ({
   status: 429,
@@ -426,7 +451,19 @@ function refuseUnreadable(code: string | undefined, socket: Socket, connection: 
   socket.once('finish', () => socket.destroy())
 }
 
-function listen(server: Server, { host, port }: Address): Promise<Address> {
+/**
+ * Makes sure that nobody else has an address which several listeners are about to share.
+ *
+ * @returns the address with its real port where port 0 was asked for @throws TrustError as {@link openListener}
+ */
+export async function reservePort(address: Address): Promise<Address> {
+  const probe = createServer()
+  const real = await listen(probe, address)
+  await new Promise((resolve) => probe.close(resolve))
+  return real
+}
+
+function listen(server: Server, { host, port }: Address, reusePort = false): Promise<Address> {
   return new Promise((resolve, reject) => {
     const facts = { address: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}` }
     const refuse = (cause: Error & { code?: string }) => {
@@ -440,7 +477,7 @@ function listen(server: Server, { host, port }: Address): Promise<Address> {
       )
     }
     server.once('error', refuse)
-    server.listen({ host, port, backlog: BACKLOG }, () => {
+    server.listen({ host, port, backlog: BACKLOG, reusePort }, () => {
       server.off('error', refuse)
       resolve({ host, port: (server.address() as AddressInfo).port })
     })

@@ -63,7 +63,9 @@ export async function listenFor(
   const listener = await openListener({
     id: given.tls === true ? 'tls' : 'public',
     address: { host: '127.0.0.1', port: 0 },
-    ...(given.tls === true ? { tls: { face: face(), asksForCertificate: given.asksForCertificate ?? true } } : {}),
+    ...(given.tls === true
+      ? { tls: { face: face(), asksForCertificate: given.asksForCertificate ?? true, ticketSecret: new Uint8Array(32).fill(7) } }
+      : {}),
     limits: { ...limits, ...given.limits },
     rate: rateLimit({ perSecond: given.perSecond ?? 0, burst: given.burst ?? 1, addressesMax: 100, clock: world.clock }),
     routers,

@@ -71,6 +71,7 @@ const SESSION_LIFETIME_SECONDS = 3600
 export const SESSION_CONTEXT = 'sealworks'
 
 export const TICKET_KEY_OCTETS = 48
+export const TICKET_SECRET_OCTETS = 32
 
 export function contextOptions({ identity, clientAuthorities }: TLSFace): SecureContextOptions {
   return {

@@ -27,7 +27,7 @@ import { type Listener, type ListenerLimits, openListener } from './listener.ts'
 import { page } from './page.ts'
 import { rateLimit } from './rate-limit.ts'
 import { problem } from './rest/failures.ts'
-import type { TLSIdentity } from './tls-options.ts'
+import { TICKET_SECRET_OCTETS, type TLSIdentity } from './tls-options.ts'
 
 export interface UninitializedOptions {
   /** Host and port of the TLS listener to come; only the port is used. */
@@ -50,7 +50,11 @@ export async function serveUninitialized({ listen, limits, world, log }: Uniniti
   const listener = await openListener({
     id: 'tls',
     address: { host: '127.0.0.1', port: listen.port }, // whatever the configuration says: nobody has been let in yet
-    tls: { face: { identity, clientAuthorities: [] }, asksForCertificate: false },
+    tls: {
+      face: { identity, clientAuthorities: [] },
+      asksForCertificate: false,
+      ticketSecret: world.random.octets(TICKET_SECRET_OCTETS),
+    },
     limits,
     rate: rateLimit({ perSecond: 0, burst: 1, addressesMax: 1, clock: world.clock }),
     routers: [healthRouter(notReady), explain],

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { TrustError } from '#base/errors.ts'
 import { createLog, type Log } from '#base/log.ts'
 import { formatAddress } from '../address.ts'
-import { type Answer, command, type Context } from '../command.ts'
+import { type Answer, command, type Context, integer } from '../command.ts'
 import { installationOptions, openConfiguration } from '../installation.ts'
 
 export const commands = [
@@ -13,7 +13,10 @@ export const commands = [
     details:
       'Writes its log to standard error, one JSON object a line. SIGTERM or SIGINT lets it finish what is under way and end.',
     example: 'sealworks serve --data ./data',
-    options: installationOptions,
+    options: {
+      ...installationOptions,
+      workers: integer('N', 0, 64, 'threads that take connections (setting server.workers)'),
+    },
     stopsItself: true,
     async run(context, where) {
       const { isInitialized, serve } = await import('#server/serve.ts')
@@ -22,7 +25,7 @@ export const commands = [
       const write = (line: string): void => void process.stderr.write(line)
       const log = createLog({ level: configuration.config.log.level, clock: world.clock, write })
       if (!isInitialized(configuration.dataDirectory)) return serveNothingYet(context, configuration, log)
-      const { addresses, stop } = await serve({ ...configuration, log })
+      const { addresses, stop } = await serve({ ...withWorkers(configuration, where.workers), log, write })
       const { tls, console } = addresses
       const value = {
         tls: `https://${formatAddress(tls)}`,
@@ -41,6 +44,13 @@ export const commands = [
     },
   }),
 ]
+
+type Configuration = Awaited<ReturnType<typeof openConfiguration>>
+
+const withWorkers = (configuration: Configuration, workers: number | undefined): Configuration =>
+  workers === undefined
+    ? configuration
+    : { ...configuration, config: { ...configuration.config, server: { ...configuration.config.server, workers } } }
 
 /** Before `init` (decision 1): loopback, health, and a page that says what to run. */
 async function serveNothingYet(

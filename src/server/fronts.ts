@@ -1,0 +1,153 @@
+/**
+ * Starts the fronts, keeps them going, and answers what they hand on.
+ *
+ * @module
+ */
+import { setTimeout as wait } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { TrustError } from '#base/errors.ts'
+import type { Log } from '#base/log.ts'
+import type { Router } from '#protocols/dispatch.ts'
+import type { Reply } from '#protocols/protocol.ts'
+import type { Database } from '#store/database.ts'
+import { alone, FORWARDED, type FromFront, type FrontOrder, sendFace, type SentRefusal, type ToFront } from './front-messages.ts'
+import { firstOf, type Listener, notFound, type Observe, reservePort } from './listener.ts'
+import type { TLSFace } from './tls-options.ts'
+
+/** A front that dies at once, again and again, shall not take the processor from those that live. */
+const RESTART_SECONDS = 1
+
+export interface FrontsOptions extends Pick<FrontOrder, 'config' | 'environment' | 'addresses' | 'headers'> {
+  readonly count: number
+  readonly database: Database
+  readonly face: () => Promise<TLSFace>
+  readonly ticketSecret: Uint8Array
+  /** What the main thread answers, by listener. */
+  readonly routers: (listener: Listener['id']) => readonly Router[]
+  readonly observe: Observe
+  readonly log: Log
+  /** Takes a whole line of a front's log. */
+  readonly write: (line: string) => void
+}
+
+export interface Fronts {
+  readonly addresses: FrontOrder['addresses']
+  present(face: TLSFace): void
+  stop(): Promise<void>
+}
+
+/** @returns when all of them listen @throws TrustError `conflict` when an address is taken, or what kept a front from starting */
+export async function startFronts(options: FrontsOptions): Promise<Fronts> {
+  const { count, log } = options
+  // With a shared port the system would let another program's socket join ours without a word.
+  const tls = await reservePort(options.addresses.tls)
+  const addresses = { tls, public: await reservePort(options.addresses.public) }
+  const order = { ...options, addresses }
+  const running = new Set<Front>()
+  let stopping = false
+
+  const start = async (): Promise<void> => {
+    const front = await startFront(order)
+    running.add(front)
+    void front.ended.then((error) => {
+      running.delete(front)
+      if (stopping) return
+      log.error('a front ended and is started again', { error })
+      void again()
+    })
+  }
+  const again = async (): Promise<void> => {
+    while (!stopping) {
+      await wait(RESTART_SECONDS * 1000)
+      try {
+        return await start()
+      } catch (error) {
+        log.error('a front could not be started', { error })
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: count }, start))
+
+  return {
+    addresses,
+    present: (face) => running.forEach((front) => front.tell({ kind: 'present', face: sendFace(face) })),
+    async stop() {
+      stopping = true
+      const all = [...running]
+      for (const front of all) front.tell({ kind: 'stop' })
+      await Promise.all(all.map(({ ended }) => ended))
+    },
+  }
+}
+
+interface Front {
+  tell(message: ToFront): void
+  /** What it ended with, undefined when it was told to. */
+  readonly ended: Promise<unknown>
+}
+
+async function startFront({
+  config,
+  environment,
+  addresses,
+  headers,
+  ticketSecret,
+  count,
+  ...options
+}: FrontsOptions): Promise<Front> {
+  const database = options.database.share()
+  const order: FrontOrder = {
+    ...{ config, environment, addresses, headers, ticketSecret, fronts: count },
+    database,
+    face: sendFace(await options.face()),
+  }
+  const worker = new Worker(new URL('front.ts', import.meta.url), {
+    workerData: order,
+    transferList: database.engine === 'sqlite' ? [database.port] : [],
+    name: 'front',
+  })
+  const tell = (message: ToFront): void => worker.postMessage(message)
+  const ready = Promise.withResolvers<void>()
+  const ended = new Promise<unknown>((resolve) => {
+    worker.on('error', (error) => {
+      resolve(error)
+      ready.reject(error)
+    })
+    worker.on('exit', (code) => {
+      resolve(code === 0 ? undefined : new Error(`the thread ended with ${code}`))
+      ready.reject(new TrustError('unavailable', 'frontEnded'))
+    })
+  })
+  worker.on('message', (message: FromFront) => {
+    if (message.kind === 'ready') ready.resolve()
+    else if (message.kind === 'log') options.write(message.line)
+    else if (message.kind === 'ask')
+      void answer(options, message).then((reply) => tell({ kind: 'answer', id: message.id, reply }))
+    else {
+      for (const connection of message.connections) options.observe.connection(...connection)
+      for (const request of message.requests) if (request[1] !== FORWARDED) options.observe.request(...request)
+    }
+  })
+  await ready.promise
+  return { tell, ended }
+}
+
+async function answer(
+  { routers, observe }: Pick<FrontsOptions, 'routers' | 'observe'>,
+  { listener, arrival }: FromFront & { readonly kind: 'ask' },
+): Promise<Reply> {
+  const begun = performance.now()
+  const peer = { ...arrival.peer, tls: undefined }
+  const found = firstOf(routers(listener), { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
+  const { status, headers, body, stream } = (await found?.run()) ?? notFound()
+  const whole = stream === undefined ? body : Buffer.concat(await Array.fromAsync(stream.read()))
+  observe.request(listener, found?.route ?? 'none', status, (performance.now() - begun) / 1000)
+  return { status, headers, body: typeof whole === 'string' ? whole : alone(whole) }
+}
+
+/** @throws TrustError `tooLarge`, or what the front met when it read the body */
+function bounded(body: Uint8Array | SentRefusal, most: number): Promise<Uint8Array> {
+  if (!(body instanceof Uint8Array)) return Promise.reject(new TrustError(body.code, body.reason, { facts: body.facts }))
+  if (body.length > most) return Promise.reject(new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit: most } }))
+  return Promise.resolve(body)
+}
