@@ -1,11 +1,14 @@
 /** `node bench/crl-process.ts ENTRIES`: one list of so many entries, with what it took. Run by `crl.ts`. @module */
+import { revokeCertificate } from '#ca/certificates.ts'
 import { issueCRL } from '#ca/crl.ts'
 import { parseCertificateList, verifyListSignature } from '#x509/crl.ts'
 import type { Made } from './crl.ts'
+import { median } from './figure.ts'
 import { makePlant, openPlant, world } from './plant.ts'
 
 const ROWS_EACH = 10_000
 const SERIAL_NUMBER_OCTETS = 16
+const REVOKED_ONE_BY_ONE = 101
 const COLUMNS = [
   'id',
   'organization_id',
@@ -56,6 +59,26 @@ const seconds = (performance.now() - start) / 1000
 const { user, system } = process.cpuUsage(before)
 clearInterval(watch)
 
+const live = Array.from({ length: REVOKED_ONE_BY_ONE }, (_, i) => `live-${i}`)
+await context.db.transaction((tx) =>
+  tx.insertMany(
+    'certificate',
+    COLUMNS,
+    live.map((id, i) => {
+      const serialNumber = new Uint8Array(SERIAL_NUMBER_OCTETS).fill(0x41)
+      serialNumber[0] = i
+      const names = [id, 'default', 1, owner.id, serialNumber, 'ldevid', null, id, null, nothing]
+      return [...names, now - 1000, now + 86_400_000, 'active', null, null, null, 0, nothing, now]
+    }),
+  ),
+)
+const revocations: number[] = []
+for (const id of live) {
+  const begun = performance.now()
+  await revokeCertificate(context, id, 'superseded', 'system')
+  revocations.push(performance.now() - begun)
+}
+
 const list = parseCertificateList(der)
 let read = 0
 for (const _ of list.entries()) read++
@@ -66,5 +89,6 @@ console.log(
     cpuSeconds: (user + system) / 1e6,
     octets: der.length,
     memoryAboveIdle: memoryPeak - idle,
+    revokeMilliseconds: median(revocations),
   } satisfies Made),
 )

@@ -16,11 +16,12 @@ export interface Made {
   readonly octets: number
   readonly cpuSeconds: number
   readonly memoryAboveIdle: number
+  readonly revokeMilliseconds: number
 }
 
 export function benchCRL(): readonly Figure[] {
   return LENGTHS.flatMap((entries) => {
-    const { seconds, cpuSeconds, octets, memoryAboveIdle } = make(entries)
+    const { seconds, cpuSeconds, octets, memoryAboveIdle, revokeMilliseconds } = make(entries)
     const name = `crl.${entries / 1000}k`
     return [
       {
@@ -38,6 +39,13 @@ export function benchCRL(): readonly Figure[] {
         unit: 'MiB',
         ...(entries === 1_000_000 && { reach: { below: 200 } }),
         note: 'above what the process had before',
+      },
+      {
+        name: `${name}.revoke`,
+        value: revokeMilliseconds,
+        unit: 'ms',
+        ...(entries === 1_000_000 && { reach: { below: 10 } }),
+        note: 'one more certificate, until it is on disk, median',
       },
     ]
   })
