@@ -255,7 +255,8 @@ function encodeConstant(profile: Profile, issuer: Issuer, settings: CASettings, 
   ]
   if (profile.nameConstraints !== undefined)
     extensions.push(encodeExtension(nameConstraints, nameConstraintsOf(profile.nameConstraints), true))
-  if (profile.extendedKeyUsage.length > 0) extensions.push(encodeExtension(extKeyUsage, profile.extendedKeyUsage))
+  if (profile.extendedKeyUsage.length > 0)
+    extensions.push(encodeExtension(extKeyUsage, profile.extendedKeyUsage, profile.extendedKeyUsageCritical === true))
   if (profile.certificatePolicies !== undefined && profile.certificatePolicies.length > 0) {
     extensions.push(
       encodeExtension(
@@ -347,16 +348,21 @@ export const insertIssued = (context: CAContext, tx: Transaction, issued: Issued
 export async function checkBinding({ db }: Pick<CAContext, 'db'>, { record }: Rehearsed): Promise<void> {
   const { keyHash, productSerial, profile } = record
   if (productSerial === undefined) return
-  const rows = await db.query(
-    'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ? AND (key_hash = ? OR (lower(product_serial) = lower(?) AND is_birth = 1))',
+  const [bound] = await db.query(
+    'SELECT product_serial FROM key_binding WHERE organization_id = ? AND key_hash = ?',
     DEFAULT_ORGANIZATION,
     keyHash,
+  )
+  if (bound !== undefined && bound['product_serial'] !== productSerial)
+    throw new TrustError('policyRefused', 'keyOfAnotherProduct')
+  if (!profile.birth) return
+  const [born] = await db.query(
+    'SELECT key_hash FROM key_binding WHERE organization_id = ? AND lower(product_serial) = lower(?) AND is_birth = 1',
+    DEFAULT_ORGANIZATION,
     productSerial,
   )
-  for (const row of rows) {
-    const sameKey = equal(row['key_hash'] as Uint8Array, keyHash)
-    if (sameKey && row['product_serial'] !== productSerial) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-    if (!sameKey && profile.birth) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
+  if (born !== undefined && !equal(born['key_hash'] as Uint8Array, keyHash)) {
+    throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
   }
 }
 

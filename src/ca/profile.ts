@@ -49,6 +49,8 @@ export const Profile = Type.Object(
       Type.Literal('server'),
       Type.Literal('responder'),
       Type.Literal('registration-authority'),
+      Type.Literal('person'),
+      Type.Literal('signer'),
     ]),
     keyAlgorithms: Type.Array(Type.String(), { minItems: 1, maxItems: 32 }),
     /** `noExpiry` is 99991231235959Z (RFC 5280, 4.1.2.5; IEEE 802.1AR, 8.7): for identities that live as long as the device. */
@@ -59,6 +61,8 @@ export const Profile = Type.Object(
     keyUsage: Type.Array(Type.Enum(KEY_USAGES), { minItems: 1, uniqueItems: true }),
     /** Object identifiers; empty leaves the extension out. */
     extendedKeyUsage: Type.Array(Type.String({ pattern: '^[0-2](\\.\\d+)+$' }), { maxItems: 16, uniqueItems: true }),
+    /** For purposes that must stand alone, such as time stamping (RFC 3161, 2.3). */
+    extendedKeyUsageCritical: Type.Optional(Type.Boolean()),
     /** Only for authorities; absent means any depth. */
     pathLenConstraint: Type.Optional(Type.Integer({ minimum: 0, maximum: 10 })),
     /** Only for authorities: where the names below them may lie (RFC 5280, 4.2.1.10). */
@@ -70,6 +74,7 @@ export const Profile = Type.Object(
     subjectAltName: Type.Object(
       {
         presence: Presence,
+        rfc822Name: Type.Optional(NameRule),
         dNSName: Type.Optional(NameRule),
         iPAddress: Type.Optional(NameRule),
         uniformResourceIdentifier: Type.Optional(NameRule),

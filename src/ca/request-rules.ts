@@ -270,6 +270,8 @@ const HOST_NAME = /^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0
 const HOST_NAME_MAX = 253
 /** An address in figures is no host name: it belongs into iPAddress (RFC 1123, 2.1). */
 const NUMBER_LAST = /(^|\.)\d+$/
+/** RFC 5321, 4.1.2: a local part of plain atoms, and a domain; what needs quotes fools too many readers. */
+const MAILBOX = /^[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/i
 /** RFC 3986, 3: a scheme and something after it, no spaces. */
 const URI = /^[a-z][a-z0-9+.-]*:[\x21-\x7e]{1,500}$/i
 
@@ -295,12 +297,15 @@ function textOf(
   profile: Profile,
   name: GeneralName,
 ): { rule: 'any' | readonly string[] | undefined; text: string; folds: boolean } {
-  const { dNSName, iPAddress, uniformResourceIdentifier } = profile.subjectAltName
+  const { rfc822Name, dNSName, iPAddress, uniformResourceIdentifier } = profile.subjectAltName
   switch (name.type) {
     case 'dNSName':
       if (name.value.length > HOST_NAME_MAX || !HOST_NAME.test(name.value) || NUMBER_LAST.test(name.value))
         throw refused('nameSyntax', { name: name.type })
       return { rule: dNSName, text: name.value, folds: true }
+    case 'rfc822Name':
+      if (!MAILBOX.test(name.value)) throw refused('nameSyntax', { name: name.type })
+      return { rule: rfc822Name, text: name.value, folds: false }
     case 'iPAddress':
       return { rule: iPAddress, text: formatIPAddress(name.value), folds: false }
     case 'uniformResourceIdentifier':

@@ -1,6 +1,8 @@
 /** `sealworks profile`: what certificates of one kind look like. @module */
+import { encodePEM } from '#asn1/pem.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
-import { required, text } from '../command.ts'
+import { describeObject } from '#x509/inspect.ts'
+import { flag, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { readJSONObject } from '../json-file.ts'
 import { fields, table } from '../terminal.ts'
@@ -40,7 +42,14 @@ export const commands = [
       'With --json it is the form that `profile put` takes: a copy under another id is where a profile of your own begins.',
     example: 'sealworks profile show tls-server --json > plant-server.json',
     operands: { id: required(text('ID', 'such as idevid')) },
-    run: async (client, { id }) => ({ value: await client.call('showProfile', { params: { id } }) }),
+    options: { sample: flag('a filled sample: a real certificate of this kind, in words and as PEM') },
+    async run(client, { id, sample }) {
+      if (!sample) return { value: await client.call('showProfile', { params: { id } }) }
+      const value = await client.call('sampleProfile', { params: { id } })
+      const der = Uint8Array.fromBase64(value.certificate)
+      const { fields: held } = describeObject(der)
+      return { value, text: `${fields(held)}\n${encodePEM('CERTIFICATE', der)}` }
+    },
   }),
 
   clientCommand({

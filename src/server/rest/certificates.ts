@@ -161,7 +161,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
           ...Where,
           subject: DistinguishedName,
           names: Type.Optional(
-            Type.Array(Type.String({ minLength: 1, maxLength: 500 }), { maxItems: 64, description: 'dns:…, ip:… or uri:…' }),
+            Type.Array(Type.String({ minLength: 1, maxLength: 500 }), { maxItems: 64, description: 'dns:…, ip:…, uri:… or email:…' }),
           ),
           keyAlgorithm: Type.Optional(KeyAlgorithmName),
           password: Type.String({ minLength: 8, maxLength: 256 }),
@@ -240,10 +240,12 @@ export function certificateRoutes({ context, authorities }: CAServices) {
 
 /** `dns:press7.plant.example`, `ip:192.0.2.7`, `uri:urn:device:A-1`. */
 function parseGeneralName(text: string): GeneralName {
-  const [, kind, value = ''] = /^(dns|ip|uri):(.+)$/.exec(text) ?? []
+  const [, kind, value = ''] = /^(dns|ip|uri|email):(.+)$/.exec(text) ?? []
   switch (kind) {
     case 'dns':
       return { type: 'dNSName', value }
+    case 'email':
+      return { type: 'rfc822Name', value }
     case 'ip':
       return { type: 'iPAddress', value: parseIPAddress(value) }
     case 'uri':

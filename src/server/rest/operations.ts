@@ -54,6 +54,7 @@ export const operations = {
   revokeRole: 'DELETE /api/v1/principals/{id}/roles/{role}',
   revokeToken: 'DELETE /api/v1/tokens/{id}',
   rotateAuthority: 'POST /api/v1/authorities/{address}/rotate',
+  sampleProfile: 'GET /api/v1/profiles/{id}/sample',
   showAuditCheckpoint: 'GET /api/v1/audit/checkpoint',
   showAuditLog: 'GET /api/v1/audit/log',
   showAuthority: 'GET /api/v1/authorities/{address}',

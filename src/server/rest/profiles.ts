@@ -2,8 +2,10 @@
 import { Type } from 'typebox'
 import { parseProfile, Profile } from '#ca/profile.ts'
 import { listProfiles, openProfile, putProfile } from '#ca/profiles.ts'
+import { sampleOf } from '#ca/sample.ts'
 import type { CAServices } from '../compose.ts'
 import { route } from './route.ts'
+import { Base64 } from './shapes.ts'
 
 const ProfileId = Type.String({
   pattern: '^[a-z][a-z0-9-]{1,40}$',
@@ -30,6 +32,19 @@ export function profileRoutes({ context }: CAServices) {
       params: Type.Object({ id: ProfileId }),
       response: Profile,
       handle: (_, { params }) => openProfile(context, params.id),
+    }),
+    route({
+      id: 'sampleProfile',
+      method: 'GET',
+      path: '/api/v1/profiles/{id}/sample',
+      permission: 'profile.read',
+      summary: 'A filled sample of what a profile gives: a real certificate, by an authority that lives for a moment',
+      params: Type.Object({ id: ProfileId }),
+      response: Type.Object({ certificate: Base64, issuer: Base64 }),
+      async handle(_, { params }) {
+        const { certificate, issuer } = await sampleOf(context, await openProfile(context, params.id))
+        return { certificate: certificate.toBase64(), issuer: issuer.toBase64() }
+      },
     }),
     route({
       id: 'putProfile',
