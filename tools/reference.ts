@@ -9,6 +9,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { keyAlgorithms, type SignatureAlgorithm, signatureAlgorithms } from '../src/algorithms/table.ts'
+import { ANY } from '../src/asn1/any.ts'
+import { decode, optional, sequence } from '../src/asn1/codec.ts'
+import { OBJECT_IDENTIFIER } from '../src/asn1/types.ts'
 import { english } from '../src/base/sentences.ts'
 import { exitCodeOf, exitCodes } from '../src/cli/exit-codes.ts'
 import { helpOf } from '../src/cli/help.ts'
@@ -26,6 +30,7 @@ export async function referencePages(): Promise<ReadonlyMap<string, string>> {
   return new Map([
     ['command-line.md', await commandLinePage()],
     ['settings.md', settingsPage(explainConfig())],
+    ['algorithms.md', algorithmsPage()],
     ['errors.md', errorsPage()],
     ['rest.md', restPage(everyRoute())],
   ])
@@ -69,6 +74,34 @@ function settingsPage(settings: readonly Explanation[]): string {
     }),
   ].join('')
 }
+
+function algorithmsPage(): string {
+  const oid = (identifier: string): string => `\`${decode(AlgorithmIdentifier, Uint8Array.fromHex(identifier)).algorithm}\``
+  const padding = ({ digest, saltOctets }: SignatureAlgorithm): string =>
+    saltOctets === undefined ? (digest ?? 'the message itself') : `${digest}, PSS with a salt of ${saltOctets} octets`
+  return [
+    heading('Algorithms'),
+    'What there is; [algorithms.md](../algorithms.md) says how it is used and how an administrator narrows it.\n\n',
+    '## Keys\n\n',
+    table(
+      ['id', 'identifier', 'strength in bits', 'certificates are signed with', 'standing'],
+      keyAlgorithms.map(({ id, identifier, strengthBits, signsWith, standing }) => [
+        `\`${id}\``,
+        oid(identifier),
+        String(strengthBits),
+        `\`${signsWith}\``,
+        standing,
+      ]),
+    ),
+    '\n## Signatures\n\n',
+    table(
+      ['id', 'identifier', 'of keys', 'digest', 'standing'],
+      signatureAlgorithms.map((row) => [`\`${row.id}\``, oid(row.identifier), row.family, padding(row), row.standing]),
+    ),
+  ].join('')
+}
+
+const AlgorithmIdentifier = sequence('AlgorithmIdentifier', { algorithm: OBJECT_IDENTIFIER, parameters: optional(ANY) })
 
 const shown = (value: unknown): string =>
   value === undefined ? 'none' : `\`${Array.isArray(value) ? value.join(', ') : plain(value)}\``

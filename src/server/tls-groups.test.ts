@@ -5,10 +5,24 @@ import { once } from 'node:events'
 import { describe, test, type TestContext } from 'node:test'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { promisify } from 'node:util'
+import { encodePEM } from '#asn1/pem.ts'
+import { issueForRequest } from '#ca/by-hand.ts'
+import { hierarchy, person, testCA, testKey, testRequest } from '#ca/testing.ts'
 import { needs } from '../../test/interop/programs.ts'
 import { listenFor, routerOf, testdata } from './testing.ts'
 
 const run = promisify(execFile)
+
+/** A device and both authorities above it, all with ML-DSA-65. */
+async function postQuantumDevice() {
+  await using ca = await testCA()
+  await hierarchy(ca, { keyAlgorithm: 'ml-dsa-65' })
+  const { key, ...rest } = testKey('ml-dsa-65')
+  const { der } = await testRequest({ subject: [{ type: 'serialNumber', value: 'A-1' }], key: { key, ...rest } })
+  const where = { authority: 'line1', profile: 'ldevid' }
+  const { certificate, chain } = await issueForRequest(ca.context, ca.authorities, where, der, person)
+  return { certificate, chain, key: key.export({ type: 'pkcs8', format: 'pem' }) }
+}
 const hello = routerOf(async () => ({ status: 200, headers: {}, body: 'hello\n' }))
 const programs = needs('openssl', 'gnutls-cli')
 
@@ -41,6 +55,20 @@ describe('R31: the key exchange of a TLS listener', () => {
   test('one with no group of ours is refused', async (t) => {
     const { address } = await listenFor(t, [hello], { tls: true })
     await assert.rejects(handshake(t, address.port, { ecdhCurve: 'X448' }))
+  })
+
+  test('a device with an ML-DSA-65 certificate shows it in a handshake where nothing is classical but our own certificate', async (t) => {
+    const { certificate, chain, key } = await postQuantumDevice()
+    const { promise: shown, resolve } = Promise.withResolvers<readonly Uint8Array[]>()
+    const noting = routerOf(async ({ peer }) => {
+      resolve(peer.chain)
+      return { status: 200, headers: {}, body: '' }
+    })
+    const { address } = await listenFor(t, [noting], { tls: true })
+    const cert = [certificate, ...chain].map((each) => encodePEM('CERTIFICATE', each)).join('')
+    const socket = await handshake(t, address.port, { cert, key, ecdhCurve: 'X25519MLKEM768' })
+    socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    assert.equal((await shown)[0]?.toHex(), certificate.toHex())
   })
 
   test('the programs of others that know no hybrid connect', { skip: programs.skip }, async (t) => {
