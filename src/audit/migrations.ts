@@ -17,9 +17,9 @@ export const auditMigrations: readonly Migration[] = [
         reason TEXT,
         facts TEXT NOT NULL,
         log_index INTEGER,
-        leaf_hash BLOB NOT NULL,
-        UNIQUE (organization_id, log_index)
+        leaf_hash BLOB NOT NULL
       )`,
+      'CREATE UNIQUE INDEX audit_entry_log_index ON audit_entry (organization_id, log_index) WHERE log_index IS NOT NULL',
       // what the sequencer has still to do: small, however long the log
       'CREATE INDEX audit_entry_pending ON audit_entry (organization_id, id) WHERE log_index IS NULL',
       'CREATE INDEX audit_entry_object ON audit_entry (organization_id, object, id)',

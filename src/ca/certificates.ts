@@ -11,6 +11,7 @@ import type { Certificate } from '#x509/certificate.ts'
 import type { Authorities } from './authorities.ts'
 import { noteCertificateChange } from './authority-record.ts'
 import type { CAContext } from './context.ts'
+import { lately } from './lately.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 /** Decision 12. `expired` is not stored: it follows from the clock. */
@@ -103,6 +104,28 @@ export async function findByIssuerAndSerial(
   }
   return undefined
 }
+
+/**
+ * The record of a certificate that a peer shows with each of its requests: as it was a moment ago, so that whoever acts
+ * on it looks at its state again in the act's own transaction. The record's bytes are compared, so that nothing depends
+ * on which chain the peer sent.
+ *
+ * @throws TrustError `unauthenticated` when there is no such record
+ */
+export const findShown = (
+  context: Pick<CAContext, 'db' | 'world'>,
+  authorities: Authorities,
+  { certificate, fingerprint }: { readonly certificate: Certificate; readonly fingerprint: string },
+  addresses: readonly string[],
+): Promise<CertificateRecord> =>
+  shownLately.get(context, `${fingerprint} ${addresses.join(' ')}`, async () => {
+    const record = await findByIssuerAndSerial(context, authorities, certificate, addresses)
+    if (record === undefined || Buffer.compare(record.der, certificate.der) !== 0)
+      throw new TrustError('unauthenticated', 'certificateUnknown')
+    return record
+  })
+
+const shownLately = lately<CertificateRecord>()
 
 /** @throws TrustError `notFound` */
 export async function openCertificate({ db, world }: Pick<CAContext, 'db' | 'world'>, id: string): Promise<CertificateRecord> {
@@ -247,4 +270,5 @@ async function change(
       facts: { serialNumber, ...(reason !== null && { reason }) },
     })
   })
+  shownLately.forget(db)
 }

@@ -13,7 +13,7 @@ import { keep, type Step } from '#store/batch.ts'
 import { parseCertificate, type Certificate } from '#x509/certificate.ts'
 import type { CertificationRequest } from '#x509/certification-request.ts'
 import { type Authorities, type Authority, chainOf, offeredBy } from './authorities.ts'
-import { type CertificateRecord, findByIssuerAndSerial, isUsable } from './certificates.ts'
+import { type CertificateRecord, findShown, isUsable } from './certificates.ts'
 import { clientPaths } from './client-path.ts'
 import type { CAContext } from './context.ts'
 import {
@@ -134,24 +134,25 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
   /** Keeps the certificate unless the same request has one already. @returns the certificate that answers this request */
   async function claim(input: EnrollmentInput, asker: string, requestHash: string, issued: Issued): Promise<string> {
     const { endpoint, identity } = input
-    const key = [DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash] as const
+    const key = claimOf(endpoint, asker, requestHash)
     const now = world.clock.now()
     const steps: Step[] = [
       {
-        sql: `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
-            VALUES (?, ?, ?, ?, ?, 1, ?, ?, 'issued', NULL, ?, ?)
-            ON CONFLICT (organization_id, endpoint_id, identity, request_hash) DO UPDATE SET
+        sql: `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, claim, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
+            VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, 'issued', NULL, ?, ?)
+            ON CONFLICT (organization_id, claim) DO UPDATE SET
               version = enrollment_request.version + 1,
               certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
               created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END`,
         parameters: [
-          ...[uuidv7(world), ...key, endpoint.protocol, input.transactionId ?? null, issued.id, now],
+          ...[uuidv7(world), DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash, key],
+          ...[endpoint.protocol, input.transactionId ?? null, issued.id, now],
           ...[windowStart(), windowStart()],
         ],
       },
       {
-        sql: 'SELECT certificate_id FROM enrollment_request WHERE organization_id = ? AND endpoint_id = ? AND identity = ? AND request_hash = ?',
-        parameters: key,
+        sql: 'SELECT certificate_id FROM enrollment_request WHERE organization_id = ? AND claim = ?',
+        parameters: [DEFAULT_ORGANIZATION, key],
         expects: { certificate_id: issued.id },
         refusal: (row) => new AnsweredBefore(row?.['certificate_id'] as string),
       },
@@ -200,11 +201,9 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
   async function answeredBefore(endpoint: Endpoint, asker: string, requestHash: string): Promise<IssuedAnswer | undefined> {
     const [row] = await db.query(
       `SELECT c.id, c.der, c.authority_id, c.revoked_at FROM enrollment_request r JOIN certificate c ON c.id = r.certificate_id
-        WHERE r.organization_id = ? AND r.endpoint_id = ? AND r.identity = ? AND r.request_hash = ? AND r.created_at > ?`,
+        WHERE r.organization_id = ? AND r.claim = ? AND r.created_at > ?`,
       DEFAULT_ORGANIZATION,
-      endpoint.id,
-      asker,
-      requestHash,
+      claimOf(endpoint, asker, requestHash),
       windowStart(),
     )
     if (row === undefined) return undefined
@@ -236,18 +235,16 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
   }
 
   /**
-   * A certificate counts only when an authority that the endpoint lists issued it, and its record says that it is in
-   * use. The record's bytes are compared, so that nothing depends on which chain the peer sent.
+   * A certificate counts only when an authority that the endpoint lists issued it, and its record says that it is in use.
    */
   async function identityOfCertificate(endpoint: Endpoint, der: Uint8Array, chain: Credentials['chain']): Promise<Identity> {
-    const { certificate, fingerprint } = readShown(der)
+    const shown = readShown(der)
+    const { certificate, fingerprint } = shown
     const issuers = authorities
       .bySubject(certificate.issuer)
       .filter(({ address }) => endpoint.rules.clientIssuers.includes(address))
     if (issuers.length === 0) return identityOfForeign(endpoint, chain, fingerprint)
-    const record = await findByIssuerAndSerial(context, authorities, certificate, endpoint.rules.clientIssuers)
-    if (record === undefined || Buffer.compare(record.der, der) !== 0)
-      throw new TrustError('unauthenticated', 'certificateUnknown')
+    const record = await findShown(context, authorities, shown, endpoint.rules.clientIssuers)
     const issuer = authorities.byId(record.authorityId)
     await paths.checkIssuer(issuer)
     const problem = isUsable(record, world.clock.now())
@@ -303,6 +300,10 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     }
   }
 }
+
+/** Of who asks for what, and where: none of the three can hold a line break. */
+const claimOf = ({ id }: Endpoint, asker: string, requestHash: string): Uint8Array =>
+  new Uint8Array(hash('sha256', `${id}\n${asker}\n${requestHash}`, 'buffer'))
 
 /** Another copy of the same request was kept first. */
 class AnsweredBefore extends Error {

@@ -106,7 +106,7 @@ async function startFront({
     transferList: database.engine === 'sqlite' ? [database.port] : [],
     name: 'front',
   })
-  const tell = (message: ToFront): void => worker.postMessage(message)
+  const tell = (message: ToFront): void => worker.postMessage(message, [])
   const ready = Promise.withResolvers<void>()
   const ended = new Promise<unknown>((resolve) => {
     worker.on('error', (error) => {
