@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AlgorithmPolicy } from '#algorithms/policy.ts'
+import type { AlgorithmId } from '#algorithms/policy.ts'
 import { identifySignature, verifySignature } from '#algorithms/public-key.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Link } from './link.ts'
@@ -38,13 +38,11 @@ export type Work = keyof typeof limits
 export class Budget {
   readonly #spent: Record<Work, number> = { signatures: 0, paths: 0, steps: 0, comparisons: 0, lists: 0 }
   readonly #verdicts = new Map<string, Promise<boolean>>()
-  readonly #policy: AlgorithmPolicy | undefined
-  readonly #at: number
+  readonly #accept: (algorithm: AlgorithmId) => unknown
 
-  /** @param policy of algorithms, as it is at this time; without one those of the table are taken */
-  constructor(policy: AlgorithmPolicy | undefined, at: Date) {
-    this.#policy = policy
-    this.#at = at.getTime()
+  /** @param accept throws for an algorithm that may not be used; without it those of the table may */
+  constructor(accept: (algorithm: AlgorithmId) => unknown = () => {}) {
+    this.#accept = accept
   }
 
   /** @throws PathRefusal `pathTooMuchWork` */
@@ -76,8 +74,8 @@ export class Budget {
     const algorithm = algorithmOf(signed.signatureAlgorithm, label)
     const key = by.key()
     try {
-      this.#policy?.check(algorithm, this.#at)
-      this.#policy?.check(key.algorithm, this.#at)
+      this.#accept(algorithm)
+      this.#accept(key.algorithm)
     } catch {
       throw new PathRefusal('pathAlgorithm', label)
     }

@@ -89,7 +89,7 @@ const SIGNERS_DEPTH_MAX = 3
 /** Never throws for what the bytes say: each fault of theirs is a failure with its reason. */
 export async function verifyCertificate(given: VerifyInput): Promise<Verdict> {
   const input = { ...given, at: new Date(toWholeSeconds(given.at.getTime())) } // certificates know whole seconds
-  const budget = new Budget(input.policy, input.at)
+  const budget = new Budget((algorithm) => input.policy?.check(algorithm, input.at.getTime()))
   const refused = (subject: string, error: unknown): Verdict => {
     if (error instanceof PathRefusal) return { valid: false, path: [], failure: error.failure }
     const detail = detailOf(error)
