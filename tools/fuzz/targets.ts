@@ -8,7 +8,15 @@ import { ANY } from '#asn1/any.ts'
 import { type Codec, decode } from '#asn1/codec.ts'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
+import { berToDER } from '#asn1/ber.ts'
+import { systemWorld } from '#base/world.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
+import { decryptEnvelope } from '#cms/decrypt.ts'
+import { decryptEnvelopeStream } from '#cms/decrypt-stream.ts'
+import { parseEnvelope } from '#cms/enveloped-data.ts'
+import { describeCMS } from '#cms/inspect.ts'
+import { parseSignedData } from '#cms/signed-data.ts'
+import { counterSignaturesOf } from '#cms/verify.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { parseCertificateList } from '#x509/crl.ts'
@@ -17,6 +25,7 @@ import { knownExtension } from '#x509/extensions/registry.ts'
 import { describeObject } from '#x509/inspect.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import { parseOCSPRequest, parseOCSPResponse } from '#x509/ocsp.ts'
+import * as paths from './paths.ts'
 import * as samples from './samples.ts'
 
 export interface Target {
@@ -55,6 +64,11 @@ const readExtensions = (extensions: readonly Extension[]): void => {
   }
 }
 
+const { random } = systemWorld()
+async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += 50) yield bytes.subarray(at, at + 50)
+}
+
 export const targets: readonly Target[] = [
   { name: 'any', seeds: samples.elements, run: (bytes) => decode(ANY, bytes), outer: (bytes) => decode(Sequence, bytes) },
   {
@@ -87,6 +101,21 @@ export const targets: readonly Target[] = [
   der('ocsp-request', samples.ocspRequests, parseOCSPRequest),
   der('ocsp-response', samples.ocspResponses, parseOCSPResponse),
   der('certs-only', samples.certificateBundles, parseCertsOnly),
+  der('ber', samples.ber, (bytes) => berToDER(bytes)),
+  der('signed-data', samples.signedMessages, (bytes) => {
+    for (const signerInfo of parseSignedData(bytes, { encoding: 'ber' }).signerInfos) counterSignaturesOf(signerInfo)
+  }),
+  der('envelope', samples.envelopes, (bytes) =>
+    decryptEnvelope(parseEnvelope(bytes, { encoding: 'ber' }), samples.sharedKey, random),
+  ),
+  der('envelope-stream', samples.envelopes.slice(1), async (bytes) => {
+    const { unverifiedContent } = await decryptEnvelopeStream(inPieces(bytes), samples.sharedKey, random)
+    await Array.fromAsync(unverifiedContent)
+  }),
+  der('describe-cms', [...samples.signedMessages, ...samples.envelopes, ...samples.certificateBundles], describeCMS),
+  der('path', paths.pathSeeds, paths.readPath),
+  der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
+  der('path-answer', paths.answerSeeds, paths.readAnswer),
   der(
     'describe',
     [
