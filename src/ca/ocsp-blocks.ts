@@ -92,18 +92,48 @@ function isAt(packed: Uint8Array, at: number, serialNumber: Uint8Array): boolean
   return true
 }
 
-export const BLOCK_OF = 'SELECT * FROM ocsp_block WHERE authority_id = ? AND first_serial <= ? ORDER BY first_serial DESC LIMIT 1'
+const AT_OR_BEFORE = 'WHERE authority_id = ? AND first_serial <= ? ORDER BY first_serial DESC LIMIT 1'
+const FIELDS = 'first_serial, responder_id, signed_at, valid_until, entries, answers'
+
+export const BLOCK_OF = `SELECT responder_id, signed_at, valid_until, answers FROM ocsp_block ${AT_OR_BEFORE}`
 
 /** @returns the block that this certificate is in, if it is in any */
 export async function blockOf(db: Queries, authorityId: string, serialNumber: Uint8Array): Promise<OCSPBlock | undefined> {
+  const [row] = await db.query(`SELECT ${FIELDS} FROM ocsp_block ${AT_OR_BEFORE}`, authorityId, serialNumber)
+  return row === undefined ? undefined : blockFrom(authorityId, row)
+}
+
+export interface FoundAhead extends Pick<OCSPBlock, 'responderId' | 'signedAt' | 'validUntil'> {
+  readonly signature: Uint8Array
+}
+
+/** @returns the answer for this certificate as it is now, if there is one that is valid */
+export async function answerAhead(
+  db: Queries,
+  authorityId: string,
+  serialNumber: Uint8Array,
+  version: number,
+  now: number,
+): Promise<FoundAhead | undefined> {
   const [row] = await db.query(BLOCK_OF, authorityId, serialNumber)
-  return row === undefined ? undefined : blockFrom(row)
+  if (row === undefined || (row['valid_until'] as number) <= now) return undefined
+  const signature = findAnswer(row['answers'] as Uint8Array, serialNumber, version)
+  if (signature === undefined) return undefined
+  return {
+    responderId: row['responder_id'] as string,
+    signedAt: row['signed_at'] as number,
+    validUntil: row['valid_until'] as number,
+    signature,
+  }
 }
 
 /** @returns the one with the highest serial numbers */
 export async function lastBlock(db: Queries, authorityId: string): Promise<OCSPBlock | undefined> {
-  const [row] = await db.query('SELECT * FROM ocsp_block WHERE authority_id = ? ORDER BY first_serial DESC LIMIT 1', authorityId)
-  return row === undefined ? undefined : blockFrom(row)
+  const [row] = await db.query(
+    `SELECT ${FIELDS} FROM ocsp_block WHERE authority_id = ? ORDER BY first_serial DESC LIMIT 1`,
+    authorityId,
+  )
+  return row === undefined ? undefined : blockFrom(authorityId, row)
 }
 
 /** @returns where the blocks begin that were signed before this time, oldest first */
@@ -165,8 +195,8 @@ const COLUMNS = [
   'answers',
 ]
 
-const blockFrom = (row: Row): OCSPBlock => ({
-  authorityId: row['authority_id'] as string,
+const blockFrom = (authorityId: string, row: Row): OCSPBlock => ({
+  authorityId,
   firstSerial: row['first_serial'] as Uint8Array,
   responderId: row['responder_id'] as string,
   signedAt: row['signed_at'] as number,

@@ -37,7 +37,7 @@ import type { Authorities, Authority } from './authorities.ts'
 import type { CAContext } from './context.ts'
 import { rehearse, signRehearsed, stepsToInsert } from './issue.ts'
 import { answerData, type LookedAhead, signAhead, statusOf } from './ocsp-ahead.ts'
-import { blockOf, findAnswer } from './ocsp-blocks.ts'
+import { answerAhead } from './ocsp-blocks.ts'
 import { ocspResponder as responderProfile } from './profiles/ocsp-responder.ts'
 import { ocspPolicyOf } from './revocation-policy.ts'
 
@@ -202,12 +202,12 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
       return answerOf(last.der, last.producedAt, last.nextUpdate, false)
     const policy = await ocspPolicyOf(context, authority)
     if (policy.ocspMode === 'preSigned' && isUsual(issuer, certID)) {
-      const block = await blockOf(db, authority.id, certID.serialNumber)
-      const signature = block === undefined ? undefined : findAnswer(block.answers, certID.serialNumber, version)
-      if (block !== undefined && signature !== undefined && block.validUntil > now) {
-        const responder = await responderById(block.responderId)
-        const tbs = answerData(responder, certID.der, statusOf(row), block.signedAt, block.validUntil)
-        return answerOf(encodeOCSPResponse(responder.fields, tbs, signature), block.signedAt, block.validUntil, false)
+      const found = await answerAhead(db, authority.id, certID.serialNumber, version, now)
+      if (found !== undefined) {
+        const { signedAt, validUntil, signature } = found
+        const responder = await responderById(found.responderId)
+        const tbs = answerData(responder, certID.der, statusOf(row), signedAt, validUntil)
+        return answerOf(encodeOCSPResponse(responder.fields, tbs, signature), signedAt, validUntil, false)
       }
     }
     const responder = await responderOf(authority)
