@@ -55,8 +55,8 @@ export const answerSeeds: readonly Uint8Array[] = samples.ocspResponses.map((ans
 
 export function readPath(bytes: Uint8Array): void {
   const path = decode(Several, bytes).map((der) => linkOf(der))
-  answered(() => checkPath(path, { at: AT, requireExplicitPolicy: true }, new Budget(undefined, AT)))
-  answered(() => checkPath(path, { at: AT }, new Budget(undefined, AT)))
+  answered(() => checkPath(path, { at: AT, requireExplicitPolicy: true }, new Budget()))
+  answered(() => checkPath(path, { at: AT }, new Budget()))
   answered(() => checkPurpose(path, 'time-stamping'))
   answered(() => checkProfile(path))
 }
@@ -65,7 +65,7 @@ export async function readEvidence(bytes: Uint8Array): Promise<void> {
   const [certificate = new Uint8Array(), ...rest] = decode(Several, bytes)
   const lists = rest.flatMap((der) => listOf(parseCertificateList(der)) ?? [])
   const link = linkOf(certificate)
-  await answeredLater(statusByLists({ link, lists, at: AT, budget: new Budget(undefined, AT), isSigned: async () => true }))
+  await answeredLater(statusByLists({ link, lists, at: AT, budget: new Budget(), isSigned: async () => true }))
 }
 
 export async function readAnswer(bytes: Uint8Array): Promise<void> {
@@ -73,7 +73,7 @@ export async function readAnswer(bytes: Uint8Array): Promise<void> {
   const response = parseOCSPResponse(answer ?? new Uint8Array())
   const [link, above] = [linkOf(certificate ?? new Uint8Array()), linkOf(issuer ?? new Uint8Array())]
   const answers = response.type === 'answer' ? [response.answer] : []
-  const question = { link, issuer: above, answers, at: AT, budget: new Budget(undefined, AT), isResponderGood: async () => true }
+  const question = { link, issuer: above, answers, at: AT, budget: new Budget(), isResponderGood: async () => true }
   await answeredLater(statusByAnswers(question))
 }
 
