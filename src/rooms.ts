@@ -16,13 +16,16 @@ const ENCODINGS = ['base', 'asn1', 'algorithms', 'x509', 'cms'] as const
 
 export const rooms: Readonly<Record<string, Room>> = {
   base: { holds: 'errors and their sentences, octets, time and chance, secrets, log', mayImport: [] },
-  asn1: { holds: 'strict DER as schemas, PEM', mayImport: ['base'] },
+  asn1: { holds: 'strict DER as schemas, BER made DER, PEM', mayImport: ['base'] },
   algorithms: {
     holds: 'one table of all algorithms: names, identifiers, sizes, standing; the policy of dates',
     mayImport: ['base', 'asn1'],
   },
   x509: { holds: 'names, extensions, requests, certificates, CRLs, OCSP', mayImport: ['base', 'asn1', 'algorithms'] },
-  cms: { holds: 'certificate bundles, PKCS #12', mayImport: ['base', 'asn1', 'algorithms', 'x509'] },
+  cms: {
+    holds: 'signed and encrypted messages, certificate bundles, PKCS #12',
+    mayImport: ['base', 'asn1', 'algorithms', 'x509'],
+  },
   store: { holds: 'SQL database contract and engines', mayImport: ['base'] },
   keys: { holds: 'key store contract and stores', mayImport: ['base', 'asn1', 'algorithms', 'store'] },
   audit: { holds: 'the append-only record of acts, its order and its proof', mayImport: ['base', 'store', 'keys', 'algorithms'] },

@@ -262,6 +262,7 @@ export const english = {
     'No CRL of the offline authority "{authority}" was imported yet. Issue one there and import it with `ca import --crl`.',
   nameConstraint:
     'The name constraint "{text}" is not understood. Write dns:plant.example, ip:10.1.0.0/16, email:plant.example, uri:plant.example or dir:O=Example.',
+  weakKeyList: 'The list of known keys {file} is not understood at line {line}. It has 20 hexadecimal digits on each line.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',

@@ -69,7 +69,7 @@ const OpenContentInfo = sequence('ContentInfo', { contentType: OBJECT_IDENTIFIER
 /** @returns the content as DER, not looked at yet @throws TrustError `malformed`, `tooLarge` */
 export function readContentInfo(bytes: Uint8Array, { encoding = 'der', maxOctets = CMS_MAX_OCTETS }: ReadForm = {}): ContentInfo {
   if (encoding === 'der') return decode(OpenContentInfo, bytes, { maxOctets })
-  return decode(OpenContentInfo, berToDER(bytes, { maxOctets, ...berForms[contentTypeOf(bytes)] }), { maxOctets })
+  return decode(OpenContentInfo, berToDER(bytes, { maxOctets, ...berForms[peekContentType(bytes)] }), { maxOctets })
 }
 
 /** The same, of one type. @throws TrustError also `malformed` for another type */
@@ -93,8 +93,8 @@ const berForms: Readonly<Record<string, { readonly octetStrings?: Set<string>; r
   [contentTypes.authEnvelopedData]: envelope,
 }
 
-/** The identifier behind the first header, whatever the form of its length; empty when there is none. */
-function contentTypeOf(ber: Uint8Array): string {
+/** The identifier behind the first header, in DER or BER; empty when there is none, so that it is no CMS message. */
+export function peekContentType(ber: Uint8Array): string {
   const [, length = 0] = ber
   const at = length > 0x80 ? 2 + (length & 0x7f) : 2
   const from = new Reader(ber, { maxOctets: ber.length })

@@ -38,7 +38,7 @@ function keep(content: Uint8Array | string): string {
   return path
 }
 const certificateFile = ({ certificate }: Party): string => keep(encodePEM('CERTIFICATE', certificate))
-const keyFile = ({ privateKey }: Party): string => keep(String(privateKey.export({ type: 'pkcs8', format: 'pem' })))
+const keyFile = ({ privateKey }: Party): string => keep(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 
 const openssl = needs('openssl')

@@ -7,6 +7,9 @@
 import { encode, octetStringOf } from '#asn1/codec.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
+import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
+import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
+import { secret } from '#base/secret.ts'
 import { encodeTBSCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
 import { encodeCertificateList } from '#x509/crl.ts'
@@ -249,3 +252,36 @@ ${rootHash}
 export const addCheckpoint = `old 1234000\n${`${rootHash}\n`.repeat(9)}\n${checkpoint}`
 export const auditProof = `c2sp.org/tlog-proof@v1\nextra e30=\nindex 42\n${`${rootHash}\n`.repeat(11)}\n${checkpoint}`
 export const entryBundle = Uint8Array.of(0, 2, 123, 125, 0, 0, 0, 1, 65)
+
+/** One number for all chance: the same bytes on every run. Key agreement and encapsulation have their own, so they are not here. */
+const random = { octets: (count: number): Uint8Array => new Uint8Array(count).fill(0x5a) }
+const signing: Signing = {
+  key: { publicKey: SPKI_P256, sign: async () => SIGNATURE },
+  certificate: device,
+  signatureAlgorithm: 'ecdsa-sha256',
+  signingTime: new Date('2026-01-01T00:00:00Z'),
+}
+const firmware = new Uint8Array(100).fill(0x11)
+export const signedMessages: readonly Uint8Array[] = await Promise.all([
+  encodeSignedData({
+    content: { attached: firmware },
+    signers: [
+      { ...signing, unsignedAttributes: async (signature) => [await counterSignature(signing, signature)] },
+      { ...signing, identifyBy: 'subjectKeyIdentifier', signatureAlgorithm: 'ecdsa-sha512' },
+    ],
+    certificates: [authority],
+    crls: certificateLists,
+  }),
+  encodeSignedData({ contentType: '1.2.840.113549.1.9.16.1.4', content: { detached: firmware }, signers: [signing] }),
+])
+
+/** What the fuzz opens {@link envelopes} with. */
+export const sharedKey = { type: 'kek', keyIdentifier: Uint8Array.of(1, 2), key: secret(new Uint8Array(16).fill(9)) } as const
+const password: Recipient = { type: 'password', password: secret(firmware), iterationCount: 1 }
+export const envelopes: readonly Uint8Array[] = await Promise.all([
+  encodeEnvelopedData({ cipher: 'aes-128-cbc', content: firmware, recipients: [sharedKey, password] }, random),
+  encodeAuthEnvelopedData({ cipher: 'aes-128-gcm', content: firmware, recipients: [password, sharedKey] }, random),
+])
+
+/** An octet string in pieces. */
+export const ber: readonly Uint8Array[] = [...signedMessages, Uint8Array.fromHex('3009240704020102040103')]

@@ -1,10 +1,9 @@
 /** `sealworks inspect`: what is this file. Reads nothing but the file. @module */
 import { basename } from 'node:path'
 import { parsePEM } from '#asn1/pem.ts'
-import { Reader } from '#asn1/reader.ts'
 import { TrustError } from '#base/errors.ts'
-import { parseCertsOnly } from '#cms/certs-only.ts'
-import { describeObject, type Description } from '#x509/inspect.ts'
+import { describeCMS, isCMS } from '#cms/inspect.ts'
+import { describeObject, type Plain } from '#x509/inspect.ts'
 import { command, some } from '../command.ts'
 import { readInput } from '../files.ts'
 import { fields, words } from '../terminal.ts'
@@ -12,14 +11,16 @@ import { fields, words } from '../terminal.ts'
 export const commands = [
   command({
     noun: 'inspect',
-    summary: 'Say in words what a certificate, request, bundle, revocation list or OCSP message holds',
+    summary: 'Say in words what a certificate, request, revocation list, OCSP or CMS message holds',
     example: 'sealworks inspect device.pem',
     operands: { files: some('FILE', 'PEM, DER or base64; - for standard input') },
     async run(context, { files }) {
-      const objects: (Description & { readonly file: string })[] = []
+      const objects: (Described & { readonly file: string })[] = []
       for (const file of files) {
         const octets = await readInput(context, file)
-        for (const der of objectsIn(octets).flatMap(unbundled)) objects.push({ file, ...describeObject(der) })
+        for (const bytes of objectsIn(octets)) {
+          for (const one of await describe(bytes)) objects.push({ file, ...one })
+        }
       }
       const text = objects.map(({ file, kind, sha256, fields: held }) => {
         const from = file === '-' ? 'standard input' : basename(file)
@@ -46,14 +47,16 @@ function objectsIn(octets: Uint8Array): readonly Uint8Array[] {
   return blocks.map(({ der }) => der)
 }
 
-const SEQUENCE = 0x30
-const OBJECT_IDENTIFIER = 0x06
+interface Described {
+  readonly kind: string
+  readonly sha256: string
+  readonly fields: { readonly [key: string]: Plain }
+}
 
-/** A P7B file, as EST answers: what is in it. CMS alone begins with the identifier of its content (RFC 5652, 3). */
-function unbundled(der: Uint8Array): readonly Uint8Array[] {
-  const from = new Reader(der, { maxOctets: der.length })
-  from.enter(SEQUENCE, 'the object')
-  if (from.peekTag() !== OBJECT_IDENTIFIER) return [der]
-  const { certificates, crls } = parseCertsOnly(der)
-  return [...certificates, ...crls]
+/** An object and, of CMS, what it carries. A bundle that nobody signed (EST answers, P7B files) is what it carries. */
+async function describe(bytes: Uint8Array): Promise<readonly Described[]> {
+  if (!isCMS(bytes)) return [describeObject(bytes)]
+  const { carried, ...message } = await describeCMS(bytes)
+  const objects = carried.map(describeObject)
+  return message.kind === 'signedData' && message.fields['signatures'] === 'nobody signed' ? objects : [message, ...objects]
 }
