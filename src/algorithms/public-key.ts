@@ -32,11 +32,16 @@ export const SubjectPublicKeyInfo = sequence('SubjectPublicKeyInfo', {
 })
 export type SubjectPublicKeyInfo = Infer<typeof SubjectPublicKeyInfo>
 
-const RSAPublicKey = sequence('RSAPublicKey', { modulus: INTEGER, publicExponent: INTEGER })
+/** Inside the key of an RSA key (RFC 8017, A.1.1). */
+export const RSAPublicKey = sequence('RSAPublicKey', { modulus: INTEGER, publicExponent: INTEGER })
 
 const MODULUS_MIN_BITS = 2048
-const EXPONENT_MIN = 65537n // NIST SP 800-56B, 6.2: small exponents have been the door to many attacks
-const EXPONENT_END = 2n ** 256n // the same; a long one makes each verification as slow as a signature
+const EXPONENT_MIN = 65537n
+const EXPONENT_END = 2n ** 256n
+
+/** NIST SP 800-56B, 6.2: small ones have been the door to many attacks, long ones make verification as slow as signing. */
+export const isUsableExponent = (exponent: bigint): boolean =>
+  exponent >= EXPONENT_MIN && exponent < EXPONENT_END && exponent % 2n === 1n
 
 const signaturesByIdentifier = new Map<string, SignatureAlgorithmId>(
   signatureAlgorithms.map(({ identifier, id }) => [identifier, id]),
@@ -93,9 +98,7 @@ function identify(identifier: string, subjectPublicKey: Uint8Array): KeyAlgorith
   if (bits < MODULUS_MIN_BITS) throw new TrustError('policyRefused', 'keyTooShort', { facts: { bits, least: MODULUS_MIN_BITS } })
   const row = keyAlgorithms.find(({ parameters }) => 'modulusBits' in parameters && parameters.modulusBits === bits)
   if (row === undefined) throw new TrustError('unsupported', 'keyAlgorithm')
-  if (publicExponent < EXPONENT_MIN || publicExponent >= EXPONENT_END || publicExponent % 2n === 0n) {
-    throw new TrustError('policyRefused', 'keyExponent')
-  }
+  if (!isUsableExponent(publicExponent)) throw new TrustError('policyRefused', 'keyExponent')
   const weakness = rsaWeakness(modulus)
   if (weakness !== undefined) throw new TrustError('policyRefused', 'keyWeak', { facts: { weakness } })
   return row.id

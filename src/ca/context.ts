@@ -16,6 +16,8 @@ export interface CASettings {
   readonly crlMinIntervalSeconds: number
   /** How long an OCSP answer may be believed. */
   readonly ocspValiditySeconds: number
+  /** Keys that others have too, which get no certificate: see `weak-keys.ts`. */
+  readonly weakKeys: ReadonlySet<string>
   /** Of this program: it stands in ceremony records. */
   readonly programVersion: string
 }

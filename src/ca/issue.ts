@@ -109,7 +109,13 @@ export function rehearse(
   })
   const rehearsal = parseTBSCertificate(tbsCertificate)
   const finding = lint(
-    { certificate: rehearsal, publicKey, profile, issuer: issuer.authority?.certificate ?? rehearsal },
+    {
+      certificate: rehearsal,
+      publicKey,
+      profile,
+      issuer: issuer.authority?.certificate ?? rehearsal,
+      weakKeys: settings.weakKeys,
+    },
     template.passed.has(publicKey.algorithm) ? 'passed' : 'unknown',
   )
   if (finding !== undefined)

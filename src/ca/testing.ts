@@ -36,6 +36,7 @@ export const testSettings: CASettings = {
   retryWindowSeconds: 3600,
   crlMinIntervalSeconds: 60,
   ocspValiditySeconds: 3600,
+  weakKeys: new Set(),
   programVersion: 'test',
 }
 

@@ -73,6 +73,11 @@ const ca = {
   crlMinIntervalSeconds: integer(0, 86_400, 10, 'shortest time between two CRLs; revocations in between share one'),
   retryWindowSeconds: integer(0, 604_800, 3600, 'how long the same request of the same client gets the same certificate again'),
   backdateSeconds: integer(0, 86_400, 60, 'how far notBefore lies in the past, to allow for slow clocks'),
+  weakKeyLists: listOf(
+    path(undefined, 'a list'),
+    [],
+    "files of known RSA keys that get no certificate, in the form of Debian's openssl-blacklist",
+  ),
 }
 
 const audit = {

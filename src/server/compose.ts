@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { accessMigrations } from '#access/migrations.ts'
 import { algorithmPolicy } from '#algorithms/policy.ts'
@@ -20,9 +20,10 @@ import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
 import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
+import { parseWeakKeys } from '#ca/weak-keys.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
-import { type KeyRing, keyRing } from '#keys/key-ring.ts'
+import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
 import { keyStores } from '#keys/registry.ts'
@@ -47,6 +48,8 @@ const migrations: readonly Migration[] = [
   ...restMigrations,
 ]
 
+const [softwareStore, tokenStore] = keyStores
+
 /** What everything else stands on. */
 export interface Foundation {
   readonly db: Database
@@ -60,18 +63,20 @@ export interface FoundationOptions {
   readonly config: Config
   readonly world: World
   readonly environment: Readonly<Record<string, string | undefined>>
-  /** Open already, at this build's schema: that of another thread of this process. */
-  readonly database?: Database
+  /** What another thread of this process has opened: the database at this build's schema, and stores that are there once. */
+  readonly shared?: { readonly database: Database; readonly keyStores: readonly GuardedKeyStore[] }
   /** For what key stores meet while nobody asks. */
   readonly log?: Log
 }
 
 /** Opens the database at this build's schema. @throws TrustError `unavailable`, `conflict` when a newer build made it */
-export async function openFoundation({ config, world, environment, log, database }: FoundationOptions): Promise<Foundation> {
+export async function openFoundation({ config, world, environment, log, shared }: FoundationOptions): Promise<Foundation> {
   const wrappingKey = await openWrappingKey(config, environment)
-  const db = database ?? (await openMigrated(config, world, environment))
+  const db = shared?.database ?? (await openMigrated(config, world, environment))
   const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
-  const keys = openKeyRing({ config, world, environment, ...(log !== undefined && { log }) }, db, wrappingKey)
+  const software = softwareStore.make({ database: db, world, organizationId: DEFAULT_ORGANIZATION, wrappingKey })
+  const others = shared?.keyStores ?? openTokens({ config, world, environment, ...(log !== undefined && { log }) }, db)
+  const keys = keyRing(software, others)
   return { db, keys, audit, world, organizationId: DEFAULT_ORGANIZATION }
 }
 
@@ -88,11 +93,10 @@ async function openMigrated(config: Config, world: World, environment: Foundatio
   }
 }
 
-function openKeyRing({ config, world, environment, log }: FoundationOptions, database: Database, wrappingKey: Secret): KeyRing {
-  const [software, pkcs11] = keyStores
+function openTokens({ config, world, environment, log }: FoundationOptions, database: Database): readonly GuardedKeyStore[] {
   const shared = { database, world, organizationId: DEFAULT_ORGANIZATION }
-  const tokens = config.keyStore.map(({ name, pin, ...settings }) =>
-    pkcs11.make({
+  return config.keyStore.map(({ name, pin, ...settings }) =>
+    tokenStore.make({
       ...shared,
       ...settings,
       id: name,
@@ -101,7 +105,6 @@ function openKeyRing({ config, world, environment, log }: FoundationOptions, dat
       log: log ?? silentLog,
     }),
   )
-  return keyRing(software.make({ ...shared, wrappingKey }), tokens)
 }
 
 /** A token's library reads its own settings from the environment; ours, which may hold secrets, are not for it. */
@@ -147,6 +150,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
       ...config.ca,
       publicUrl: config.server.publicUrl,
       ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
+      weakKeys: readWeakKeys(config.ca.weakKeyLists),
       programVersion: VERSION,
     },
     policy,
@@ -159,6 +163,16 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     enrollment: enrollment(context, authorities, noFurtherQuestions),
     ocsp: ocsp(context, authorities),
   }
+}
+
+/** @throws TrustError `malformed`, `notFound` */
+function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<string> {
+  const hashes = new Set<string>()
+  for (const file of files) {
+    if (file === undefined) continue
+    for (const hash of parseWeakKeys(readFileSync(file, 'utf8'), file)) hashes.add(hash)
+  }
+  return hashes
 }
 
 /** Every protocol with the service that it needs. */

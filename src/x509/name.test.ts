@@ -11,7 +11,7 @@ import {
   equalNames,
   formatName,
   Name,
-  nameBoundFindings,
+  nameFindings,
   nameOf,
   parseDistinguishedName,
   parseName,
@@ -191,7 +191,7 @@ test('RFC 5280, A.1: what exceeds the bounds is found, and not refused by the pa
     { type: 'C', value: 'DE' },
     { type: 'CN', value: 'ü'.repeat(64) },
   ])
-  assert.deepEqual(nameBoundFindings(clean), [])
+  assert.deepEqual(nameFindings(clean), [])
   const name = parseName(
     encodeName([
       ...nameOf([
@@ -201,10 +201,10 @@ test('RFC 5280, A.1: what exceeds the bounds is found, and not refused by the pa
       [{ type: attributeTypes.O, value: 'Old', encoding: 'teletexString' }],
     ]),
   )
-  assert.deepEqual(nameBoundFindings(name), [
-    'C is not a country code of two capital letters',
-    'CN has 65 characters, more than 64',
-    'O is written as teletexString',
+  assert.deepEqual(nameFindings(name), [
+    { kind: 'country', detail: 'C is not a country code of two capital letters' },
+    { kind: 'length', detail: 'CN has 65 characters, more than 64' },
+    { kind: 'encoding', detail: 'O is written as teletexString' },
   ])
 })
 

@@ -341,7 +341,7 @@ const foldText = (text: string): string =>
   text.replace(UNSEEN, '').normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC').replace(/\s+/g, ' ').trim()
 
 /** RFC 5280, A.1 (`ub-…`), in characters. Not in the parser: names in the wild exceed them, names of ours do not. */
-export const upperBounds: ReadonlyMap<string, number> = new Map([
+const upperBounds: ReadonlyMap<string, number> = new Map([
   [attributeTypes.CN, 64],
   [attributeTypes.SN, 40], // ub-surname-length and its kin of X.411
   [attributeTypes.serialNumber, 64],
@@ -356,25 +356,35 @@ export const upperBounds: ReadonlyMap<string, number> = new Map([
   [attributeTypes.emailAddress, 255],
 ])
 
-/** What a careful CA does not write into a name although it parses, each in one clause; for the linter. */
-export function nameBoundFindings(name: Name): readonly string[] {
-  const findings: string[] = []
+/** What a careful CA does not write into a name although it parses. */
+export interface NameFinding {
+  readonly kind: 'empty' | 'length' | 'country' | 'encoding'
+  /** In one clause. */
+  readonly detail: string
+}
+
+/** For the linter. */
+export function nameFindings(name: Name): readonly NameFinding[] {
+  const findings: NameFinding[] = []
   for (const rdn of name) for (const attribute of rdn) findBounds(attribute, findings)
   return findings
 }
 
-function findBounds(attribute: AttributeTypeAndValue, findings: string[]): void {
+function findBounds(attribute: AttributeTypeAndValue, findings: NameFinding[]): void {
   const { type, value, encoding } = attribute
   if (encoding === 'any') return
   const limit = upperBounds.get(type)
-  if (value === '') findings.push(`${attributeLabel(type)} is empty`)
+  if (value === '') findings.push({ kind: 'empty', detail: `${attributeLabel(type)} is empty` })
   if (limit !== undefined && value.length > limit) {
     const length = Array.from(value).length // characters, some of which take two units
-    if (length > limit) findings.push(`${attributeLabel(type)} has ${length} characters, more than ${limit}`)
+    if (length > limit)
+      findings.push({ kind: 'length', detail: `${attributeLabel(type)} has ${length} characters, more than ${limit}` })
   }
-  if (type === attributeTypes.C && !/^[A-Z]{2}$/.test(value)) findings.push('C is not a country code of two capital letters')
+  if (type === attributeTypes.C && value !== '' && !/^[A-Z]{2}$/.test(value))
+    findings.push({ kind: 'country', detail: 'C is not a country code of two capital letters' })
   // RFC 5280, 4.1.2.4: no other DirectoryString in new certificates
-  if (!isPreferredEncoding(attribute)) findings.push(`${attributeLabel(type)} is written as ${encoding}`)
+  if (!isPreferredEncoding(attribute))
+    findings.push({ kind: 'encoding', detail: `${attributeLabel(type)} is written as ${encoding}` })
 }
 
 const notName = (detail: string, cause?: unknown): TrustError =>

@@ -1,8 +1,9 @@
 /** Each rule has a certificate that fails it and no other; the one that all are made from fails none. */
 import assert from 'node:assert/strict'
-import { generateKeyPairSync } from 'node:crypto'
+import { checkPrimeSync, createPublicKey, generateKeyPairSync, generatePrimeSync } from 'node:crypto'
 import { test } from 'node:test'
-import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
+import { importPublicKey, type PublicKey, SubjectPublicKeyInfo } from '#algorithms/public-key.ts'
+import { decode } from '#asn1/codec.ts'
 import { type Certificate, encodeTBSCertificate, parseCertificate, type TBSCertificateFields } from '#x509/certificate.ts'
 import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
@@ -11,12 +12,13 @@ import { extKeyUsage } from '#x509/extensions/extended-key-usage.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
-import { nameOf } from '#x509/name.ts'
+import { nameOf, type StringEncoding } from '#x509/name.ts'
 import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
 import type { Profile } from '../profile.ts'
 import { issuing } from '../profiles/issuing.ts'
 import { ldevid } from '../profiles/ldevid.ts'
 import { root } from '../profiles/root.ts'
+import { weakKeyHash } from '../weak-keys.ts'
 import { lintRules } from './registry.ts'
 import type { LintRule } from './rule.ts'
 
@@ -97,11 +99,22 @@ function build({ fields = {}, change = {}, add = [], extensions }: Case): Certif
 
 function failing(
   certificate: Certificate,
-  { profile = ldevid, publicKey = key, of = issuer }: { profile?: Profile; publicKey?: PublicKey; of?: Certificate } = {},
+  {
+    profile = ldevid,
+    publicKey = key,
+    of = issuer,
+    weakKeys = new Set(),
+  }: { profile?: Profile; publicKey?: PublicKey; of?: Certificate; weakKeys?: ReadonlySet<string> } = {},
 ): string[] {
   const rules: readonly LintRule[] = lintRules
-  return rules.filter((rule) => rule.check({ certificate, publicKey, profile, issuer: of }) !== undefined).map(({ id }) => id)
+  return rules
+    .filter((rule) => rule.check({ certificate, publicKey, profile, issuer: of, weakKeys }) !== undefined)
+    .map(({ id }) => id)
 }
+
+test('a sound RSA key fails no rule', () => {
+  assert.deepEqual(failing(build({}), { publicKey: rsaKey(soundModulus) }), [])
+})
 
 test('a sound certificate fails no rule', () => {
   assert.ok(lintRules.length >= 11)
@@ -115,6 +128,46 @@ test('an authority within the depth that its issuer allows fails no rule', () =>
 })
 
 const p384 = ecKey('P-384')
+
+/** An attribute as no CA writes it. */
+const subjectWith = (type: string, value: string, encoding: StringEncoding): Certificate =>
+  build({ fields: { subject: [...nameOf([{ type: 'serialNumber', value: 'A-1' }]), [{ type, value, encoding }]] } })
+
+/** An RSA key that {@link importPublicKey} would not let in. */
+function rsaKey(n: bigint, e = 65537n): PublicKey {
+  const octets = (value: bigint): string => {
+    const hex = value.toString(16)
+    return Buffer.from(hex.padStart(hex.length + (hex.length % 2), '0'), 'hex').toString('base64url')
+  }
+  const made = createPublicKey({ key: { kty: 'RSA', n: octets(n), e: octets(e) }, format: 'jwk' })
+  const der = spki(made)
+  return { algorithm: 'rsa-2048', spki: der, subjectPublicKey: decode(SubjectPublicKeyInfo, der).subjectPublicKey, key: made }
+}
+
+const soundModulus = BigInt(
+  `0x${Buffer.from(String(generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' }).n), 'base64url').toString('hex')}`,
+)
+const smallPrimes = Array.from({ length: 750 }, (_, n) => n + 2).filter((n) => {
+  for (let d = 2; d * d <= n; d++) if (n % d === 0) return false
+  return true
+})
+const hasSmallFactor = (n: bigint): boolean => smallPrimes.some((prime) => n % BigInt(prime) === 0n)
+
+/** A modulus as ROCA makes it: a power of 65537 by all small primes to 167 (CVE-2017-15361). */
+function rocaModulus(): bigint {
+  const primorial = smallPrimes.filter((prime) => prime <= 167).reduce((product, prime) => product * BigInt(prime), 1n)
+  let modulus = (soundModulus / primorial) * primorial + 65537n ** 5n
+  while (hasSmallFactor(modulus)) modulus -= primorial
+  return modulus
+}
+
+/** Two primes next to each other. */
+function closeModulus(): bigint {
+  const p = generatePrimeSync(1024, { bigint: true })
+  let q = p + 2n
+  while (!checkPrimeSync(q)) q += 2n
+  return p * q
+}
 
 const cases: readonly {
   rule: (typeof lintRules)[number]['id']
@@ -152,7 +205,7 @@ const cases: readonly {
     }),
   },
   {
-    rule: 'subject',
+    rule: 'name-length',
     name: 'a common name of 65 characters',
     made: build({ fields: { subject: nameOf([{ type: 'CN', value: 'x'.repeat(65) }]) } }),
   },
@@ -161,6 +214,42 @@ const cases: readonly {
     name: 'a key that the profile does not offer',
     made: build({ fields: { subjectPublicKeyInfo: p384.spki } }),
     with: { publicKey: p384, profile: { ...ldevid, keyAlgorithms: ['ecdsa-p256'] } },
+  },
+  { rule: 'name-empty', name: 'an empty common name', made: subjectWith('2.5.4.3', '', 'utf8String') },
+  { rule: 'name-country', name: 'a country in small letters', made: subjectWith('2.5.4.6', 'de', 'printableString') },
+  { rule: 'name-encoding', name: 'a TeletexString', made: subjectWith('2.5.4.10', 'Old', 'teletexString') },
+  { rule: 'name-encoding', name: 'a serial number that is no PrintableString', made: subjectWith('2.5.4.46', 'x', 'utf8String') },
+  {
+    rule: 'strings-control',
+    name: 'NUL in a common name',
+    made: subjectWith('2.5.4.3', 'bank.example\0.evil.example', 'utf8String'),
+  },
+  {
+    rule: 'strings-control',
+    name: 'NUL in a host name',
+    made: build({ add: [encodeExtension(subjectAltName, [{ type: 'dNSName', value: 'bank.example\0.evil.example' }])] }),
+  },
+  { rule: 'repeated-attributes', name: 'two serial numbers', made: subjectWith('2.5.4.5', 'A-2', 'printableString') },
+  {
+    rule: 'repeated-extensions',
+    name: 'keyUsage twice',
+    made: { ...build({}), extensions: [...build({}).extensions, ...build({}).extensions.slice(1, 2)] },
+  },
+  { rule: 'rsa-exponent', name: 'the exponent 3', made: build({}), with: { publicKey: rsaKey(soundModulus, 3n) } },
+  { rule: 'rsa-exponent', name: 'an even exponent', made: build({}), with: { publicKey: rsaKey(soundModulus, 65538n) } },
+  {
+    rule: 'rsa-small-factor',
+    name: 'a modulus that 3 divides',
+    made: build({}),
+    with: { publicKey: rsaKey((soundModulus / 6n) * 6n + 3n) },
+  },
+  { rule: 'rsa-roca', name: "a modulus of Infineon's kind", made: build({}), with: { publicKey: rsaKey(rocaModulus()) } },
+  { rule: 'rsa-close-primes', name: 'neighboring primes', made: build({}), with: { publicKey: rsaKey(closeModulus()) } },
+  {
+    rule: 'weak-key-list',
+    name: 'a key that others have too',
+    made: build({}),
+    with: { publicKey: rsaKey(soundModulus), weakKeys: new Set(['0'.repeat(20), weakKeyHash(soundModulus)]) },
   },
   { rule: 'key-usage', name: 'no keyUsage', made: build({ change: { keyUsage: undefined } }) },
   {

@@ -14,6 +14,8 @@ export interface Rehearsal {
   readonly profile: Profile
   /** The issuing authority's own certificate; the rehearsed one itself when it is self-signed. */
   readonly issuer: TBSCertificate
+  /** Keys that are known to others, by the hashes of `weak-keys.ts`. */
+  readonly weakKeys: ReadonlySet<string>
 }
 
 export interface LintRule {
