@@ -40,6 +40,7 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
     const now = clock.now()
     const known = validated.get(issuer.certificate)
     if (known !== undefined && Math.abs(now - known.at) < ISSUER_PATH_MILLISECONDS) return known.verdict
+    // without the policy of algorithms: devices of ours come here to leave an old algorithm behind
     const verdict = verifyHere(context, authorities, { certificate: issuer.certificate, at: new Date(now) })
     validated.set(issuer.certificate, { at: now, verdict })
     // what could not be found out is asked again, and so is what was refused: it may have been mended

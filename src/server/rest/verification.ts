@@ -66,7 +66,8 @@ export const verificationRoutes = ({ context, authorities }: CAServices) => [
     body: Given,
     response: VerdictShape,
     async handle(_, { body }) {
-      const verdict = await verifyHere(context, authorities, inputOf(body, context.world.clock.now()))
+      const input = { ...inputOf(body, context.world.clock.now()), policy: context.policy }
+      const verdict = await verifyHere(context, authorities, input)
       const { path, policies, ...description } = describeVerdict(verdict)
       return { ...description, path: [...path], policies: [...policies] }
     },
