@@ -1,9 +1,12 @@
 /** A key store under the algorithm policy: what is refused today is neither made nor signed with. @module */
 import type { AlgorithmPolicy } from '#algorithms/policy.ts'
+import type { KeyAlgorithmId } from '#algorithms/table.ts'
+import type { Secret } from '#base/secret.ts'
 import type { Clock } from '#base/world.ts'
 import type { KeyStore, Signer } from './key-store.ts'
 
-export function policedKeyStore(store: KeyStore, policy: AlgorithmPolicy, clock: Clock): KeyStore {
+/** An imported key of a refused algorithm is kept and signs nothing: what it was for may still have to be looked at. */
+export function policedKeyStore<Store extends KeyStore>(store: Store, policy: AlgorithmPolicy, clock: Clock): Store {
   const police = (signer: Signer): Signer => ({
     ...signer,
     sign(message, algorithm) {
@@ -18,13 +21,14 @@ export function policedKeyStore(store: KeyStore, policy: AlgorithmPolicy, clock:
   })
   return {
     ...store,
-    async generate(label, algorithm) {
+    async generate(label: string, algorithm: KeyAlgorithmId) {
       policy.check(algorithm, clock.now())
       return police(await store.generate(label, algorithm))
     },
-    open: async (label) => police(await store.open(label)),
+    open: async (label: string) => police(await store.open(label)),
     ...(store.import !== undefined && {
-      import: async (label, pkcs8) => police(await (store.import as NonNullable<KeyStore['import']>)(label, pkcs8)),
+      import: async (label: string, pkcs8: Secret) =>
+        police(await (store.import as NonNullable<KeyStore['import']>)(label, pkcs8)),
     }),
   }
 }

@@ -141,9 +141,10 @@ const OCSP_VALIDITY_SECONDS = 3600
 export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
   const { preset, ...schedules } = config.algorithms
   const policy = algorithmPolicy({ preset, schedules })
+  const policed = policedKeyStore(keys, policy, world.clock)
   const context: CAContext = {
     db,
-    keys: policedKeyStore(keys, policy, world.clock),
+    keys: policed,
     audit,
     world,
     settings: {
@@ -158,7 +159,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   const authorities = await openAuthorities(context)
   return {
     context,
-    keys,
+    keys: policed,
     authorities,
     enrollment: enrollment(context, authorities, noFurtherQuestions),
     ocsp: ocsp(context, authorities),
