@@ -26,7 +26,6 @@ import { TrustError } from '#base/errors.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import { GeneralNames } from '#x509/extensions/general-name.ts'
 import { parseName } from '#x509/name.ts'
-import { Time } from '#x509/time.ts'
 import { badCMS } from './content-info.ts'
 import { AlgorithmIdentifier, digestOf, identifyDigest, isNullOrAbsent } from './digests.ts'
 
@@ -88,9 +87,6 @@ export function valueOf<T>(attributes: readonly Attribute[], type: keyof typeof 
   if (value === undefined || another !== undefined) throw badCMS(`the attribute ${type} has not one value`)
   return decode(codec, value)
 }
-
-/** Either form read, the one of RFC 5652, 11.3 written: UTCTime through 2049. */
-export const SigningTime: Codec<Date> = Time
 
 const SHA256 = '2.16.840.1.101.3.4.2.1'
 

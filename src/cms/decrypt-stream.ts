@@ -54,11 +54,11 @@ export async function decryptEnvelopeStream(
   const content = await source.enter(0x80)
   if (content !== info || explicit !== whole || body !== whole || content > whole)
     throw badCMS('its lengths contradict each other')
+  if (whole - content > TAIL_MAX_OCTETS) throw badCMS('too much stands behind its content')
   const contentOctets = content - source.at()
   const key = await contentKey(recipientInfos, opener, { cipher, random, rules })
 
   const tag = async (): Promise<Uint8Array> => {
-    if (whole - content > TAIL_MAX_OCTETS) throw badCMS('too much stands behind its content')
     const mac = decode(OCTET_STRING, await source.element(0x04, 'its attributes are authenticated, or its tag is missing'))
     await source.skip(whole - source.at())
     await source.end()

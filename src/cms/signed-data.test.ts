@@ -144,6 +144,7 @@ test('R9: content in any pieces, or as a digest, gives one and the same attribut
   assert.equal((await verifySignedData(message, { content: whole })).signers.length, 1)
   assert.equal((await verifySignedData(message, { content: inPieces([content]) })).signers.length, 1)
   await assert.rejects(encodeSignedData({ content: { detached: new Map() }, signers: [byMaker] }), TypeError)
+  await assert.rejects(verifySignedData(message, { content: new Map([['sha512', new Uint8Array(64)]]) }), { code: 'unsupported' })
 })
 
 test('R9: several signers, each with attributes of its own; one wrong refuses all, one unknown does not', async () => {
@@ -204,7 +205,7 @@ const usual: readonly Attribute[] = [
 ]
 
 /** A message whose maker signs whatever it is told to. */
-async function forged(attributes: readonly Attribute[], fields: Partial<SignerInfo> = {}, version = 1): Promise<Uint8Array> {
+async function forged(attributes: readonly Attribute[], fields: Partial<SignerInfo> = {}): Promise<Uint8Array> {
   const covered = encode(Attributes, attributes)
   return messageOf(
     {
@@ -217,16 +218,15 @@ async function forged(attributes: readonly Attribute[], fields: Partial<SignerIn
       ...fields,
     },
     content,
-    version,
   )
 }
 
-function messageOf(signerInfo: SignerInfo, eContent: Uint8Array | undefined, version = 1): Uint8Array {
+function messageOf(signerInfo: SignerInfo, eContent: Uint8Array | undefined, certificates = [maker.certificate]): Uint8Array {
   const body = encode(SignedDataContent, {
-    version,
+    version: 1,
     digestAlgorithms: [digestIdentifier('sha256')],
     encapContentInfo: { eContentType: contentTypes.data, eContent },
-    certificates: [maker.certificate],
+    certificates,
     signerInfos: [signerInfo],
   })
   return encode(ContentInfo, { contentType: contentTypes.signedData, content: body })
@@ -346,6 +346,19 @@ test('RFC 5652, 5.3: attributes out of order are not DER, and are refused even i
   const message = await forged(usual, { signedAttrs: { der, value: usual } })
   for (const encoding of ['der', 'ber'] as const)
     assert.throws(() => parseSignedData(message, { encoding }), { code: 'malformed', message: /ascending order/ })
+})
+
+test('a certificate that is not DER is refused in BER too', async () => {
+  const message = parseSignedData(await forged(usual))
+  const [signerInfo] = message.signerInfos as [SignerInfo]
+  const { certificate: der } = maker
+  const long = concat([Uint8Array.of(0x30, 0x83, 0), der.subarray(2)]) // the same length in one octet more
+  assert.equal(der[1], 0x82)
+  for (const encoding of ['der', 'ber'] as const)
+    assert.throws(() => parseSignedData(messageOf(signerInfo, content, [long]), { encoding }), {
+      code: 'malformed',
+      message: /shortest form/,
+    })
 })
 
 test('signed attributes of one message are no content of another', async () => {

@@ -56,7 +56,10 @@ export interface VerifiedSignedData {
 }
 
 export interface Beside {
-  /** What a detached signature is over: whole, in pieces, or as digests. Pieces are read once and not kept. */
+  /**
+   * What a detached signature is over: whole, in pieces, or as digests. Pieces are read once and not kept; a signer whose
+   * digest is not among those given cannot be judged.
+   */
   readonly content?: Content
   /** Certificates that may be the signers', DER, when the message may not carry them. */
   readonly certificates?: readonly Uint8Array[]
@@ -78,7 +81,8 @@ export async function verifySignedData(signed: SignedData, beside: Beside = {}):
   if (content !== undefined && beside.content !== undefined) throw new TrustError('malformed', 'cmsContentTwice')
   const covered = content ?? beside.content
   if (covered === undefined) throw new TrustError('malformed', 'cmsContentMissing')
-  const digests = await digestContent(covered, signerInfos.flatMap(digestNeeded))
+  const needed = signerInfos.flatMap(digestNeeded)
+  const digests = covered instanceof Map ? (covered as ContentDigests) : await digestContent(covered, needed)
   const given = [...(beside.certificates ?? []), ...certificates]
 
   const signers: VerifiedSigner[] = []
@@ -122,7 +126,10 @@ async function verifySigner(signerInfo: SignerInfo, { contentType, covered, dige
   let message: Uint8Array
   if (signedAttrs === undefined) message = bareContent(contentType, covered)
   else {
-    checkContent(attributes, contentType, digests.get(digestAlgorithm) as Uint8Array)
+    const digest = digests.get(digestAlgorithm)
+    if (digest === undefined)
+      throw new TrustError('unsupported', 'cmsAlgorithm', { facts: { role: 'digest', algorithm: digestAlgorithm } })
+    checkContent(attributes, contentType, digest)
     message = signedFormOf(signedAttrs.der)
   }
   const protection = valueOf(attributes, 'cmsAlgorithmProtection', CMSAlgorithmProtection)

@@ -221,39 +221,62 @@ test('R9: GnuTLS verifies ours and we verify GnuTLS', { skip: certtool.skip }, a
   }
 })
 
-test('R9: NSS reads our message and opens what is encrypted for it', { skip: cmsutil.skip || openssl.skip }, async () => {
-  const party = await recipientParty('rsa')
-  const database = mkdtempSync(join(folder, 'nss-'))
-  await run(cmsutil.path('certutil'), ['-N', '-d', database, '--empty-password'])
-  const p12 = keep('')
-  await run(openssl.path('openssl'), [
-    'pkcs12',
-    '-export',
-    '-in',
-    certificateFile(party),
-    '-inkey',
-    keyFile(party),
-    '-name',
-    'party',
-    '-passout',
-    'pass:x',
-    '-out',
-    p12,
-  ])
-  await run(needs('pk12util').path('pk12util'), ['-i', p12, '-d', database, '-W', 'x'])
-  await run(cmsutil.path('certutil'), ['-M', '-d', database, '-n', 'party', '-t', 'P,P,P'])
-  const signed = await encodeSignedData({
-    content: { attached: content },
-    signers: [{ key: signingKey(party), certificate: party.certificate, signatureAlgorithm: 'rsa-sha256' }],
-  })
-  const { stdout } = await run(cmsutil.path('cmsutil'), ['-D', '-d', database, '-n', '-h', '0', '-i', keep(signed)])
-  assert.equal(stdout.includes('signer0.status=GoodSignature'), true, stdout.slice(0, 400))
-  const out = keep('')
-  const forNSS: Recipient = { type: 'certificate', certificate: party.certificate, keyTransport: 'rsaEncryption' }
-  const envelope = keep(await encodeEnvelopedData({ cipher: 'aes-256-cbc', content, recipients: [forNSS] }, random))
-  await run(cmsutil.path('cmsutil'), ['-D', '-d', database, '-i', envelope, '-o', out])
-  assert.deepEqual(read(out), content)
-})
+test(
+  'R9: NSS reads our message, opens what is encrypted for it, and its own BER verifies here',
+  { skip: cmsutil.skip || openssl.skip },
+  async () => {
+    const party = await recipientParty('rsa')
+    const database = mkdtempSync(join(folder, 'nss-'))
+    await run(cmsutil.path('certutil'), ['-N', '-d', database, '--empty-password'])
+    const p12 = keep('')
+    await run(openssl.path('openssl'), [
+      'pkcs12',
+      '-export',
+      '-in',
+      certificateFile(party),
+      '-inkey',
+      keyFile(party),
+      '-name',
+      'party',
+      '-passout',
+      'pass:x',
+      '-out',
+      p12,
+    ])
+    await run(needs('pk12util').path('pk12util'), ['-i', p12, '-d', database, '-W', 'x'])
+    await run(cmsutil.path('certutil'), ['-M', '-d', database, '-n', 'party', '-t', 'P,P,P'])
+    const signed = await encodeSignedData({
+      content: { attached: content },
+      signers: [{ key: signingKey(party), certificate: party.certificate, signatureAlgorithm: 'rsa-sha256' }],
+    })
+    const { stdout } = await run(cmsutil.path('cmsutil'), ['-D', '-d', database, '-n', '-h', '0', '-i', keep(signed)])
+    assert.equal(stdout.includes('signer0.status=GoodSignature'), true, stdout.slice(0, 400))
+    const theirs = keep('')
+    await run(cmsutil.path('cmsutil'), [
+      '-S',
+      '-d',
+      database,
+      '-N',
+      'party',
+      '-H',
+      'SHA256',
+      '-G',
+      '-i',
+      contentFile,
+      '-o',
+      theirs,
+    ])
+    assert.throws(() => parseSignedData(read(theirs)), /indefinite length/)
+    const { signers } = await verifySignedData(parseSignedData(read(theirs), { encoding: 'ber' }))
+    assert.equal(signers[0]?.signatureAlgorithm, 'rsa-sha256')
+    assert.notEqual(signers[0].signingTime, undefined)
+    const out = keep('')
+    const forNSS: Recipient = { type: 'certificate', certificate: party.certificate, keyTransport: 'rsaEncryption' }
+    const envelope = keep(await encodeEnvelopedData({ cipher: 'aes-256-cbc', content, recipients: [forNSS] }, random))
+    await run(cmsutil.path('cmsutil'), ['-D', '-d', database, '-i', envelope, '-o', out])
+    assert.deepEqual(read(out), content)
+  },
+)
 
 // Encryption
 
