@@ -9,11 +9,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { connect as tlsConnect, type ConnectionOptions, type TLSSocket } from 'node:tls'
+import { setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createLog } from '#base/log.ts'
 import { systemWorld } from '#base/world.ts'
 import type { Arrival } from '#protocols/dispatch.ts'
-import type { Reply } from '#protocols/protocol.ts'
+import type { Reply, ReplyStream } from '#protocols/protocol.ts'
 import { derOf, face, limits, listenFor, rawExchange, routerOf, testdata, testdataPath } from './testing.ts'
 
 const run = promisify(execFile)
@@ -489,6 +490,69 @@ test('an absolute request target and a HEAD are understood', async (t) => {
 })
 
 // ── Stopping ────────────────────────────────────────────────────────────────
+
+/** A long answer in pieces, and how many of them were read. */
+function longAnswer(pieces: number, octets: number, breaksAt = Infinity) {
+  const read = { pieces: 0 }
+  const stream: ReplyStream = {
+    octets: pieces * octets,
+    async *read() {
+      for (let i = 0; i < pieces; i++) {
+        if (i === breaksAt) throw new Error('the list was dropped')
+        read.pieces++
+        yield new Uint8Array(octets).fill(i)
+        await Promise.resolve()
+      }
+    },
+  }
+  return { read, router: routerOf(async () => ({ status: 200, headers: {}, body: '', stream })) }
+}
+
+test('R8: a long answer arrives whole and in order, with its length said before; a HEAD reads none of it', async (t) => {
+  const { read, router } = longAnswer(40, 100_000)
+  const listener = await listenFor(t, [router])
+  const url = `http://127.0.0.1:${listener.address.port}/`
+  const answer = await fetch(url)
+  assert.equal(answer.headers.get('content-length'), '4000000')
+  const octets = new Uint8Array(await answer.arrayBuffer())
+  assert.equal(octets.length, 4_000_000)
+  assert.ok(octets.every((octet, at) => octet === Math.floor(at / 100_000)))
+  assert.equal(read.pieces, 40)
+  const head = await fetch(url, { method: 'HEAD' })
+  assert.equal(head.headers.get('content-length'), '4000000')
+  assert.equal(read.pieces, 40)
+  assert.deepEqual(listener.observed.requests, [
+    ['/', 200],
+    ['/', 200],
+  ])
+})
+
+test('R8: of hundreds of peers that take nothing, each holds a few pieces and not the whole', async (t) => {
+  const { read, router } = longAnswer(400, 256 << 10) // 100 MB each
+  const listener = await listenFor(t, [router], { limits: { connectionsMax: 300, idleTimeoutSeconds: 60 } })
+  const sockets = Array.from({ length: 200 }, () => connect(listener.address.port, '127.0.0.1'))
+  t.after(() => sockets.forEach((socket) => socket.destroy()))
+  await Promise.all(
+    sockets.map(async (socket) => {
+      socket.pause() // the kernel takes what its buffers hold
+      await once(socket, 'connect')
+      socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    }),
+  )
+  let last = -1
+  while (last !== read.pieces || read.pieces < sockets.length) {
+    last = read.pieces
+    await wait(200)
+  }
+  assert.ok(read.pieces < sockets.length * 40, `${read.pieces} pieces of ${sockets.length * 400} were read`)
+  for (const socket of sockets) socket.destroy()
+})
+
+test('an answer that breaks off closes the connection, so that nobody takes it for the whole', async (t) => {
+  const { router } = longAnswer(10, 100_000, 5)
+  const listener = await listenFor(t, [router])
+  await assert.rejects(fetch(`http://127.0.0.1:${listener.address.port}/`).then((answer) => answer.arrayBuffer()))
+})
 
 test('a stop lets a request in flight finish and closes the idle and the half-open', async (t) => {
   let finish = () => {}

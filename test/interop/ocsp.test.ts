@@ -1,6 +1,8 @@
 /** OCSP, CRLs and CA certificates with the clients of others: openssl, GnuTLS, curl, NSS. @module */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
@@ -8,6 +10,9 @@ import { parseCertsOnly } from '#cms/certs-only.ts'
 import { equal } from '#base/bytes.ts'
 import { holdCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
 import { issueCRL, latestCRL } from '#ca/crl.ts'
+import { ocsp } from '#ca/ocsp.ts'
+import { unpackAnswers } from '#ca/ocsp-blocks.ts'
+import { changeRevocationPolicy } from '#ca/revocation-policy.ts'
 import { person } from '#ca/testing.ts'
 import { ocspClient } from '#protocols/ocsp/client.ts'
 import { repositoryClient } from '#protocols/repository/client.ts'
@@ -130,6 +135,37 @@ test('openssl asks by POST, with and without a nonce, about good, revoked and un
   assert.match(revoked, /device\.pem: revoked/)
   assert.match(revoked, /Reason: keyCompromise/)
   assert.match(await ask('-serial', '0x1234'), /0x1234: unknown/)
+})
+
+test('openssl takes answers that were signed ahead, by POST and by GET', { skip: openssl.skip }, async (t) => {
+  const here = await deviceIn(t)
+  const { context, authorities } = here.ca
+  await changeRevocationPolicy(context, authorities, 'line1', { ocspMode: 'preSigned' }, person)
+  const responder = ocsp(context, authorities)
+  assert.ok((await responder.signAhead()) > 0)
+  const signedAhead = async (file: string, status: string): Promise<void> => {
+    const about = ['ocsp', '-issuer', 'line1.pem', '-cert', 'device.pem', '-no_nonce']
+    const verifying = ['-CAfile', 'root.pem', '-verify_other', 'line1.pem', '-url', here.ocspURL, '-respout', file]
+    const { stdout, stderr } = await run(openssl.path('openssl'), [...about, ...verifying, '-reqout', 'request.der'], {
+      cwd: here.directory,
+    })
+    assert.match(stdout + stderr, /Response verify OK/)
+    assert.match(stdout, new RegExp(`device\\.pem: ${status}`))
+    const request = readFileSync(join(here.directory, 'request.der'))
+    const got = await fetch(`${here.ocspURL}/${encodeURIComponent(request.toString('base64'))}`)
+    assert.deepEqual(new Uint8Array(await got.arrayBuffer()), new Uint8Array(readFileSync(join(here.directory, file))))
+  }
+  const [{ answers } = { answers: new Uint8Array() }] = await context.db.query<{ answers: Uint8Array }>(
+    'SELECT answers FROM ocsp_block',
+  )
+  const serial = parseCertificate(here.device.certificate).serialNumber
+  const ahead = [...unpackAnswers(answers)].find(({ serialNumber }) => equal(serialNumber, serial))
+  await signedAhead('good.der', 'good')
+  assert.ok(readFileSync(join(here.directory, 'good.der')).includes(ahead?.signature ?? 'none'), 'it is that signature')
+  await revokeCertificate(context, here.device.certificateId, 'keyCompromise', person)
+  await signedAhead('revoked.der', 'revoked')
+  assert.ok((await responder.signAhead()) > 0)
+  await signedAhead('revoked-ahead.der', 'revoked')
 })
 
 const gnutls = needs('ocsptool', 'certtool')
