@@ -192,6 +192,26 @@ test('a secret and its file together are refused', () => {
   assert.throws(() => parse('', { SEALWORKS_STORE_PASSWORD: 'env:X', SEALWORKS_STORE_PASSWORD_FILE: '/x' }), /keep one/)
 })
 
+test('a witness is its key, a space, and its address', () => {
+  const key = 'witness.example/w1+1a2b3c4d+BAAA'
+  const read = (written: string) =>
+    readConfig({ file: `[audit]\nwitnesses = [${JSON.stringify(written)}]`, environment: {}, dataDirectory: '/d' })
+  assert.deepEqual(read(`${key} http://witness.example:8090/`).config.audit.witnesses, [
+    { verifierKey: key, url: 'http://witness.example:8090' },
+  ])
+  for (const bad of [
+    '',
+    key,
+    `${key} ftp://x`,
+    `${key} http://x y`,
+    'key http://x',
+    `${key} http://user:x@x`,
+    `w+1a2b3c4d+ http://x`,
+  ]) {
+    assert.match(read(bad).problems[0]?.problem ?? '', /entry 1 must be the key of a witness/, bad)
+  }
+})
+
 test('environment names are the keys in upper snake case', () => {
   assert.equal(variableOf('server', 'listenPublic'), 'SEALWORKS_SERVER_LISTEN_PUBLIC')
   assert.equal(variableOf('ca', 'crlMinIntervalSeconds'), 'SEALWORKS_CA_CRL_MIN_INTERVAL_SECONDS')
