@@ -57,6 +57,7 @@ export const attributeTypes = {
   signingCertificateV2: '1.2.840.113549.1.9.16.2.47',
   cmsAlgorithmProtection: '1.2.840.113549.1.9.52',
   timeStampToken: '1.2.840.113549.1.9.16.2.14',
+  smimeCapabilities: '1.2.840.113549.1.9.15',
 } as const
 
 const labels = new Map<string, string>(Object.entries(attributeTypes).map(([label, oid]) => [oid, label]))

@@ -13,7 +13,7 @@ import { decryptGCM, identifyCipher } from './content-encryption.ts'
 import { badCMS, contentTypes } from './content-info.ts'
 import { contentKey, type Opener, type OpenRules } from './decrypt.ts'
 import { AlgorithmIdentifier } from './digests.ts'
-import { RecipientInfos } from './enveloped-data.ts'
+import { checkRecipientVersion, RecipientInfos } from './enveloped-data.ts'
 
 /** Recipients and algorithms: 128 recipients with 2 KiB each. */
 const HEAD_MAX_OCTETS = 512 << 10
@@ -47,6 +47,7 @@ export async function decryptEnvelopeStream(
   const body = await source.enter(0x30)
   if (decode(SMALL_INTEGER, await source.element(0x02)) !== 0) throw badCMS('its version is not 0')
   const recipientInfos = decode(RecipientInfos, await source.element(0x31))
+  for (const recipientInfo of recipientInfos) checkRecipientVersion(recipientInfo)
   const info = await source.enter(0x30)
   if (decode(OBJECT_IDENTIFIER, await source.element(0x06)) !== contentTypes.data) throw badCMS('only data is read in a stream')
   const cipher = identifyCipher(decode(AlgorithmIdentifier, await source.element(0x30)))

@@ -345,6 +345,12 @@ test('R31: recipients are counted', () => {
   const body = encode(AuthEnvelopedDataContent, { ...right, recipientInfos: Array<RecipientInfo>(129).fill(one) })
   const der = encode(ContentInfo, { contentType: contentTypes.authEnvelopedData, content: body })
   assert.throws(() => parseEnvelope(der), { code: 'malformed', message: /more than 128/ })
+  const odd = encode(AuthEnvelopedDataContent, {
+    ...right,
+    recipientInfos: [{ ...one, value: { ...one.value, version: 9 } } as RecipientInfo],
+  })
+  const wrong = encode(ContentInfo, { contentType: contentTypes.authEnvelopedData, content: odd })
+  assert.throws(() => parseEnvelope(wrong), { reason: 'badCMS', message: /version of a recipient is 9/ })
   const none = encode(EnvelopedDataContent, {
     version: 0,
     recipientInfos: [],

@@ -150,6 +150,7 @@ export function parseEnvelope(bytes: Uint8Array, form?: ReadForm): Envelope {
   if (contentType === contentTypes.envelopedData) {
     const value = decode(EnvelopedDataContent, content, limits)
     if (value.version > 4) throw badCMS(`its version is ${value.version}`)
+    for (const recipientInfo of value.recipientInfos) checkRecipientVersion(recipientInfo)
     return { type: 'envelopedData', value }
   }
   if (contentType !== contentTypes.authEnvelopedData) {
@@ -158,5 +159,16 @@ export function parseEnvelope(bytes: Uint8Array, form?: ReadForm): Envelope {
   }
   const value = decode(AuthEnvelopedDataContent, content, limits)
   if (value.version !== 0) throw badCMS(`its version is ${value.version}`)
+  for (const recipientInfo of value.recipientInfos) checkRecipientVersion(recipientInfo)
   return { type: 'authEnvelopedData', value }
+}
+
+/** RFC 5652, 6.2.2 to 6.2.4. */
+const versions = { kari: 3, kekri: 4, pwri: 0 } as const
+
+/** RFC 5652, 6.2. @throws TrustError `malformed` */
+export function checkRecipientVersion({ type, value }: RecipientInfo): void {
+  if (type === 'ori') return
+  const right = type === 'ktri' ? (value.rid.type === 'issuerAndSerialNumber' ? 0 : 2) : versions[type]
+  if (value.version !== right) throw badCMS(`the version of a recipient is ${value.version}`)
 }
