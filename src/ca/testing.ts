@@ -19,6 +19,7 @@ import { systemWorld, type World } from '#base/world.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
+import type { Database } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { sqlite } from '#store/sqlite/index.ts'
@@ -51,9 +52,8 @@ export interface TestCA extends AsyncDisposable {
   >
 }
 
-export async function testCA(settings: Partial<CASettings> = {}, policy: AlgorithmPolicy = tablePolicy): Promise<TestCA> {
-  const directory = mkdtempSync(join(tmpdir(), 'sealworks-ca-'))
-  const db = sqlite({ path: join(directory, 'sealworks.db') })
+/** What a CA works with on this database, migrated, with a clock that can be moved. */
+export async function onDatabase(db: Database, settings: Partial<CASettings> = {}, policy: AlgorithmPolicy = tablePolicy) {
   const system = systemWorld()
   let offset = 0
   const world: World = { ...system, clock: { now: () => system.clock.now() + offset } }
@@ -67,12 +67,20 @@ export async function testCA(settings: Partial<CASettings> = {}, policy: Algorit
   const audit = auditRecorder({ database: db, world, organizationId: DEFAULT_ORGANIZATION })
   const keys = policedKeyStore(store, policy, world.clock)
   const context: CAContext = { db, keys, audit, world, settings: { ...testSettings, ...settings }, policy }
+  const advance = (seconds: number): void => {
+    offset += seconds * 1000
+  }
+  return { context, advance }
+}
+
+export async function testCA(settings: Partial<CASettings> = {}, policy: AlgorithmPolicy = tablePolicy): Promise<TestCA> {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-ca-'))
+  const db = sqlite({ path: join(directory, 'sealworks.db') })
+  const { context, advance } = await onDatabase(db, settings, policy)
   return {
     context,
     authorities: await openAuthorities(context),
-    advance: (seconds) => {
-      offset += seconds * 1000
-    },
+    advance,
     entries: () => db.query('SELECT act, outcome, reason, actor FROM audit_entry ORDER BY id'),
     async [Symbol.asyncDispose]() {
       await db.close()
