@@ -4,7 +4,10 @@
  *
  * @module
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { encode, octetStringOf } from '#asn1/codec.ts'
+import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
@@ -285,3 +288,12 @@ export const envelopes: readonly Uint8Array[] = await Promise.all([
 
 /** An octet string in pieces. */
 export const ber: readonly Uint8Array[] = [...signedMessages, Uint8Array.fromHex('3009240704020102040103')]
+
+const published = (file: string): Uint8Array =>
+  parseOnePEM(readFileSync(join(import.meta.dirname, '../../src/cms/testdata', file), 'utf8'), 'CMS')
+/** Examples of the RFCs, with what is made by chance here and so is not above. */
+export const publishedMessages: readonly Uint8Array[] = [
+  published('rfc9936-ml-kem-512.pem'),
+  published('rfc9882-ml-dsa-44.pem'),
+  published('openssl-key-agreement.pem'),
+]

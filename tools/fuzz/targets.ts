@@ -112,7 +112,11 @@ export const targets: readonly Target[] = [
     const { unverifiedContent } = await decryptEnvelopeStream(inPieces(bytes), samples.sharedKey, random)
     await Array.fromAsync(unverifiedContent)
   }),
-  der('describe-cms', [...samples.signedMessages, ...samples.envelopes, ...samples.certificateBundles], describeCMS),
+  der(
+    'describe-cms',
+    [...samples.signedMessages, ...samples.envelopes, ...samples.publishedMessages, ...samples.certificateBundles],
+    describeCMS,
+  ),
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
   der('path-answer', paths.answerSeeds, paths.readAnswer),
