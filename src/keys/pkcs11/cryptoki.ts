@@ -248,17 +248,18 @@ export function loadCryptoki(module: string) {
     login: ({ handle }: Session, pin: Buffer): void =>
       check('C_Login', login(handle, CKU_USER, pin, pin.length), [CKR_USER_ALREADY_LOGGED_IN]),
 
-    find({ handle }: Session, template: Template, most: number): readonly number[] {
+    find(session: Session, template: Template, most: number): readonly number[] {
       const wanted = encodeTemplate(template)
-      check('C_FindObjectsInit', findInit(handle, wanted.octets, template.length))
+      session.held = wanted
+      check('C_FindObjectsInit', findInit(session.handle, wanted.octets, template.length))
       try {
         const objects = Buffer.alloc(most * ULONG_OCTETS)
         const count = ulong(0)
-        check('C_FindObjects', find(handle, objects, most, count))
+        check('C_FindObjects', find(session.handle, objects, most, count))
         const found = Math.min(ulongIn(count), most)
         return Array.from({ length: found }, (_, index) => ulongIn(objects, index * ULONG_OCTETS))
       } finally {
-        findFinal(handle)
+        findFinal(session.handle)
       }
     },
 
@@ -322,12 +323,20 @@ const later = (call: NativeFunction, ...parameters: unknown[]): Promise<number> 
     call.async(...parameters, (error: Error | null, rv: number) => (error === null ? resolve(rv) : reject(error)))
   })
 
+/** The library looks for its own OpenSSL first: that of Node.js exports the same names and is another version. */
+const LOADING = { deep: true }
+
+/** A library that is collected is unloaded, whoever still has the addresses of its functions. */
+const loaded: unknown[] = []
+
 function functionsOf(module: string): (name: string, parameters: string) => NativeFunction {
   if (koffi.sizeof('unsigned long') !== ULONG_OCTETS || koffi.sizeof('void *') !== ULONG_OCTETS)
     throw new CryptokiError({ call: 'load', problem: 'platform' })
   let addresses: readonly bigint[]
   try {
-    const getFunctionList = koffi.load(module).func('unsigned long C_GetFunctionList(_Out_ void **list)')
+    const library = koffi.load(module, LOADING)
+    loaded.push(library)
+    const getFunctionList = library.func('unsigned long C_GetFunctionList(_Out_ void **list)')
     const list: unknown[] = [null]
     const rv = getFunctionList(list) as number
     if (rv !== CKR_OK) throw new CryptokiError({ call: 'C_GetFunctionList', rv })

@@ -96,7 +96,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
     let last: unknown
     for (const token of inOrder()) {
       try {
-        return await work(await token.connection(options.pin), token)
+        return await work(token.connected() ?? (await token.connection(options.pin)), token)
       } catch (error) {
         if (!(error instanceof TrustError && error.code === 'unavailable')) throw error
         last = error
@@ -207,7 +207,8 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
         throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
       }
       if (dropped) throw notFound(label)
-      const data = await plan.prepare(message)
+      const prepared = plan.prepare(message)
+      const data = prepared instanceof Promise ? await prepared : prepared
       if (data.length > MESSAGE_MAX_OCTETS)
         throw new TrustError('tooLarge', 'tokenMessageTooLarge', { facts: { limit: MESSAGE_MAX_OCTETS } })
       try {

@@ -51,10 +51,15 @@ const digests: Readonly<Record<Digest, DigestRow>> = {
 /** Above this a digest goes to the thread pool: hashing a firmware image would stop everything else. */
 const DIGEST_IN_TURN_MAX_OCTETS = 65_536
 
-async function digestOf(digest: Digest, message: Uint8Array): Promise<Uint8Array> {
-  if (message.length <= DIGEST_IN_TURN_MAX_OCTETS) return hash(digest, message, 'buffer')
+/** @param use what becomes of the digest */
+function withDigest(
+  digest: Digest,
+  message: Uint8Array,
+  use: (octets: Uint8Array) => Uint8Array,
+): Uint8Array | Promise<Uint8Array> {
+  if (message.length <= DIGEST_IN_TURN_MAX_OCTETS) return use(hash(digest, message, 'buffer'))
   const name = digest.replace('sha', 'SHA-')
-  return new Uint8Array(await crypto.subtle.digest(name, message as Uint8Array<ArrayBuffer>))
+  return crypto.subtle.digest(name, message as Uint8Array<ArrayBuffer>).then((octets) => use(new Uint8Array(octets)))
 }
 
 /** One signature algorithm with one kind of key: what is sent, and how the answer becomes what X.509 carries. */
@@ -114,11 +119,11 @@ function rsaPlan({ digest, saltOctets }: SignatureAlgorithm, signatureOctets: nu
   const finish = (raw: Uint8Array): Uint8Array | undefined => (raw.length === signatureOctets ? raw : undefined)
   if (saltOctets !== undefined) {
     const request = { mechanism: CKM.RSA_PKCS_PSS, hash: mechanism, mgf, saltOctets }
-    return { request, prepare: (message) => digestOf(digest, message), finish }
+    return { request, prepare: (message) => withDigest(digest, message, (octets) => octets), finish }
   }
   return {
     request: plain(CKM.RSA_PKCS),
-    prepare: async (message) => Buffer.concat([digestInfo, await digestOf(digest, message)]),
+    prepare: (message) => withDigest(digest, message, (octets) => Buffer.concat([digestInfo, octets])),
     finish,
   }
 }
@@ -130,7 +135,7 @@ function ecdsaPlan({ digest }: SignatureAlgorithm, orderOctets: number): Signing
   return {
     request: plain(CKM.ECDSA),
     // some tokens refuse a digest that is longer than the order, which counts only as far as that anyway
-    prepare: async (message) => (await digestOf(digest, message)).subarray(0, orderOctets),
+    prepare: (message) => withDigest(digest, message, (octets) => octets.subarray(0, orderOctets)),
     finish(raw) {
       if (raw.length !== orderOctets * 2) return undefined
       return encode(EcdsaSigValue, { r: unsigned(raw.subarray(0, orderOctets)), s: unsigned(raw.subarray(orderOctets)) })

@@ -63,6 +63,8 @@ export interface Token {
   load(): number
   /** Of the worker; for tests and for people who look at processes. */
   processId(): number | undefined
+  /** The connection, where there is one at once. */
+  connected(): TokenConnection | undefined
   /** @throws TrustError `unavailable`, at once while the token is known to be gone */
   connection(pin: () => Secret | undefined): Promise<TokenConnection>
   /** A person gives the PIN. @throws TrustError `forbidden` when the token refuses it, `unavailable` */
@@ -274,6 +276,8 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
     info: () => info,
     load: () => signing,
     processId: () => worker?.processId,
+
+    connected: () => connection,
 
     async connection(pin) {
       if (connection !== undefined) return connection
