@@ -263,6 +263,10 @@ export const english = {
   nameConstraint:
     'The name constraint "{text}" is not understood. Write dns:plant.example, ip:10.1.0.0/16, email:plant.example, uri:plant.example or dir:O=Example.',
   weakKeyList: 'The list of known keys {file} is not understood at line {line}. It has 20 hexadecimal digits on each line.',
+  publicationFile: 'The file {path} cannot be written ({problem}). Check the directory and that the server may write there.',
+  publicationUnreachable: 'Nobody answers at {url} ({problem}). Check the address and the network; it is tried again.',
+  publicationRefused: 'The server at {url} answered {status}. Check the address and the credentials; it is tried again.',
+  publicationKeys: 'Publication to S3 needs publication.s3AccessKey and publication.s3SecretKey. Set both.',
   authorityKeyMismatch: 'The key of the authority "{authority}" does not fit its certificate. Restore both from one backup.',
   profileForAuthorities:
     'The profile "{profile}" is for authorities or their responders, which are never made from a request. Choose one for devices, servers or stations.',

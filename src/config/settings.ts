@@ -102,11 +102,21 @@ const algorithms = {
   ...schedules,
 }
 
+const publication = {
+  directory: path(undefined, 'directory into which CRLs and CA certificates are written, for a web server of yours'),
+  putUrl: url(['http', 'https'], 'address below which CRLs and CA certificates are put by HTTP PUT'),
+  putToken: secretReference(undefined, 'token that is sent with it, as Authorization: Bearer'),
+  s3Url: url(['http', 'https'], 'S3 address with bucket and prefix, such as https://s3.example/pki'),
+  s3Region: text('us-east-1', 'region of the bucket'),
+  s3AccessKey: text('', 'id of the S3 access key'),
+  s3SecretKey: secretReference(undefined, 'the S3 secret access key'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, algorithms, audit, log } as const satisfies Record<
+export const sections = { server, store, keys, ca, algorithms, audit, publication, log } as const satisfies Record<
   string,
   Record<string, Setting<unknown>>
 >

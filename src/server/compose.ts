@@ -36,6 +36,7 @@ import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { databaseURLOf } from './database-url.ts'
+import { publicationMigrations } from './publication/migrations.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { VERSION } from './version.ts'
 
@@ -46,6 +47,7 @@ const migrations: readonly Migration[] = [
   ...accessMigrations,
   ...caMigrations,
   ...restMigrations,
+  ...publicationMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -176,6 +178,19 @@ function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<strin
   return hashes
 }
 
+/** What relying parties get, over HTTP and where it is published. */
+export const repositoryOf = ({ context, authorities }: Pick<CAServices, 'context' | 'authorities'>): RepositoryService => ({
+  publishedCRL(address, which) {
+    const offline = offlineAt(authorities, address)
+    return offline === undefined
+      ? publishedCRL(context, authorities, address, which)
+      : publishedImportedCRL(context, offline, which)
+  },
+  authorityCertificates: (address) =>
+    offeredBy(authorities, offlineAt(authorities, address) ?? authorities.byAddress(address), context.world.clock.now()),
+  now: () => context.world.clock.now(),
+})
+
 /** Every protocol with the service that it needs. */
 export function composeProtocols({
   context,
@@ -183,17 +198,7 @@ export function composeProtocols({
   enrollment: enrolls,
   ocsp: answers,
 }: Omit<CAServices, 'keys'>): readonly Mounted[] {
-  const repository: RepositoryService = {
-    publishedCRL(address, which) {
-      const offline = offlineAt(authorities, address)
-      return offline === undefined
-        ? publishedCRL(context, authorities, address, which)
-        : publishedImportedCRL(context, offline, which)
-    },
-    authorityCertificates: (address) =>
-      offeredBy(authorities, offlineAt(authorities, address) ?? authorities.byAddress(address), context.world.clock.now()),
-    now: () => context.world.clock.now(),
-  }
+  const repository = repositoryOf({ context, authorities })
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols
   return [
     mount(est, enrolls),

@@ -23,10 +23,12 @@ import { dispatcher } from '#protocols/dispatch.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
 import { sequenceOutbox } from '#store/outbox.ts'
 import { runInBackground } from './background.ts'
-import { type CAServices, composeProtocols, openCA, openFoundation, type Foundation } from './compose.ts'
+import { type CAServices, composeProtocols, openCA, openFoundation, repositoryOf, type Foundation } from './compose.ts'
 import { TLS_ROOT_FILE } from './init.ts'
 import { issueListenerCertificate, type ListenerCertificate } from './listener-certificate.ts'
 import { type Listener, openListener } from './listener.ts'
+import { publisher } from './publication/publisher.ts'
+import { publicationTargets } from './publication/targets.ts'
 import { rateLimit } from './rate-limit.ts'
 import { forgetIdempotencyKeys } from './rest/idempotency.ts'
 import { TICKET_SECRET_OCTETS, type TLSFace, type TLSIdentity } from './tls-options.ts'
@@ -120,7 +122,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   let addresses = wanted
   if (server.workers > 0) {
     const { environment } = options
-    const lendable = { config, environment, addresses: wanted, headers: web.headers, ticketSecret, database: db, face }
+    const lendable = { config, environment, addresses: wanted, headers: web.headers, ticketSecret, database: db, keys, face }
     fronts = await startFronts({
       ...lendable,
       count: server.workers,
@@ -140,6 +142,15 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const alone = config.store.url.engine === 'sqlite'
   const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone })
   const witnesses = composeWitnessing({ database: db, world, auditLog, config, log })
+  const publishing = publisher({
+    db,
+    world,
+    organizationId,
+    authorities: ca.authorities,
+    repository: repositoryOf(ca),
+    targets: publicationTargets(options),
+    log,
+  })
   const background = runInBackground(
     [
       { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
@@ -157,6 +168,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
+      { name: 'publication', everySeconds: 5, run: () => publishing.runOnce() },
       { name: 'offline CRLs', everySeconds: 3600, run: () => warnOfOfflineCRLs(ca, log) },
       { name: 'OCSP responders', everySeconds: 3600, run: () => ca.ocsp.renewResponders() },
       { name: 'OCSP answers', everySeconds: 5, run: () => ca.ocsp.signAhead() },

@@ -41,6 +41,11 @@ export const programs = {
     purpose: 'a strict X.509 parser',
     at: '/usr/lib/python3/dist-packages/cryptography/__init__.py',
   },
+  'python3-botocore': {
+    debian: 'python3-botocore',
+    purpose: "Amazon's own signer of S3 requests",
+    at: '/usr/lib/python3/dist-packages/botocore/__init__.py',
+  },
   'python3-cryptography-vectors': {
     debian: 'python3-cryptography-vectors',
     purpose: 'public vectors, NIST PKITS among them',

@@ -11,6 +11,7 @@ import { UsageError } from '../usage.ts'
 
 type Authority = AnswerOf<'showAuthority'>
 type AuthorityRequest = AnswerOf<'requestAuthority'>
+type Publication = AnswerOf<'listPublications'>['publications'][number]
 type Trusted = AnswerOf<'listTrustedAuthorities'>['trusted'][number]
 
 const address = required(text('CA', 'short name, or short name and generation: line1.1'))
@@ -214,6 +215,24 @@ export const lifeCommands = [
       })
       const { chain } = await client.call('showAuthority', { params: { address } })
       return deliver(context, { out, force }, encodeCertificate(format ?? 'pem', value.certificate, chain), value)
+    },
+  }),
+
+  clientCommand({
+    noun: 'ca',
+    verb: 'publications',
+    summary: 'What was put where for relying parties, and what failed',
+    example: 'sealworks ca publications',
+    async run(client, _, { columns }) {
+      const value = await client.call('listPublications', {})
+      const shape = [
+        { title: 'TARGET', cell: ({ target }: Publication) => target },
+        { title: 'PATH', cell: ({ path }: Publication) => path },
+        { title: 'SINCE', cell: ({ publishedAt }: Publication) => publishedAt },
+        { title: 'FAILURES', cell: ({ failures }: Publication) => String(failures) },
+        { title: 'ERROR', cell: ({ error }: Publication) => error },
+      ]
+      return { value, text: table(value.publications, shape, columns) }
     },
   }),
 ]

@@ -18,10 +18,12 @@ import { crossSign, importCrossCertificate } from '#ca/cross-sign.ts'
 import { NameConstraintRules } from '#ca/profile.ts'
 import { destroyAuthorityKey, retireAuthority } from '#ca/retire.ts'
 import { rekeyAuthority, renewAuthority } from '#ca/rotate.ts'
+import { DEFAULT_ORGANIZATION } from '#ca/tables.ts'
 import { distrustAuthority, importCRL, type ImportedState, offlineStates, trustAuthority } from '#ca/trusted.ts'
 import { parseCertificate, fingerprint } from '#x509/certificate.ts'
 import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
+import { listPublications } from '../publication/publisher.ts'
 import { AuthorityShape, authorityShape } from './authority-shape.ts'
 import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
@@ -74,6 +76,15 @@ const CeremonyShape = Type.Object({
   at: Time,
   actor: Type.String(),
   facts: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+})
+
+const PublicationShape = Type.Object({
+  target: Type.String(),
+  path: Type.String(),
+  publishedAt: Type.Union([Time, Type.Null()]),
+  failures: Type.Integer({ description: 'since the last success' }),
+  nextAttemptAt: Type.Union([Time, Type.Null()]),
+  error: Type.Union([Type.String(), Type.Null()]),
 })
 
 /** @param changed called after authorities changed, so that listeners name the right client authorities */
@@ -420,6 +431,27 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
           entries: crl.entries,
           thisUpdate: crl.thisUpdate.toISOString(),
           nextUpdate: crl.nextUpdate.toISOString(),
+        }
+      },
+    }),
+    route({
+      id: 'listPublications',
+      method: 'GET',
+      path: '/api/v1/publications',
+      permission: 'ca.read',
+      summary: 'What was put where for relying parties, and what failed',
+      response: Type.Object({ publications: Type.Array(PublicationShape) }),
+      async handle() {
+        const publications = await listPublications(context.db, DEFAULT_ORGANIZATION)
+        return {
+          publications: publications.map(({ target, path, publishedAt, attempts, nextAttemptAt, error = null }) => ({
+            target,
+            path,
+            publishedAt: publishedAt === undefined ? null : new Date(publishedAt).toISOString(),
+            failures: attempts,
+            nextAttemptAt: nextAttemptAt === undefined ? null : new Date(nextAttemptAt).toISOString(),
+            error,
+          })),
         }
       },
     }),

@@ -38,6 +38,7 @@ export const operations = {
   listKeys: 'GET /api/v1/keys',
   listPrincipals: 'GET /api/v1/principals',
   listProfiles: 'GET /api/v1/profiles',
+  listPublications: 'GET /api/v1/publications',
   listRoles: 'GET /api/v1/roles',
   listTokens: 'GET /api/v1/principals/{id}/tokens',
   listTrustedAuthorities: 'GET /api/v1/trusted-authorities',
