@@ -26,6 +26,9 @@ export interface VerifyValues {
   readonly crl: readonly string[]
   readonly ocsp: readonly string[]
   readonly policy: readonly string[]
+  readonly requirePolicy: boolean
+  readonly inhibitPolicyMapping: boolean
+  readonly inhibitAnyPolicy: boolean
   readonly requireRevocation: boolean
   readonly lenient: boolean
   readonly offline: boolean
@@ -64,7 +67,10 @@ export async function verifyByFiles(context: Context, values: VerifyValues): Pro
     purpose,
     peerName: name === undefined ? undefined : parsePeerName(name),
     strict: !lenient,
-    ...(policy.length > 0 && { policies: new Set(policy), requireExplicitPolicy: true }),
+    ...(policy.length > 0 && { policies: new Set(policy) }),
+    requireExplicitPolicy: values.requirePolicy || policy.length > 0,
+    inhibitPolicyMapping: values.inhibitPolicyMapping,
+    inhibitAnyPolicy: values.inhibitAnyPolicy,
     revocation: {
       // who hands a list in wants to know by it
       demand: requireRevocation || lists.length + answers.length > 0 ? 'required' : 'known',
@@ -88,6 +94,9 @@ export async function verifyByInstallation(client: Caller, context: Context, val
       at: at.toISOString(),
       lenient,
       requireRevocation,
+      requirePolicy: values.requirePolicy,
+      inhibitPolicyMapping: values.inhibitPolicyMapping,
+      inhibitAnyPolicy: values.inhibitAnyPolicy,
       ...(purpose !== undefined && { purpose }),
       ...(name !== undefined && { name }),
       ...(policy.length > 0 && { policies: [...policy] }),

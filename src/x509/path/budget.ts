@@ -51,10 +51,6 @@ export class Budget {
     if (this.#spent[what] > limits[what]) throw new PathRefusal('pathTooMuchWork', label, { limit: limits[what], what })
   }
 
-  spent(what: Work): number {
-    return this.#spent[what]
-  }
-
   /**
    * Whether the key of `by` signed this.
    *

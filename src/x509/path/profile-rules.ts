@@ -67,8 +67,10 @@ const rules: readonly Rule[] = [
   {
     section: 'RFC 5280, 4.2.1.1',
     rule: 'authorityKeyIdentifier is there and names a key',
-    breaks: (link) =>
-      link.certificate.version === 3 && !link.isSelfIssued && link.extension(authorityKeyIdentifier)?.keyIdentifier === undefined,
+    breaks(link) {
+      const identifier = link.extension(authorityKeyIdentifier)
+      return identifier === undefined ? !link.isSelfIssued : identifier.keyIdentifier === undefined
+    },
   },
   {
     section: 'RFC 5280, 4.2.1.1',

@@ -50,10 +50,12 @@ const processedInList: ReadonlySet<string> = new Set(
 const processedInEntry: ReadonlySet<string> = new Set([reasonCode, invalidityDate, certificateIssuer].map(({ oid }) => oid))
 
 /**
+ * @param strict whether it must also be as RFC 5280, 5.2.3 asks an issuer to write it
  * @returns undefined for a list that must not be used: it has a critical extension that is not understood (RFC 5280,
  * 5.2), or one that cannot be read
  */
-export function listOf(list: CertificateList): List | undefined {
+export function listOf(list: CertificateList, strict = false): List | undefined {
+  if (strict && list.extensions.find(({ extnID }) => extnID === crlNumber.oid)?.critical !== false) return undefined
   if (list.extensions.some(({ critical, extnID }) => critical && !processedInList.has(extnID))) return undefined
   try {
     const issuerName = parseName(list.issuer)

@@ -165,7 +165,7 @@ function revocationOf(input: VerifyInput, pool: Pool, budget: Budget): Revocatio
   if (input.revocation === undefined) return undefined
   const { demand, port = {}, nonce } = input.revocation
   const { at } = input
-  const lists = (input.revocation.lists ?? []).slice(0, EVIDENCE_MAX).flatMap((der) => readList(der) ?? [])
+  const lists = (input.revocation.lists ?? []).slice(0, EVIDENCE_MAX).flatMap((der) => readList(der, input.strict) ?? [])
   const answers = (input.revocation.answers ?? []).slice(0, EVIDENCE_MAX).flatMap((der) => readAnswer(der) ?? [])
   const known = new Map<string, Status>()
   const fetched = new Set<string>()
@@ -255,7 +255,7 @@ function revocationOf(input: VerifyInput, pool: Pool, budget: Budget): Revocatio
     for (const uri of distributionPoints(link)) {
       if (port.fetchList === undefined || !mayFetch(uri)) continue
       const der = await port.fetchList(uri)
-      const list = der === undefined ? undefined : readList(der)
+      const list = der === undefined ? undefined : readList(der, input.strict)
       if (list === undefined) continue
       lists.push(list)
       found = true
@@ -284,9 +284,9 @@ const better = (a: Status | undefined, b: Status | undefined): Status => {
   return a ?? b ?? { state: 'unknown', detail: 'there is no list and no answer' }
 }
 
-function readList(der: Uint8Array): List | undefined {
+function readList(der: Uint8Array, strict: boolean | undefined): List | undefined {
   const list = readable(() => parseCertificateList(der))
-  return list && listOf(list)
+  return list && listOf(list, strict)
 }
 
 function readAnswer(der: Uint8Array): BasicResponse | undefined {
