@@ -10,6 +10,7 @@ import { issueCRL } from './crl.ts'
 import { createEndpoint } from './endpoint.ts'
 import { enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
 import { ocsp } from './ocsp.ts'
+import { importCRL, trustAuthority } from './trusted.ts'
 import { verifyHere } from './verification.ts'
 import { hierarchy, person, type TestCA, testCA, testKey, testRequest } from './testing.ts'
 
@@ -98,6 +99,23 @@ test('a path over a refused algorithm is refused from its day on, be it the dige
     assert.ok(!verdict.valid)
     assert.equal(verdict.failure.reason, 'pathAlgorithm')
   }
+})
+
+test('an authority of others is not trusted with a refused key, nor is a list taken that is signed with a refused digest', async () => {
+  await using elsewhere = await testCA()
+  await hierarchy(elsewhere)
+  const root = elsewhere.authorities.byAddress('root')
+  const foreign = { slug: 'vendor', kind: 'foreign', certificate: root.certificate.der } as const
+  await using wary = await testCA({}, policyOf({ 'ecdsa-p256': 'refused' }))
+  await assert.rejects(trustAuthority(wary.context, wary.authorities, foreign, person), refused)
+  assert.deepEqual(wary.authorities.trusted(), [])
+
+  await using ca = await testCA()
+  await trustAuthority(ca.context, ca.authorities, foreign, person)
+  const { der } = await issueCRL(elsewhere.context, root, 0, person)
+  const context = { ...ca.context, policy: policyOf({ 'ecdsa-sha256': 'refused' }) }
+  await assert.rejects(importCRL(context, ca.authorities, der, person), refused)
+  await importCRL(ca.context, ca.authorities, der, person)
 })
 
 test('what is deprecated is issued, and the audit entry says so', async () => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { importPublicKey } from '#algorithms/public-key.ts'
+import { identifySignature, importPublicKey } from '#algorithms/public-key.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
@@ -50,6 +50,7 @@ export async function trustAuthority(
   const now = world.clock.now()
   checkAuthorityCertificate(certificate, now)
   const publicKey = importPublicKey(certificate.subjectPublicKeyInfo)
+  context.policy.check(publicKey.algorithm, now)
   const isRoot = await isSignedBy(certificate, { certificate, publicKey })
   const issuer = isRoot ? undefined : await trustedIssuerOf(authorities, certificate, now)
   const same = [...authorities.trusted(), ...authorities.list()].find((one) => equal(one.certificate.der, der))
@@ -153,6 +154,8 @@ export async function importCRL(
   const list = parseCertificateList(der)
   const authority = await issuerOfList(authorities, list)
   const now = world.clock.now()
+  context.policy.check(identifySignature(list.signatureAlgorithm), now)
+  context.policy.check(authority.publicKey.algorithm, now)
   const number = numberOf(list, now)
   const revoked = new Map<string, { readonly at: Date; readonly reason: CRLReason | undefined }>()
   for (const { serialNumber, revokedAt, extensions } of list.entries())
