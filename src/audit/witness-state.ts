@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { TrustError } from '#base/errors.ts'
 import { HASH_OCTETS } from './merkle.ts'
 import { checkOrigin } from './note.ts'
-import { fromBase64, witnessKey } from './note-key.ts'
+import { cosign, fromBase64, witnessKey } from './note-key.ts'
 
 /** The newest checkpoint that was cosigned, of one log. */
 export interface Seen {
@@ -32,21 +32,25 @@ export interface WitnessHome {
   readonly keyId: Uint8Array
   /** What logs are given to know this witness by. */
   readonly verifierKey: string
-  readonly sign: (message: Uint8Array) => Uint8Array
+  readonly cosign: (seconds: number, text: string) => Uint8Array
   readonly state: WitnessState
 }
+
+export const witnessAlgorithms = ['ed25519', 'ml-dsa-44'] as const
+export type WitnessAlgorithm = (typeof witnessAlgorithms)[number]
 
 const KEY_FILE = 'witness.key'
 const STATE_FILE = 'witness.json'
 
 /** @param name a URL without its scheme that names the witness for good @throws TrustError `conflict` when there is one */
-export function createWitness(directory: string, name: string): void {
+export function createWitness(directory: string, name: string, algorithm: WitnessAlgorithm = 'ed25519'): void {
   checkOrigin(name)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   if (existsSync(join(directory, KEY_FILE)) || existsSync(join(directory, STATE_FILE))) {
     throw new TrustError('conflict', 'witnessStateExists', { facts: { directory } })
   }
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' })
+  const { privateKey } = algorithm === 'ml-dsa-44' ? generateKeyPairSync('ml-dsa-44') : generateKeyPairSync('ed25519')
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
   // the record first: with a key and no record it is a witness that forgot
   writeDurably(directory, STATE_FILE, encodeRecord(name, new Map()))
   writeDurably(directory, KEY_FILE, pem)
@@ -56,13 +60,12 @@ export function createWitness(directory: string, name: string): void {
 export function openWitness(directory: string): WitnessHome {
   const key = readKey(directory)
   const { name, logs } = readRecord(directory)
-  const publicKey = fromBase64Url(String(key.export({ format: 'jwk' })['x']))
-  const { id, verifierKey } = witnessKey(name, publicKey)
+  const { id, verifierKey } = witnessKey(name, createPublicKey(key))
   return {
     name,
     keyId: id,
     verifierKey,
-    sign: (message) => new Uint8Array(sign(null, message, key)),
+    cosign: (seconds, text) => cosign(name, key, seconds, text),
     state: {
       seen: (origin) => logs.get(origin),
       keep(seen) {
@@ -79,7 +82,7 @@ function readKey(directory: string): KeyObject {
   if (!existsSync(file)) throw new TrustError('unavailable', 'witnessStateMissing', { facts: { directory } })
   try {
     const key = createPrivateKey(readFileSync(file))
-    if (key.asymmetricKeyType === 'ed25519') return key
+    if (witnessAlgorithms.some((algorithm) => algorithm === key.asymmetricKeyType)) return key
   } catch {
     // as if it were another key
   }
@@ -132,5 +135,3 @@ function writeDurably(directory: string, name: string, content: string): void {
     closeSync(parent)
   }
 }
-
-const fromBase64Url = (text: string): Uint8Array => Uint8Array.fromBase64(text, { alphabet: 'base64url' })

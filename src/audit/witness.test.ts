@@ -154,6 +154,47 @@ async function onOwnLog(body: (stand: Stand, sign: (size: number, root: Uint8Arr
   await withWitness({ log: { verifierKey } as Setting['log'], world: systemWorld() }, (stand) => body(stand, sign))
 }
 
+onEach(
+  'C2SP tlog-cosignature: a witness with ML-DSA-44 signs its name, the origin and the tree, as noble reads it',
+  async (setting) => {
+    const directory = await mkdtemp(join(tmpdir(), 'sealworks-witness-'))
+    try {
+      createWitness(directory, name, 'ml-dsa-44')
+      const home = openWitness(directory)
+      await recordMany(setting, 5)
+      await setting.sequencer.runOnce()
+      const body = await request(setting, 0)
+      const answer = await openOn(setting, home).addCheckpoint(body)
+      assert.equal(answer.status, 200)
+      const signature = parseSignatureLine(answer.body.trimEnd())
+      const text = body.slice(body.indexOf('\n\n') + 2, body.lastIndexOf('\n\n') + 1)
+      const key = parseVerifierKey(home.verifierKey)
+      assert.ok(await key.verify(signature, text))
+      assert.ok(!(await key.verify(signature, text.replace('\n6\n', '\n7\n'))))
+      assert.ok(
+        !(await key.verify({ ...signature, octets: signature.octets.with(7, 0xff ^ (signature.octets[7] ?? 0)) }, text)),
+        'another time',
+      )
+
+      const [origin = '', , root = ''] = text.split('\n')
+      const uint64 = (value: bigint) => Buffer.from(value.toString(16).padStart(16, '0'), 'hex')
+      const time = Buffer.from(signature.octets).readBigUInt64BE(0)
+      const message = Buffer.concat([
+        ...[Buffer.from('subtree/v1\n\0'), Buffer.of(name.length), Buffer.from(name), uint64(time)],
+        ...[Buffer.of(origin.length), Buffer.from(origin), uint64(0n), uint64(6n), Buffer.from(root, 'base64')],
+      ])
+      const { ml_dsa44: noble } = await import('@noble/post-quantum/ml-dsa.js')
+      const raw = Buffer.from(home.verifierKey.split('+').slice(2).join('+'), 'base64')
+      assert.deepEqual([raw[0], raw.length], [6, 1313])
+      assert.ok(
+        noble.verify(new Uint8Array(signature.octets.subarray(8)), new Uint8Array(message), new Uint8Array(raw.subarray(1))),
+      )
+    } finally {
+      await rm(directory, { recursive: true })
+    }
+  },
+)
+
 test('a witness is made once, its key is for its owner, and without its record it does not go on', () =>
   onOwnLog(async ({ directory, witness: first }, sign) => {
     assert.throws(() => createWitness(directory, name), { code: 'conflict', reason: 'witnessStateExists' })
@@ -364,7 +405,8 @@ for (const [why, written, reason] of [
   ['no key', 'a+00000000', 'verifierKey'],
   ['another id', `a+00000000+${new Uint8Array([4, ...new Uint8Array(32)]).toBase64()}`, 'verifierKey'],
   ['a short key', 'a+00000000+BAAA', 'verifierKey'],
-  ['another type', `a+00000000+${new Uint8Array([6, ...new Uint8Array(1312)]).toBase64()}`, 'verifierKeyType'],
+  ['another type', `a+00000000+${new Uint8Array([5, ...new Uint8Array(32)]).toBase64()}`, 'verifierKeyType'],
+  ['a short ML-DSA key', `a+00000000+${new Uint8Array([6, ...new Uint8Array(1311)]).toBase64()}`, 'verifierKey'],
   ['more than the limit', `a+00000000+${'A'.repeat(5000)}`, 'verifierKey'],
 ] as const) {
   test(`a verifier key is refused: ${why}`, () => assert.throws(() => parseVerifierKey(written), { reason }))

@@ -4,7 +4,7 @@
  * It keeps the newest checkpoint of each log that it knows. That record is on disk before the cosignature leaves, so
  * that no crash makes it forget what it has vouched for.
  *
- * Source: C2SP tlog-witness, tlog-cosignature (Ed25519).
+ * Source: C2SP tlog-witness, tlog-cosignature.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Clock } from '#base/world.ts'
 import { parseSignedCheckpoint, parseSize } from './note.ts'
-import { cosignedMessage, encodeCosignature, type NoteKey } from './note-key.ts'
+import type { NoteKey } from './note-key.ts'
 import { parseHash } from './proof-file.ts'
 import { isConsistent, PATH_MAX_HASHES } from './proof.ts'
 import type { WitnessState } from './witness-state.ts'
@@ -32,8 +32,8 @@ export interface WitnessOptions {
   readonly name: string
   /** Of the witness's own key. */
   readonly keyId: Uint8Array
-  /** Ed25519, over the message itself. */
-  readonly sign: (message: Uint8Array) => Uint8Array
+  /** @returns the time and the signature (C2SP tlog-cosignature) @param text of the note */
+  readonly cosign: (seconds: number, text: string) => Uint8Array
   /** The logs that it knows, by their keys. */
   readonly logs: readonly NoteKey[]
   readonly state: WitnessState
@@ -43,7 +43,7 @@ export interface WitnessOptions {
 /** A note of 100,000 characters, which may be of three octets, and 63 hashes. */
 export const REQUEST_MAX_OCTETS = 304_000
 
-export function witness({ name, keyId, sign, logs, state, clock }: WitnessOptions): Witness {
+export function witness({ name, keyId, cosign, logs, state, clock }: WitnessOptions): Witness {
   async function answer(body: string): Promise<WitnessAnswer> {
     const { oldSize, path, note } = parseAddCheckpoint(body)
     const { text, checkpoint, signatures } = parseSignedCheckpoint(note)
@@ -68,7 +68,7 @@ export function witness({ name, keyId, sign, logs, state, clock }: WitnessOption
     }
     state.keep({ origin, size, rootHash, note })
     const seconds = Math.floor(clock.now() / 1000)
-    const octets = concat([keyId, encodeCosignature(seconds, sign(cosignedMessage(seconds, text)))])
+    const octets = concat([keyId, cosign(seconds, text)])
     return { status: 200, type: 'text/plain; charset=utf-8', body: `— ${name} ${octets.toBase64()}\n` }
   }
 

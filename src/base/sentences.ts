@@ -36,7 +36,8 @@ export const english = {
   keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
-  privateKeyForm: 'An ML-DSA private key is taken with its seed only (RFC 9881, 6). Export the key as its seed, or generate a new one.',
+  privateKeyForm:
+    'An ML-DSA private key is taken with its seed only (RFC 9881, 6). Export the key as its seed, or generate a new one.',
   keyStoreUnknown: 'There is no key store "{store}". Use one of {known}.',
   keyStoreNoLock: 'There is no key store "{store}" that could be unlocked. List the key stores to see their names.',
   tokenGone:
@@ -203,7 +204,7 @@ export const english = {
   tilesDiverge:
     'What is in the directory is not this log, or was changed: the tiles do not give the root hash that was signed. Export into an empty directory.',
   verifierKeyType:
-    'A key of type {type} is not known here. Known are Ed25519 and ECDSA for logs, and cosignature/v1 for witnesses.',
+    'A key of type {type} is not known here. Known are Ed25519 and ECDSA for logs, and cosignatures by Ed25519 and ML-DSA-44 for witnesses.',
   witnessStateMissing: 'There is no witness in {directory}. Make one, once, with --create.',
   witnessStateExists: 'There is a witness in {directory} already, and it is never made twice. Leave out --create.',
   witnessStateDamaged:

@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { parseVerifierKey } from '#audit/note-key.ts'
 import { witness } from '#audit/witness.ts'
 import { serveWitness } from '#audit/witness-server.ts'
-import { createWitness, openWitness } from '#audit/witness-state.ts'
+import { createWitness, openWitness, type WitnessAlgorithm } from '#audit/witness-state.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import { parseAddress } from '#config/setting.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
@@ -19,16 +19,21 @@ export interface WitnessValues {
   readonly directory: string
   /** The name of a witness to make. */
   readonly create: string | undefined
+  /** Of the key that is made. */
+  readonly algorithm: WitnessAlgorithm | undefined
   readonly logs: readonly string[]
   readonly listen: string | undefined
 }
 
 const LISTEN_DEFAULT = '127.0.0.1:8090'
 
-export async function runWitness(context: Context, { directory, create, logs, listen }: WitnessValues): Promise<Answer> {
+export async function runWitness(
+  context: Context,
+  { directory, create, algorithm, logs, listen }: WitnessValues,
+): Promise<Answer> {
   const address = parseAddress(listen ?? LISTEN_DEFAULT)
   if (address === undefined) throw new UsageError('--listen must be HOST:PORT or [IPV6]:PORT.')
-  if (create !== undefined) createWitness(directory, create)
+  if (create !== undefined) createWitness(directory, create, algorithm)
   const { name, verifierKey } = openWitness(directory)
   const keys = logs.map((log) => {
     const key = parseVerifierKey(log)

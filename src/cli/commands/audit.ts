@@ -202,13 +202,14 @@ export const commands = [
     options: {
       state: required(text('DIR', 'where it keeps its key and what it has seen')),
       create: text('NAME', 'make the witness first, once, under this name: a URL without scheme, such as witness.example/w1'),
+      algorithm: oneOf(['ed25519', 'ml-dsa-44'], 'with --create: of its key; ed25519 unless told, which more programs read'),
       log: many('KEY', 'a log that it cosigns, by the public key that `init` printed there'),
       listen: text('ADDRESS', '127.0.0.1:8090 unless told'),
     },
     stopsItself: true,
-    run: async (context, { state, create, log, listen }) => {
+    run: async (context, { state, create, algorithm, log, listen }) => {
       const { runWitness } = await import('../audit-witness.ts')
-      return runWitness(context, { directory: resolve(context.directory, state), create, logs: log, listen })
+      return runWitness(context, { directory: resolve(context.directory, state), create, algorithm, logs: log, listen })
     },
   }),
 ]
