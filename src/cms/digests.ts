@@ -28,6 +28,8 @@ const digestAlgorithms = [
   { id: 'sha3-512', oid: '2.16.840.1.101.3.4.2.10', octets: 64, strengthBits: 256 },
   { id: 'shake128', oid: '2.16.840.1.101.3.4.2.11', octets: 32, strengthBits: 128 },
   { id: 'shake256', oid: '2.16.840.1.101.3.4.2.12', octets: 64, strengthBits: 256 },
+  // the same with its length in bits written down, as RFC 8419 has it for Ed448
+  { id: 'shake256-len', oid: '2.16.840.1.101.3.4.2.18', octets: 64, strengthBits: 256 },
 ] as const
 
 export type DigestId = (typeof digestAlgorithms)[number]['id']
@@ -41,14 +43,20 @@ const rows = new Map<string, (typeof digestAlgorithms)[number]>(
 const rowOf = (id: DigestId): (typeof digestAlgorithms)[number] => rows.get(id) as (typeof digestAlgorithms)[number]
 
 const NULL_PARAMETERS = '0500'
+/** INTEGER 512. */
+const SHAKE_LENGTH = '02020200'
 
-/** Without parameters, which is how SHA-2 is to be written (RFC 5754, 2). */
-export const digestIdentifier = (id: DigestId): AlgorithmIdentifier => ({ algorithm: rowOf(id).oid })
+/** Without parameters, which is how SHA-2 is to be written (RFC 5754, 2), except for a written length. */
+export const digestIdentifier = (id: DigestId): AlgorithmIdentifier => ({
+  algorithm: rowOf(id).oid,
+  ...(id === 'shake256-len' && { parameters: Uint8Array.fromHex(SHAKE_LENGTH) }),
+})
 
 /** Parameters absent or NULL: both are to be read. @throws TrustError `unsupported` */
 export function identifyDigest({ algorithm, parameters }: AlgorithmIdentifier): DigestId {
   const row = rows.get(algorithm)
-  if (row?.oid !== algorithm || !isNullOrAbsent(parameters))
+  const plain = row?.id === 'shake256-len' ? parameters?.toHex() === SHAKE_LENGTH : isNullOrAbsent(parameters)
+  if (row?.oid !== algorithm || !plain)
     throw new TrustError('unsupported', 'cmsAlgorithm', { facts: { role: 'digest', algorithm } })
   return row.id
 }
@@ -57,7 +65,7 @@ export function identifyDigest({ algorithm, parameters }: AlgorithmIdentifier): 
 export function usualDigest(id: SignatureAlgorithmId): DigestId {
   const { digest } = signatureAlgorithm(id)
   if (digest !== null) return digest
-  if (id === 'ed448') return 'shake256'
+  if (id === 'ed448') return 'shake256-len'
   return id === 'slh-dsa-sha2-128s' ? 'sha256' : 'sha512'
 }
 
@@ -67,11 +75,16 @@ export function usualDigest(id: SignatureAlgorithmId): DigestId {
  * @throws TrustError `policyRefused`
  */
 export function checkDigestFits(id: SignatureAlgorithmId, digest: DigestId): void {
-  const row = signatureAlgorithm(id)
-  const only = row.digest ?? (id === 'ed25519' || id === 'ed448' ? usualDigest(id) : undefined)
-  const leastBits = isKeyAlgorithmId(id) ? keyAlgorithm(id).strengthBits : 0
-  if (only === undefined ? rowOf(digest).strengthBits >= leastBits : only === digest) return
+  const own = signatureAlgorithm(id).digest
+  if (own !== null ? own === digest : fitsMessageSignature(id, digest)) return
   throw new TrustError('policyRefused', 'cmsAlgorithmsDiffer', { facts: { detail: `${digest} with ${id}` } })
+}
+
+/** For signatures that take the message itself. SHAKE256 for Ed448 is read in either way to write it. */
+function fitsMessageSignature(id: SignatureAlgorithmId, digest: DigestId): boolean {
+  if (id === 'ed25519') return digest === 'sha512'
+  if (id === 'ed448') return digest === 'shake256-len' || digest === 'shake256'
+  return isKeyAlgorithmId(id) && rowOf(digest).strengthBits >= keyAlgorithm(id).strengthBits
 }
 
 /** Content as a whole, in pieces as it comes, or as digests that somebody made who saw it. */
@@ -99,7 +112,8 @@ export async function digestContent(content: Content, needed: Iterable<DigestId>
 export const digestOf = (id: DigestId, octets: Uint8Array): Uint8Array => new Uint8Array(newHash(id).update(octets).digest())
 
 function newHash(id: DigestId): Hash {
-  return createHash(id, id.startsWith('shake') ? { outputLength: rowOf(id).octets } : {}) // the length is RFC 8702's
+  if (!id.startsWith('shake')) return createHash(id)
+  return createHash(id === 'shake128' ? id : 'shake256', { outputLength: rowOf(id).octets }) // the lengths are RFC 8702's
 }
 
 /** Two ways to write that there are no parameters. */

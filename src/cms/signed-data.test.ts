@@ -112,6 +112,19 @@ test('RFC 8419, 8933, 9814, 9882: a digest that is too weak for its signature, o
   }
 })
 
+test('RFC 8419, 3.1: Ed448 names SHAKE256 with its length, and is read without it', async () => {
+  const one = signing(await signerParty('ed448'), 'ed448')
+  const message = parseSignedData(await encodeSignedData({ content: { attached: content }, signers: [one] }))
+  assert.equal((await verifySignedData(message)).signers[0]?.digestAlgorithm, 'shake256-len')
+  const [{ digestAlgorithm }] = message.signerInfos as [SignerInfo]
+  assert.equal(encode(AlgorithmIdentifier, digestAlgorithm).toHex(), '300f060960864801650304021202020200')
+  const short = { ...digestAlgorithm, parameters: Uint8Array.fromHex('02020100') }
+  await rejects(message, { digestAlgorithm: short }, { code: 'unsupported' })
+  const bare = { ...one, digestAlgorithm: 'shake256' } as const
+  const older = parseSignedData(await encodeSignedData({ content: { attached: content }, signers: [bare] }))
+  assert.equal((await verifySignedData(older)).signers[0]?.digestAlgorithm, 'shake256')
+})
+
 test('RFC 9882, examples: ML-DSA-44 with signed attributes verifies', async () => {
   const pem = readFileSync(join(import.meta.dirname, 'testdata', 'rfc9882-ml-dsa-44.pem'), 'utf8')
   const message = parseSignedData(parseOnePEM(pem, 'CMS'))

@@ -83,7 +83,7 @@ export async function verifySignedData(signed: SignedData, beside: Beside = {}):
   if (covered === undefined) throw new TrustError('malformed', 'cmsContentMissing')
   const needed = signerInfos.flatMap(digestNeeded)
   const digests = covered instanceof Map ? (covered as ContentDigests) : await digestContent(covered, needed)
-  const given = [...(beside.certificates ?? []), ...certificates]
+  const given = [...(beside.certificates ?? []), ...certificates].map(parseCertificate)
 
   const signers: VerifiedSigner[] = []
   const unknownSigners: { sid: EntityIdentifier; why: TrustError }[] = []
@@ -114,7 +114,7 @@ interface Covered {
   readonly contentType: string | undefined
   readonly covered: Content
   readonly digests: ContentDigests
-  readonly given: readonly Uint8Array[]
+  readonly given: readonly Certificate[]
 }
 
 async function verifySigner(signerInfo: SignerInfo, { contentType, covered, digests, given }: Covered): Promise<VerifiedSigner> {
@@ -182,7 +182,7 @@ function signedFormOf(field: Uint8Array): Uint8Array {
 
 /** The certificate whose key made the signature, among those that fit the identifier. */
 async function signerAmong(
-  given: readonly Uint8Array[],
+  given: readonly Certificate[],
   sid: EntityIdentifier,
   message: Uint8Array,
   signature: { readonly algorithm: SignatureAlgorithmId; readonly octets: Uint8Array },
@@ -196,11 +196,10 @@ async function signerAmong(
   throw new TrustError('badProof', 'cmsSignature', { facts: { detail: 'it does not fit the key of the signer' } })
 }
 
-function certificatesFor(sid: EntityIdentifier, given: readonly Uint8Array[]): readonly Certificate[] {
+function certificatesFor(sid: EntityIdentifier, given: readonly Certificate[]): readonly Certificate[] {
   const found = new Map<string, Certificate>()
-  for (const der of given) {
-    const certificate = parseCertificate(der)
-    if (found.size < CANDIDATES_MAX && identifies(sid, certificate)) found.set(der.toHex(), certificate)
+  for (const certificate of given) {
+    if (found.size < CANDIDATES_MAX && identifies(sid, certificate)) found.set(certificate.der.toHex(), certificate)
   }
   return [...found.values()]
 }
@@ -226,5 +225,5 @@ export async function verifyCounterSignature(
   if (counter.signedAttrs === undefined) throw badCMS('a counter signature has no signed attributes')
   const digest = identifyDigest(counter.digestAlgorithm)
   const digests: ContentDigests = new Map([[digest, digestOf(digest, signature)]])
-  return verifySigner(counter, { contentType: undefined, covered: signature, digests, given: certificates })
+  return verifySigner(counter, { contentType: undefined, covered: signature, digests, given: certificates.map(parseCertificate) })
 }
