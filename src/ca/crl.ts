@@ -517,7 +517,8 @@ export async function issueDueCRLs(context: CAContext, authorities: readonly Aut
   let issued = 0
   const failures: unknown[] = []
   for (const authority of authorities.filter(({ state }) => state === 'active' || state === 'retired')) {
-    for (const which of listsOf(authority)) {
+    for (const [i, which] of listsOf(authority).entries()) {
+      if (i % LOOKS_EACH === LOOKS_EACH - 1) await new Promise(setImmediate)
       try {
         if (!(await isDue(context, authority, which))) continue
         if ((await tryIssue(context, authority, which, 'system')) !== undefined) issued++
@@ -529,6 +530,9 @@ export async function issueDueCRLs(context: CAContext, authorities: readonly Aut
   if (failures.length > 0) throw failures[0]
   return issued
 }
+
+/** Some 2 ms, after which others have their turn: an authority may have a thousand shards. */
+const LOOKS_EACH = 32
 
 async function isDue({ db, world, settings }: CAContext, authority: Authority, which: Which): Promise<boolean> {
   const [row] = await db.query(NEWEST, authority.id, which.shard, which.isDelta ? 1 : 0)
