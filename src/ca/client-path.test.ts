@@ -35,7 +35,7 @@ async function ownersEndpoint(ca: TestCA, rules: Parameters<typeof createEndpoin
   )
 }
 
-test('R4: a certificate is refused once an authority anywhere above it is revoked or held', async () => {
+test('R3: a certificate is refused once an authority anywhere above it is revoked or held', async () => {
   await using ca = await testCA()
   await threeLevels(ca)
   const endpoint = await ownersEndpoint(ca)
@@ -66,7 +66,7 @@ test('R4: a certificate is refused once an authority anywhere above it is revoke
   assert.equal(verdict.failure.subject, 'CN=Between')
 })
 
-test('R4: an authority that has ended takes down what it issued', async () => {
+test('R3: an authority that has ended takes down what it issued', async () => {
   await using ca = await testCA()
   await hierarchy(ca, { noExpiry: false })
   const { checkIssuer } = clientPaths(ca.context, ca.authorities)
@@ -98,7 +98,7 @@ test('one of our issuers is validated once in a while, and not with every reques
   assert.ok(queries > once)
 })
 
-test('R4: a certificate that bears our signature and is not in our records is not good', async () => {
+test('R3: a certificate that bears our signature and is not in our records is not good', async () => {
   await using ca = await testCA()
   await hierarchy(ca)
   const line1 = ca.authorities.byAddress('line1')
@@ -116,7 +116,7 @@ test('R4: a certificate that bears our signature and is not in our records is no
   assert.equal(verdict.failure.reason, 'pathRevocationUnknown')
 })
 
-test("R4: another's station counts when a trusted authority that is listed vouches for it, and its devices do not", async () => {
+test("R3: another's station counts when a trusted authority that is listed vouches for it, and its devices do not", async () => {
   await using ca = await testCA()
   await hierarchy(ca)
   const [rootKey, middleKey, stationKey, strangeKey] = [makeKey(), makeKey(), makeKey(), makeKey()]

@@ -74,7 +74,7 @@ async function compare(
   assert.deepEqual(differing.toSorted(), Object.keys(known).toSorted())
 }
 
-describe('R8: NIST PKITS judged by others too', () => {
+describe('R1: NIST PKITS judged by others too', () => {
   const openssl = needs('openssl')
   test('openssl verify, with lists, deltas, indirect lists and policies', { skip: openssl.skip }, () =>
     compare(

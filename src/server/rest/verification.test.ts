@@ -32,7 +32,7 @@ async function issueServer(ca: TestCA): Promise<Uint8Array> {
   return certificate
 }
 
-test('R8: POST /api/v1/certificates/verify', async () => {
+test('R1: POST /api/v1/certificates/verify', async () => {
   await using ca = await testCA()
   const der = await issueServer(ca)
   const certificates = [der.toBase64()]

@@ -51,7 +51,7 @@ const hostOf = (text: string): string => domainToASCII(text.replace(/\.$/, '')).
 function isHost(pattern: string, host: string): boolean {
   if (!pattern.startsWith('*.')) return isHostName(pattern) && pattern === host
   const rest = pattern.slice(2)
-  return isHostName(rest) && rest.includes('.') && host.slice(host.indexOf('.') + 1) === rest && !host.startsWith('xn--')
+  return isHostName(rest) && rest.includes('.') && host.slice(host.indexOf('.') + 1) === rest
 }
 
 function isMailbox(a: string, b: string): boolean {

@@ -79,7 +79,7 @@ const level = fc.record({
   mayMap: fc.boolean(),
 })
 
-test('R8: the graph decides as the tree does', () => {
+test('R1: the graph decides as the tree does', () => {
   fc.assert(
     fc.property(fc.array(level, { maxLength: 5 }), fc.option(fc.uniqueArray(policy), { nil: undefined }), (levels, accepted) => {
       const [graph, tree] = [policyGraph(), policyTree()]
@@ -100,7 +100,7 @@ test('R8: the graph decides as the tree does', () => {
   )
 })
 
-test('R8: every policy mapped to every other, sixteen deep, is decided at once', () => {
+test('R1: every policy mapped to every other, sixteen deep, is decided at once', () => {
   const policies = Array.from({ length: 200 }, (_, i) => `1.3.${i}`)
   const all = new Map(policies.map((one) => [one, new Set(policies)] as const))
   const graph = policyGraph()
