@@ -109,6 +109,18 @@ function openTokens({ config, world, environment, log }: FoundationOptions, data
   )
 }
 
+/** For `doctor`: whether the tokens that the configuration names are there. Gives no PIN. */
+export async function lookAtKeyStores({ config, world, environment }: FoundationOptions) {
+  const [, pkcs11] = keyStores
+  return Promise.all(
+    config.keyStore.map(async ({ name, pin, module, tokens }) => ({
+      name,
+      pin,
+      tokens: await pkcs11.look({ id: name, module, tokens, world, environment: forLibraries(config, environment) }),
+    })),
+  )
+}
+
 /** A token's library reads its own settings from the environment; ours, which may hold secrets, are not for it. */
 function forLibraries(config: Config, environment: FoundationOptions['environment']): FoundationOptions['environment'] {
   const references = [

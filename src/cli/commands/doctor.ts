@@ -73,6 +73,7 @@ async function checkInstallation(context: Context, where: InstallationValues): P
         checkWrappingKey(config),
         checkDisk(dataDirectory),
         ...(await checkDatabase(context, config)),
+        ...(await checkKeyStores(context, config)),
         ...(await checkListeners(config)),
         checkNames(config),
       ]
@@ -206,6 +207,31 @@ async function checkOfflineCRLs(database: Pick<Database, 'query'>, now: number):
 
 /** As `ca list` has it: the last quarter of its life is for the way to the offline machine. */
 const OFFLINE_CRL_DUE_AT = 0.75
+
+/** Library and tokens are looked at; no PIN is given, since a wrong one counts. */
+async function checkKeyStores(context: Context, config: Config): Promise<readonly Finding[]> {
+  if (config.keyStore.length === 0) return []
+  const { lookAtKeyStores } = await import('#server/compose.ts')
+  const { readSecret } = await import('#config/secret-file.ts')
+  const stores = await lookAtKeyStores({ ...context, config })
+  return stores.flatMap(({ name, pin, tokens }): Finding[] => {
+    const check = `key store ${name}`
+    const found = tokens.map(({ name: token, state, problem, serialNumber }): Finding => {
+      if (state !== 'gone')
+        return { check, state: 'good', detail: `${token} is there (serial number ${serialNumber ?? 'unknown'})` }
+      const mend = 'Look at the module and tokens of its section, and at the environment that its library needs.'
+      return { check, state: 'bad', detail: `${token}: ${problem ?? 'gone'}`, mend }
+    })
+    if (pin === undefined) return [...found, { check, state: 'good', detail: 'waits for its PIN: sealworks key unlock' }]
+    try {
+      readSecret(pin, context.environment)
+      return found
+    } catch (error) {
+      const detail = asTrustError(error).message
+      return [...found, { check, state: 'bad', detail, mend: 'Without its PIN it is locked until: sealworks key unlock' }]
+    }
+  })
+}
 
 async function checkListeners({ server }: Config): Promise<readonly Finding[]> {
   const named = [

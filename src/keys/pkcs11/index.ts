@@ -22,7 +22,7 @@ import {
 } from '#algorithms/table.ts'
 import { equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import type { Log } from '#base/log.ts'
+import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
@@ -357,15 +357,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       await Promise.allSettled(tokens.filter((token) => token.state() === 'idle').map((token) => token.connection(options.pin)))
       return {
         state: storeState(tokens.map((token) => token.state())),
-        tokens: tokens.map((token) => {
-          const { manufacturer, model, serialNumber } = token.info() ?? {}
-          return {
-            name: token.name,
-            state: token.state(),
-            problem: token.problem(),
-            ...(serialNumber !== undefined && { manufacturer, model, serialNumber }),
-          }
-        }),
+        tokens: tokens.map(tokenState),
       }
     },
 
@@ -389,6 +381,32 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       await Promise.all(tokens.map((token) => token.close()))
     },
   } satisfies KeyStore & GuardedKeyStore
+}
+
+const tokenState = (token: Token): KeyStoreState['tokens'][number] => {
+  const { manufacturer, model, serialNumber } = token.info() ?? {}
+  return {
+    name: token.name,
+    state: token.state(),
+    problem: token.problem(),
+    ...(serialNumber !== undefined && { manufacturer, model, serialNumber }),
+  }
+}
+
+/**
+ * Whether library and tokens are there, for people who look for what is wrong. No PIN is given, so a token that is well
+ * is `locked`.
+ */
+export async function lookAtTokens(
+  options: Pick<PKCS11KeyStoreOptions, 'id' | 'module' | 'tokens' | 'world' | 'environment'>,
+): Promise<KeyStoreState['tokens']> {
+  const { id: store, world } = options
+  const shared = { ...options, store, clock: world.clock, log: silentLog, sessions: 1 }
+  const tokens = options.tokens.map((selector) => openToken({ ...shared, selector }))
+  await Promise.allSettled(tokens.map((token) => token.connection(() => undefined)))
+  const states = tokens.map(tokenState)
+  await Promise.all(tokens.map((token) => token.close()))
+  return states
 }
 
 interface HeldKey {

@@ -465,7 +465,7 @@ function startWorker(
       waiting.clear()
       channel.end()
       const last = setTimeout(() => child.kill('SIGKILL'), CLOSE_MILLISECONDS)
-      void exited.then(() => clearTimeout(last))
+      child.once('exit', () => clearTimeout(last))
       hold(true)
     },
   }
