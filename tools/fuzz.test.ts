@@ -90,7 +90,8 @@ describe('the fuzz itself', () => {
   })
 
   test('an unbroken tree is written as it was read', () => {
-    for (const { seeds } of targets.filter(({ name }) => name !== 'pem')) {
+    const ofText = new Set(['pem', 'checkpoint', 'audit-proof', 'add-checkpoint', 'tile-path'])
+    for (const { seeds } of targets.filter(({ name }) => !ofText.has(name))) {
       for (const seed of seeds) assert.equal(writeElements(readElements(seed) ?? []).toHex(), seed.toHex())
     }
   })
