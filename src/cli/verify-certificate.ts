@@ -168,15 +168,18 @@ function timeOf(written: string | undefined, { world }: Context): Date {
 
 /** An address that does not answer within this is passed over. */
 const FETCH_SECONDS = 10
+/** All addresses together: a person waits for the answer. */
+const FETCH_ALL_SECONDS = 30
 /** An OCSP answer with its responder's certificates has a few thousand octets. */
 const ANSWER_MAX_OCTETS = 64 << 10
 
 /** What is fetched is signed, so plain HTTP does; redirects are not followed, as a list's address is written by its issuer. */
 function overHTTP(signal: AbortSignal): RevocationPort {
+  const all = AbortSignal.timeout(FETCH_ALL_SECONDS * 1000)
   const get = async (uri: string, limit: number, init: RequestInit = {}): Promise<Uint8Array | undefined> => {
     try {
       const timeout = AbortSignal.timeout(FETCH_SECONDS * 1000)
-      const response = await fetch(uri, { ...init, redirect: 'error', signal: AbortSignal.any([signal, timeout]) })
+      const response = await fetch(uri, { ...init, redirect: 'error', signal: AbortSignal.any([signal, all, timeout]) })
       return response.ok && response.body !== null ? await readBounded(response.body, limit) : undefined
     } catch {
       if (signal.aborted) throw signal.reason
