@@ -5,11 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test, type TestContext } from 'node:test'
-import { encodePEM } from '#asn1/pem.ts'
+import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { generateAndIssue } from '#ca/by-hand.ts'
 import { crossSign } from '#ca/cross-sign.ts'
 import { rekeyAuthority } from '#ca/rotate.ts'
 import { hierarchy, person, type TestCA, testCA } from '#ca/testing.ts'
+import { issueListenerCertificate, TLS_AUTHORITY } from '#server/listener-certificate.ts'
 import { nameOf } from '#x509/name.ts'
 import { needs } from './programs.ts'
 
@@ -92,6 +93,29 @@ for (const [program, skip, verifier] of [
       assert.equal(await verify(der('root.1'), [der('line1.2')], after), false)
       assert.equal(await verify(der('root.2'), [der('line1.1')], before), false)
       assert.equal(await verify(der('root.1'), [der('line1.2'), oldWithNew], after), false)
+    })
+
+    test('who was given the TLS root of the installation still knows its server once that root has a new key', async (t) => {
+      await using ca = await testCA()
+      const { context, authorities } = ca
+      const name = nameOf([{ type: 'CN', value: 'TLS root' }])
+      const { certificate: given } = await authorities.create(
+        { slug: TLS_AUTHORITY, name, profile: 'root', keyAlgorithm: 'ecdsa-p256' },
+        person,
+      )
+      const served = async (): Promise<readonly Uint8Array[]> => {
+        const { identity } = await issueListenerCertificate(context, authorities, { names: ['localhost'], validityDays: 90 })
+        return parsePEM(identity.certificateChainPEM).map(({ der }) => der)
+      }
+      const verify = verifier(filesIn(t))
+      const [before = given.der] = await served()
+      assert.equal(await verify(given.der, [], before), true)
+      const next = await rekeyAuthority(context, authorities, TLS_AUTHORITY, {}, person)
+      const [after = given.der, ...between] = await served()
+      assert.equal(between.length, 1)
+      assert.equal(await verify(given.der, between, after), true)
+      assert.equal(await verify(given.der, [], after), false)
+      assert.equal(await verify(next.certificate.der, [], after), true)
     })
 
     test('RFC 5280, 4.2.1.10: a cross certificate leads to the other hierarchy, within its name space only', async (t) => {
