@@ -69,7 +69,10 @@ const MISSING_KEPT_MILLISECONDS = 10_000
 
 export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore {
   const { database, world, log, organizationId, id: store } = options
-  const tokens = options.tokens.map((selector) => openToken({ ...options, store, selector, clock: world.clock }))
+  /** Given by a person: kept in memory only, also for tokens that are away now. */
+  let given: Secret | undefined
+  const pin = (): Secret | undefined => given ?? options.pin()
+  const tokens = options.tokens.map((selector) => openToken({ ...options, store, selector, pin, clock: world.clock }))
   /** One per key, so that destroying a key reaches every holder in this process. */
   const held = new Map<string, HeldKey>()
   const destroyed = new Set<string>()
@@ -96,7 +99,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
     let last: unknown
     for (const token of inOrder()) {
       try {
-        return await work(token.connected() ?? (await token.connection(options.pin)), token)
+        return await work(token.connected() ?? (await token.connection()), token)
       } catch (error) {
         if (!(error instanceof TrustError && error.code === 'unavailable')) throw error
         last = error
@@ -344,7 +347,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       const row = await rowOf(label)
       if (row === undefined || row.destroyed_at !== null) throw notFound(label)
       // all or none: a copy that stays behind in a token that is away would not be destroyed
-      const connections = await Promise.all(tokens.map((token) => token.connection(options.pin)))
+      const connections = await Promise.all(tokens.map((token) => token.connection()))
       for (const connection of connections) await connection.destroy(label)
       await update(label, 'destroyed_at', world.clock.now())
       destroyed.add(label)
@@ -354,19 +357,19 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
 
     async state(): Promise<KeyStoreState> {
       // a look begins what a first signature would; it waits only for what is at once
-      await Promise.allSettled(tokens.filter((token) => token.state() === 'idle').map((token) => token.connection(options.pin)))
+      await Promise.allSettled(tokens.filter((token) => token.state() === 'idle').map((token) => token.connection()))
       return {
         state: storeState(tokens.map((token) => token.state())),
         tokens: tokens.map(tokenState),
       }
     },
 
-    async unlock(pin) {
+    async unlock(written) {
       let unlocked = 0
       let last: unknown
       for (const token of tokens) {
         try {
-          await token.unlock(pin)
+          await token.unlock(written)
           unlocked++
         } catch (error) {
           // one refusal is enough: the others would count the same wrong PIN
@@ -375,6 +378,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
         }
       }
       if (unlocked === 0) throw last
+      given = written
     },
 
     async close() {
@@ -401,9 +405,9 @@ export async function lookAtTokens(
   options: Pick<PKCS11KeyStoreOptions, 'id' | 'module' | 'tokens' | 'world' | 'environment'>,
 ): Promise<KeyStoreState['tokens']> {
   const { id: store, world } = options
-  const shared = { ...options, store, clock: world.clock, log: silentLog, sessions: 1 }
+  const shared = { ...options, store, clock: world.clock, log: silentLog, sessions: 1, pin: () => undefined }
   const tokens = options.tokens.map((selector) => openToken({ ...shared, selector }))
-  await Promise.allSettled(tokens.map((token) => token.connection(() => undefined)))
+  await Promise.allSettled(tokens.map((token) => token.connection()))
   const states = tokens.map(tokenState)
   await Promise.all(tokens.map((token) => token.close()))
   return states

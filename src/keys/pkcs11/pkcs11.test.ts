@@ -245,6 +245,27 @@ describe('the PIN', { skip: tools.skip }, () => {
     await signsAgain(signer)
   })
 
+  test('given once, serves also the token of the store that was away then', async () => {
+    await using under = await fixture(['one', 'two'])
+    under.hsm.removeOne(1)
+    const store = under.open({ pin: () => undefined })
+    await store.unlock(secret(utf8(PIN)))
+    under.hsm.restoreOne(1)
+    for (let tries = 0; (await store.state()).tokens.some(({ state }) => state !== 'ready'); tries++) {
+      assert.ok(tries < 200, 'it waits for a PIN that was given')
+      await wait(50)
+    }
+  })
+
+  test('is found in its file once it is there, without a new start', async () => {
+    await using under = await fixture()
+    const pins: string[] = []
+    const store = under.open({ pin: () => (pins[0] === undefined ? undefined : secret(utf8(pins[0]))) })
+    await assert.rejects(store.generate('k1', 'ecdsa-p256'), { reason: 'tokenLocked' })
+    pins.push(PIN)
+    await Promise.all(['k1', 'k2'].map((label) => store.generate(label, 'ecdsa-p256')))
+  })
+
   test('an authority opens with its key while the store is locked: only signing waits', async () => {
     await using under = await fixture()
     const made = await under.open().generate('k1', 'ecdsa-p256')

@@ -36,6 +36,8 @@ export interface TokenOptions {
   readonly store: string
   readonly module: string
   readonly selector: TokenSelector
+  /** Undefined while nobody gave it. */
+  readonly pin: () => Secret | undefined
   /** Signatures that the token is asked for at once. */
   readonly sessions: number
   readonly clock: Clock
@@ -66,7 +68,7 @@ export interface Token {
   /** The connection, where there is one at once. */
   connected(): TokenConnection | undefined
   /** @throws TrustError `unavailable`, at once while the token is known to be gone */
-  connection(pin: () => Secret | undefined): Promise<TokenConnection>
+  connection(): Promise<TokenConnection>
   /** A person gives the PIN. @throws TrustError `forbidden` when the token refuses it, `unavailable` */
   unlock(pin: Secret): Promise<void>
   /** Ends the worker and begins anew after a pause: the token answered what it must not. @returns what to throw */
@@ -124,7 +126,7 @@ interface Waiting {
 export const selectorText = (selector: TokenSelector): string =>
   'label' in selector ? `label:${selector.label}` : `serial:${selector.serialNumber}`
 
-export function openToken({ store, module, selector, sessions, clock, log, environment }: TokenOptions): Token {
+export function openToken({ store, module, selector, pin, sessions, clock, log, environment }: TokenOptions): Token {
   const name = selectorText(selector)
   let state: TokenState = 'idle'
   let problem: string | undefined
@@ -171,11 +173,10 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
     if (state === 'closed') return
     clearTimeout(retry)
     // so that a token that is back is seen without anyone asking
-    retry = setTimeout(() => void attempt(lastPin).catch(() => {}), pause).unref()
+    retry = setTimeout(() => void attempt().catch(() => {}), pause).unref()
   }
-  let lastPin: () => Secret | undefined = () => undefined
 
-  const start = async (pin: () => Secret | undefined): Promise<void> => {
+  const start = async (): Promise<void> => {
     become('opening')
     const started = startWorker({ environment, sessions }, (because) => lose(started, because))
     worker = started
@@ -185,17 +186,22 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
       lose(started, wordsOf(error))
       throw unavailable()
     }
-    const known = givenPin ?? readPin(pin)
-    if (known === undefined) become('locked')
-    else if (pinRefused) become('pinWrong')
-    else if (givenPin === undefined && (info.flags & (PIN_COUNT_LOW | PIN_FINAL_TRY | PIN_LOCKED)) !== 0) {
-      // Another process, or this one before it was started anew, may hold the same wrong PIN: one of them has tried it.
-      pinRefused = true
-      become('pinWrong', pinWords(info.flags))
-    } else await logIn(started, info, known)
+    await logInAlone(started, info)
   }
 
-  const readPin = (pin: () => Secret | undefined): Secret | undefined => {
+  /** With the PIN that is known, if one is and it was not refused. */
+  const logInAlone = async (started: Worker, tokenInfo: TokenInfo): Promise<void> => {
+    const known = givenPin ?? readPin()
+    if (known === undefined) become('locked')
+    else if (pinRefused) become('pinWrong')
+    else if (givenPin === undefined && (tokenInfo.flags & (PIN_COUNT_LOW | PIN_FINAL_TRY | PIN_LOCKED)) !== 0) {
+      // Another process, or this one before it was started anew, may hold the same wrong PIN: one of them has tried it.
+      pinRefused = true
+      become('pinWrong', pinWords(tokenInfo.flags))
+    } else await logIn(started, tokenInfo, known)
+  }
+
+  const readPin = (): Secret | undefined => {
     try {
       return pin()
     } catch (error) {
@@ -221,13 +227,13 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
     become('ready')
   }
 
-  const attempt = (pin: () => Secret | undefined): Promise<void> => {
-    lastPin = pin
+  /** One at a time: two would start two workers, or try a PIN twice. */
+  const attempt = (): Promise<void> => {
     if (state === 'closed') return Promise.reject(unavailable())
     if (opening !== undefined) return opening
-    if (worker !== undefined) return Promise.resolve()
+    if (worker !== undefined && state !== 'locked') return Promise.resolve()
     clearTimeout(retry)
-    const begun = start(pin).finally(() => {
+    const begun = (worker !== undefined && info !== undefined ? logInAlone(worker, info) : start()).finally(() => {
       if (opening === begun) opening = undefined
     })
     opening = begun
@@ -279,18 +285,18 @@ export function openToken({ store, module, selector, sessions, clock, log, envir
 
     connected: () => connection,
 
-    async connection(pin) {
+    async connection() {
       if (connection !== undefined) return connection
       if (state === 'gone' && clock.now() < retryAt && opening === undefined) throw unavailable()
-      await attempt(pin)
+      await attempt()
       if (connection === undefined) throw unavailable()
       return connection
     },
 
     async unlock(pin) {
       if (connection !== undefined) return
-      // only looks whether the token is there: nothing is tried with another PIN first
-      await attempt(() => undefined)
+      // what comes of the PIN that is known already is no matter here, only whether the token is there
+      if (worker === undefined || opening !== undefined) await attempt().catch(() => {})
       if (worker === undefined || info === undefined) throw unavailable()
       if (connection !== undefined) return
       pinRefused = false
