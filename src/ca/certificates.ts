@@ -185,14 +185,19 @@ function octetsOf(hex: string): Uint8Array {
   }
 }
 
-/** Counts by state, for the status page. */
+/** Counts by state, for the status page; of a million certificates without reading one. */
 export async function countCertificates({ db }: { readonly db: Queries }): Promise<Readonly<Record<string, number>>> {
-  const rows = await db.query(
-    'SELECT state, COUNT(*) AS number FROM certificate WHERE organization_id = ? GROUP BY state',
-    DEFAULT_ORGANIZATION,
-  )
-  return Object.fromEntries(rows.map((row) => [row['state'], row['number'] as number]))
+  const [all] = await db.query(COUNT_ALL)
+  const others = await db.query(COUNT_OTHERS, DEFAULT_ORGANIZATION)
+  const counts = others.map((row): [string, number] => [row['state'] as string, row['number'] as number])
+  const active = (all?.['number'] as number) - counts.reduce((sum, [, number]) => sum + number, 0)
+  return Object.fromEntries(active > 0 ? [['active', active], ...counts] : counts)
 }
+
+/** While there is one organization, a condition would only keep the smallest index from being counted. */
+export const COUNT_ALL = 'SELECT COUNT(*) AS number FROM certificate'
+export const COUNT_OTHERS =
+  "SELECT state, COUNT(*) AS number FROM certificate WHERE organization_id = ? AND state <> 'active' GROUP BY state"
 
 /** For good. @throws TrustError `notFound`, `conflict` when it is revoked already */
 export const revokeCertificate = (context: CAContext, id: string, reason: RevocationReason, actor: string): Promise<void> =>

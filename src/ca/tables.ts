@@ -284,4 +284,9 @@ export const caMigrations: readonly Migration[] = [
       "CREATE INDEX certificate_responder ON certificate (authority_id, id) WHERE profile = 'ocsp-responder'",
     ],
   },
+  {
+    // the many that are active do not touch it
+    id: '0470-ca-certificate-state',
+    statements: ["CREATE INDEX certificate_state ON certificate (organization_id, state) WHERE state <> 'active'"],
+  },
 ]
