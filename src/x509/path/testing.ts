@@ -23,7 +23,7 @@ export interface Certifying {
   readonly pathLenConstraint?: number
   /** Beside or in the place of the usual ones. */
   readonly extensions?: readonly Extension[]
-  readonly serialNumber?: number
+  readonly serialNumber?: number | Uint8Array
   readonly subject?: Uint8Array
   readonly notAfter?: Date
 }
@@ -45,7 +45,7 @@ export function certify(issuer: Party, holder: Party, given: Certifying = {}): P
     issuer: derName(issuer.name),
     subject: given.subject ?? derName(holder.name),
     subjectPublicKeyInfo: holder.key.spki,
-    serialNumber: Uint8Array.of(serialNumber),
+    serialNumber: typeof serialNumber === 'number' ? Uint8Array.of(serialNumber) : serialNumber,
     extensions: [...usual, ...extensions],
     ...(notAfter !== undefined && { validity: { notBefore: new Date('2026-01-01T00:00:00Z'), notAfter } }),
   })
