@@ -80,7 +80,7 @@ export async function signAhead(
   )
   for (const first of due.values()) {
     if (!(await goesOn())) return signed
-    signed += await signRange(context, ahead, first, await nextBlock(db, id, first), goesOn)
+    signed += (await signRange(context, ahead, first, await nextBlock(db, id, first), goesOn)).signed
   }
 
   const last = await lastBlock(db, id)
@@ -90,7 +90,9 @@ export async function signAhead(
   if ((await db.query(ANY_FROM, id, from, now)).length > 0) {
     // the last block, when it is not full, is made again with those that follow
     const begin = last !== undefined && last.entries < BLOCK_ANSWERS ? last.firstSerial : from
-    signed += await signRange(context, ahead, begin, undefined, goesOn)
+    const tail = await signRange(context, ahead, begin, undefined, goesOn)
+    signed += tail.signed
+    if (!tail.isWhole) return signed // the next look begins where this one ended
   }
   looked.issuedUntil = now
   return signed
@@ -129,7 +131,7 @@ async function signRange(
   start: Uint8Array,
   end: Uint8Array | undefined,
   goesOn: () => Promise<boolean>,
-): Promise<number> {
+): Promise<{ readonly signed: number; readonly isWhole: boolean }> {
   const authorityId = ahead.authority.id
   let signed = 0
   for (let from = start; ;) {
@@ -145,7 +147,7 @@ async function signRange(
     const next = isAll ? end : tailOf(blocks.at(-1) as OCSPBlock)
     await db.transaction((tx) => replaceBlocks(tx, world, { authorityId, start: from, end: next }, blocks))
     signed += rows.length
-    if (isAll || !(await goesOn())) return signed
+    if (isAll || !(await goesOn())) return { signed, isWhole: isAll }
     from = next as Uint8Array<ArrayBuffer>
   }
 }

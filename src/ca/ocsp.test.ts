@@ -9,7 +9,7 @@ import { type OCSP, ocsp, RESPONDERS, STATUS } from './ocsp.ts'
 import { issueForRequest } from './by-hand.ts'
 import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { AGED, BLOCK_ANSWERS, BLOCK_OF, findAnswer, packAnswers, unpackAnswers } from './ocsp-blocks.ts'
-import { ANY_FROM, CERTIFICATES_FROM, CHANGED } from './ocsp-ahead.ts'
+import { ANY_FROM, CERTIFICATES_FROM, CHANGED, signAhead } from './ocsp-ahead.ts'
 import { changeRevocationPolicy } from './revocation-policy.ts'
 import { hierarchy, person, type TestCA, testCA, testRequest } from './testing.ts'
 
@@ -221,6 +221,43 @@ test('two processes: one signs ahead, and either answers with what the other sig
   assert.equal(await two.signAhead(), 0, 'the other one holds the lease')
   const station = made[1] as Station
   assert.deepEqual((await ask(ca, one, station)).der, (await ask(ca, two, station)).der)
+})
+
+test('a look that is cut short leaves nothing out: the next one goes on where it ended', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const authority = ca.authorities.byAddress('line1')
+  const { der } = await testRequest({ subject: [{ type: 'CN', value: 'Station' }] })
+  const where = { authority: 'line1', profile: 'ra' }
+  const { certificate } = await issueForRequest(ca.context, ca.authorities, where, der, person)
+  const row = await ca.context.db.query(
+    'SELECT * FROM certificate WHERE serial_number = ?',
+    parseCertificate(certificate).serialNumber,
+  )
+  const count = BLOCK_ANSWERS * 64 + 10 // one more than goes to the disk together
+  await ca.context.db.transaction((tx) =>
+    tx.insertMany(
+      'certificate',
+      Object.keys(row[0] ?? {}),
+      Array.from({ length: count }, (_, i) => {
+        const serialNumber = new Uint8Array(16).fill(0x41)
+        new DataView(serialNumber.buffer).setUint32(12, i)
+        return Object.values({ ...row[0], id: `planted-${i}`, serial_number: serialNumber })
+      }),
+    ),
+  )
+  let signatures = 0
+  const signer = { ...authority.signer, sign: () => Promise.resolve(Uint8Array.of(signatures++ & 0xff)) }
+  const fields = { responderID: new Uint8Array(), signatureAlgorithm: new Uint8Array(), certs: new Uint8Array() }
+  const responder = { id: 'x', fields, signer, signatureAlgorithm: authority.signatureAlgorithm, notBefore: 0, notAfter: 2 ** 43 }
+  const ahead = { authority, responder, hashes: issuerHashes(authority.certificate, 'sha1'), validSeconds: 3600 }
+  const looked = { changesUntil: ca.context.world.clock.now(), issuedUntil: 0 }
+  const first = await signAhead(ca.context, ahead, looked, () => Promise.resolve(false))
+  assert.equal(first, BLOCK_ANSWERS * 64)
+  ca.advance(3600 / 4)
+  const rest = await signAhead(ca.context, ahead, looked, () => Promise.resolve(true))
+  assert.equal(first + rest, count + 1)
+  assert.equal(await signAhead(ca.context, ahead, looked, () => Promise.resolve(true)), 0)
 })
 
 test('what was packed comes out', () => {
