@@ -41,7 +41,16 @@ export function describeVerdict(verdict: Verdict): VerdictDescription {
   }))
   if (!verdict.valid) {
     const { reason, section, subject } = verdict.failure
-    return { valid: false, summary: sentenceOf(verdict.failure), reason, section, certificate: subject, path, policies: [] }
+    const unread = verdict.unread === 0 ? '' : ` Certificates at hand that cannot be read: ${verdict.unread}.`
+    return {
+      valid: false,
+      summary: `${sentenceOf(verdict.failure)}${unread}`,
+      reason,
+      section,
+      certificate: subject,
+      path,
+      policies: [],
+    }
   }
   const [anchor, target] = [path[0], path.at(-1)]
   const summary = `"${target?.subject ?? ''}" is valid: "${anchor?.subject ?? ''}", which is trusted, vouches for it.${doubtOf(path)}`

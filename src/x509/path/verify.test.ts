@@ -63,6 +63,8 @@ describe('building', () => {
     )
     assert.equal(await ask({ certificate, anchors, intermediates: wrong }), 'pathSignature')
     assert.equal(await ask({ certificate, anchors: [], intermediates: right }), 'pathIssuerMissing')
+    const { summary } = describeVerdict(await verifyCertificate({ at: AT, certificate, anchors, intermediates: wrong.slice(-1) }))
+    assert.match(summary, /^No trusted issuer was found for "CN=Device".* Certificates at hand that cannot be read: 1\.$/)
   })
 
   test('a mesh in which everybody certified everybody costs no more than its limits', async () => {

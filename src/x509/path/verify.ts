@@ -77,7 +77,13 @@ export interface Step {
 
 export type Verdict =
   | { readonly valid: true; readonly path: readonly Step[]; readonly policies: readonly string[] }
-  | { readonly valid: false; readonly path: readonly Step[]; readonly failure: PathFailure }
+  | {
+      readonly valid: false
+      readonly path: readonly Step[]
+      readonly failure: PathFailure
+      /** How many of the others that were given could not be read: one of them may be what is missing. */
+      readonly unread: number
+    }
 
 /** Addresses that are asked for one answer: two for each certificate of a deep path. */
 export const FETCHES_MAX = 32
@@ -91,10 +97,11 @@ export async function verifyCertificate(given: VerifyInput): Promise<Verdict> {
   const input = { ...given, at: new Date(toWholeSeconds(given.at.getTime())) } // certificates know whole seconds
   const budget = new Budget((algorithm) => input.policy?.check(algorithm, input.at.getTime()))
   const refused = (subject: string, error: unknown): Verdict => {
-    if (error instanceof PathRefusal) return { valid: false, path: [], failure: error.failure }
+    if (error instanceof PathRefusal) return { valid: false, path: [], failure: error.failure, unread: 0 }
     const detail = detailOf(error)
     const facts = { subject, detail }
-    return { valid: false, path: [], failure: { reason: 'pathUnreadable', section: pathReasons.pathUnreadable, subject, facts } }
+    const failure = { reason: 'pathUnreadable', section: pathReasons.pathUnreadable, subject, facts } as const
+    return { valid: false, path: [], failure, unread: 0 }
   }
   let target: Link
   try {
@@ -102,13 +109,16 @@ export async function verifyCertificate(given: VerifyInput): Promise<Verdict> {
   } catch (error) {
     return refused('the certificate', error)
   }
-  const intermediates = linksOf(input.intermediates ?? [])
-  if (intermediates.length > CANDIDATES_MAX)
+  const others = input.intermediates ?? []
+  if (others.length > CANDIDATES_MAX)
     return refused(
       target.label,
       new PathRefusal('pathTooMuchWork', target.label, { limit: CANDIDATES_MAX, what: 'certificates' }),
     )
-  const pool = poolOf(linksOf(input.anchors), intermediates)
+  const intermediates = linksOf(others)
+  const anchors = linksOf(input.anchors)
+  const unread = input.anchors.length + others.length - anchors.length - intermediates.length
+  const pool = poolOf(anchors, intermediates)
   const question = revocationOf(input, pool, budget)
   const { purpose, peerName, strict = false } = input
   const rules: PathRules = input
@@ -129,7 +139,7 @@ export async function verifyCertificate(given: VerifyInput): Promise<Verdict> {
   )
   const path = built.path.map((link) => stepOf(link, question?.statusOf(link)))
   return 'failure' in built
-    ? { valid: false, path, failure: built.failure }
+    ? { valid: false, path, failure: built.failure, unread }
     : { valid: true, path, policies: [...built.policies].toSorted() }
 }
 
@@ -143,7 +153,7 @@ const stepOf = ({ label, fingerprint, certificate }: Link, status: Status | unde
 
 /** Those that can be read. */
 function linksOf(given: readonly (Uint8Array | Certificate)[]): readonly Link[] {
-  return given.slice(0, CANDIDATES_MAX + 1).flatMap((one) => readable(() => linkOf(one)) ?? [])
+  return given.flatMap((one) => readable(() => linkOf(one)) ?? [])
 }
 
 function readable<T>(read: () => T): T | undefined {
