@@ -21,7 +21,10 @@ export const rooms: Readonly<Record<string, Room>> = {
     holds: 'one table of all algorithms: names, identifiers, sizes, standing; the policy of dates',
     mayImport: ['base', 'asn1'],
   },
-  x509: { holds: 'names, extensions, requests, certificates, CRLs, OCSP, path validation', mayImport: ['base', 'asn1', 'algorithms'] },
+  x509: {
+    holds: 'names, extensions, requests, certificates, CRLs, OCSP, path validation',
+    mayImport: ['base', 'asn1', 'algorithms'],
+  },
   cms: {
     holds: 'signed and encrypted messages, certificate bundles, PKCS #12',
     mayImport: ['base', 'asn1', 'algorithms', 'x509'],
