@@ -8,7 +8,7 @@ import { nameOf } from '#x509/name.ts'
 import { chainOf, offeredBy } from './authorities.ts'
 import { cancelRequest, importCertificate, listRequests, requestAuthority, requestRotation } from './authority-requests.ts'
 import { generateAndIssue } from './by-hand.ts'
-import { findCertificates, revokeCertificate } from './certificates.ts'
+import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { issueCRL } from './crl.ts'
 import { crossSign, importCrossCertificate } from './cross-sign.ts'
 import { hierarchy, person, type TestCA, testCA } from './testing.ts'
@@ -149,6 +149,28 @@ test("R10: an offline root's CRL is imported, published, due, overdue; what it r
   await importCRL(context, authorities, await carry(), person)
   assert.deepEqual(await stateNow(), ['published'])
   assert.equal(authorities.byAddress('line1').state, 'revoked')
+})
+
+test('an import only takes away: a hold that was lifted there is released here by a person', async () => {
+  await using offline = await offlineMachine()
+  await using online = await testCA()
+  const { context, authorities } = online
+  await completed(offline, online)
+  const carry = async (): Promise<unknown> => {
+    const { der } = await issueCRL(offline.context, offline.authorities.byAddress('root'), 0, person)
+    return importCRL(context, authorities, der, person)
+  }
+  const idIn = async (ca: TestCA): Promise<string> =>
+    (await findCertificates(ca.context, { profile: 'issuing' }, { limit: 1 }))[0]?.id ?? ''
+  await holdCertificate(offline.context, await idIn(offline), person)
+  await carry()
+  assert.equal(authorities.byAddress('line1').state, 'revoked')
+  await releaseCertificate(offline.context, await idIn(offline), person)
+  await carry()
+  assert.equal(authorities.byAddress('line1').state, 'revoked')
+  await releaseCertificate(context, await idIn(online), person)
+  await authorities.refresh()
+  assert.equal(authorities.byAddress('line1').state, 'active')
 })
 
 test('a CRL that is not whole, not signed, ended, or from nowhere is refused', async () => {

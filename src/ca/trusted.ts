@@ -157,7 +157,7 @@ export async function importCRL(
   context.policy.check(identifySignature(list.signatureAlgorithm), now)
   context.policy.check(authority.publicKey.algorithm, now)
   const number = numberOf(list, now)
-  const revoked = new Map<string, { readonly at: Date; readonly reason: CRLReason | undefined }>()
+  const revoked = new Map<string, Listed>()
   for (const { serialNumber, revokedAt, extensions } of list.entries())
     revoked.set(serialNumber.toHex(), { at: revokedAt, reason: extensionOfList({ extensions }, reasonCode)?.value })
   const crl = { crlNumber: number, thisUpdate: list.thisUpdate, nextUpdate: list.nextUpdate as Date, entries: revoked.size, der }
@@ -180,22 +180,7 @@ export async function importCRL(
       created_at: now,
     }
     await tx.insertMany('imported_crl', Object.keys(row), [Object.values(row)])
-    for (const certificate of await tx.query(
-      'SELECT id, serial_number, revoked_at FROM certificate WHERE authority_id = ?',
-      authority.id,
-    )) {
-      const found = revoked.get((certificate['serial_number'] as Uint8Array).toHex())
-      const before = certificate['revoked_at'] as number | null
-      if ((found?.at.getTime() ?? null) === before) continue
-      await tx.query(
-        'UPDATE certificate SET state = ?, revoked_at = ?, revocation_reason = ?, changed_at = ?, version = version + 1 WHERE id = ?',
-        found === undefined ? 'active' : found.reason === 'certificateHold' ? 'held' : 'revoked',
-        found?.at.getTime() ?? null,
-        found === undefined ? null : (found.reason ?? 'unspecified'),
-        now,
-        certificate['id'] as string,
-      )
-    }
+    await takeOver(tx, authority.id, revoked, now)
     await audit.record(tx, {
       actor,
       act: 'ca.import-crl',
@@ -212,6 +197,33 @@ export async function importCRL(
   })
   await authorities.refresh()
   return { authority, crl }
+}
+
+interface Listed {
+  readonly at: Date
+  readonly reason: CRLReason | undefined
+}
+
+/** Only takes away: what somebody here revoked or put on hold stays so, whatever the list leaves out. */
+async function takeOver(tx: Transaction, authorityId: string, listed: ReadonlyMap<string, Listed>, now: number): Promise<void> {
+  const rows = await tx.query(
+    "SELECT id, serial_number, state FROM certificate WHERE authority_id = ? AND state <> 'revoked'",
+    authorityId,
+  )
+  for (const row of rows) {
+    const found = listed.get((row['serial_number'] as Uint8Array).toHex())
+    const isHold = found?.reason === 'certificateHold'
+    if (found === undefined || found.reason === 'removeFromCRL' || (isHold && row['state'] === 'held')) continue
+    await tx.query(
+      `UPDATE certificate SET state = ?, revoked_at = COALESCE(revoked_at, ?), revocation_reason = ?, changed_at = ?, version = version + 1
+        WHERE id = ?`,
+      isHold ? 'held' : 'revoked',
+      found.at.getTime(),
+      found.reason ?? 'unspecified',
+      now,
+      row['id'] as string,
+    )
+  }
 }
 
 async function issuerOfList(authorities: Authorities, list: CertificateList): Promise<TrustedAuthority> {
