@@ -3,12 +3,13 @@
  *
  * @module
  */
-import type { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
+import { alone, type SentError } from '#base/sent.ts'
 import type { Config } from '#config/config.ts'
 import type { Address } from '#config/setting.ts'
 import type { Arrival } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
+import type { SharedKeyStores } from '#keys/lent.ts'
 import type { SharedDatabase } from '#store/database.ts'
 import type { Listener } from './listener.ts'
 import type { TLSFace } from './tls-options.ts'
@@ -24,6 +25,7 @@ export interface FrontOrder {
   readonly config: Config
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly database: SharedDatabase
+  readonly keyStores: SharedKeyStores
   readonly addresses: { readonly tls: Address; readonly public: Address }
   readonly face: SentFace
   /** All fronts make the keys of session tickets from it, so that a session goes on wherever its next connection lands. */
@@ -56,16 +58,9 @@ export type ObservedConnection = readonly [
 
 /** A request for the main thread; its body has been read, and nothing there looks at the TLS connection. */
 export interface SentArrival extends Omit<Arrival, 'body' | 'peer'> {
-  readonly body: Uint8Array | SentRefusal
+  readonly body: Uint8Array | SentError
   readonly peer: { readonly address: string; readonly chain: readonly Uint8Array[] }
 }
-
-/** Why a body could not be read. */
-export type SentRefusal = Pick<TrustError, 'code' | 'reason' | 'facts'>
-
-/** A view would take the whole memory that it looks at with it. */
-export const alone = (octets: Uint8Array): Uint8Array =>
-  octets.byteLength === octets.buffer.byteLength ? octets : new Uint8Array(octets)
 
 /** A secret is a class and would not survive; it stays in this process. */
 export interface SentFace extends Omit<TLSFace, 'identity'> {

@@ -8,16 +8,16 @@
  */
 import { setTimeout as wait } from 'node:timers/promises'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
-import { asTrustError } from '#base/errors.ts'
 import { createLog } from '#base/log.ts'
+import { alone, sendError, type SentError } from '#base/sent.ts'
 import { systemWorld } from '#base/world.ts'
 import { type Arrival, dispatcher, type Router } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
+import { borrowKeyStores } from '#keys/lent.ts'
 import { openShared } from '#store/registry.ts'
 import { runInBackground } from './background.ts'
 import { composeProtocols, openCA, openFoundation } from './compose.ts'
 import {
-  alone,
   AUTHORITIES_SECONDS,
   FORWARDED,
   type FromFront,
@@ -25,7 +25,6 @@ import {
   type ObservedConnection,
   type ObservedRequest,
   receivedFace,
-  type SentRefusal,
   type ToFront,
 } from './front-messages.ts'
 import { type Listener, type Observe, openListener } from './listener.ts'
@@ -40,7 +39,13 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
   const world = systemWorld()
   const log = createLog({ level: config.log.level, clock: world.clock, write: (line) => post({ kind: 'log', line }) })
   const database = openShared(order.database)
-  const foundation = await openFoundation({ config, world, environment, database })
+  const foundation = await openFoundation({
+    config,
+    world,
+    environment,
+    log,
+    shared: { database, keyStores: borrowKeyStores(order.keyStores) },
+  })
   const ca = await openCA(foundation, config)
   const mounted = composeProtocols(ca)
   const { observe, send: sendObservations } = observations(post)
@@ -82,6 +87,7 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
     await background.stop()
     sendObservations()
     await database.close()
+    await foundation.keys.close()
     port.close() // nothing is left to wait for, so the thread ends
   }
 
@@ -125,12 +131,11 @@ function mainThread(post: (message: FromFront) => void, bodyMaxBytes: number) {
   }
 }
 
-const bodyOf = async (arrival: Arrival, most: number): Promise<Uint8Array | SentRefusal> => {
+const bodyOf = async (arrival: Arrival, most: number): Promise<Uint8Array | SentError> => {
   try {
     return alone(await arrival.body(most))
   } catch (thrown) {
-    const { code, reason, facts } = asTrustError(thrown)
-    return { code, reason, facts }
+    return sendError(thrown)
   }
 }
 

@@ -7,10 +7,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
+import { alone, receivedError, type SentError } from '#base/sent.ts'
+import type { KeyRing } from '#keys/key-ring.ts'
+import { shareKeyStores } from '#keys/lent.ts'
 import type { Router } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
 import type { Database } from '#store/database.ts'
-import { alone, FORWARDED, type FromFront, type FrontOrder, sendFace, type SentRefusal, type ToFront } from './front-messages.ts'
+import { FORWARDED, type FromFront, type FrontOrder, sendFace, type ToFront } from './front-messages.ts'
 import { firstOf, type Listener, notFound, type Observe, reservePort } from './listener.ts'
 import type { TLSFace } from './tls-options.ts'
 
@@ -20,6 +23,7 @@ const RESTART_SECONDS = 1
 export interface FrontsOptions extends Pick<FrontOrder, 'config' | 'environment' | 'addresses' | 'headers'> {
   readonly count: number
   readonly database: Database
+  readonly keys: KeyRing
   readonly face: () => Promise<TLSFace>
   readonly ticketSecret: Uint8Array
   /** What the main thread answers, by listener. */
@@ -96,14 +100,16 @@ async function startFront({
   ...options
 }: FrontsOptions): Promise<Front> {
   const database = options.database.share()
+  const keyStores = shareKeyStores(options.keys)
   const order: FrontOrder = {
     ...{ config, environment, addresses, headers, ticketSecret, fronts: count },
     database,
+    keyStores,
     face: sendFace(await options.face()),
   }
   const worker = new Worker(new URL('front.ts', import.meta.url), {
     workerData: order,
-    transferList: database.engine === 'sqlite' ? [database.port] : [],
+    transferList: [keyStores.port, ...(database.engine === 'sqlite' ? [database.port] : [])],
     name: 'front',
   })
   const tell = (message: ToFront): void => worker.postMessage(message, [])
@@ -146,8 +152,8 @@ async function answer(
 }
 
 /** @throws TrustError `tooLarge`, or what the front met when it read the body */
-function bounded(body: Uint8Array | SentRefusal, most: number): Promise<Uint8Array> {
-  if (!(body instanceof Uint8Array)) return Promise.reject(new TrustError(body.code, body.reason, { facts: body.facts }))
+function bounded(body: Uint8Array | SentError, most: number): Promise<Uint8Array> {
+  if (!(body instanceof Uint8Array)) return Promise.reject(receivedError(body))
   if (body.length > most) return Promise.reject(new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit: most } }))
   return Promise.resolve(body)
 }

@@ -15,6 +15,7 @@ import { createLog } from '#base/log.ts'
 import { systemWorld } from '#base/world.ts'
 import type { Arrival } from '#protocols/dispatch.ts'
 import type { Reply, ReplyStream } from '#protocols/protocol.ts'
+import { openListener, reservePort } from './listener.ts'
 import { derOf, face, limits, listenFor, rawExchange, routerOf, testdata, testdataPath } from './testing.ts'
 
 const run = promisify(execFile)
@@ -602,9 +603,21 @@ test('a stop does not wait for ever', async (t) => {
   assert.equal(await hanging, '')
 })
 
+test(
+  'an address that listeners share cannot be joined by others',
+  { skip: process.platform !== 'linux' && 'shared ports need Linux' },
+  async (t) => {
+    const { address } = await listenFor(t, [hello], { reusePort: true })
+    await assert.rejects(reservePort(address), { code: 'conflict', reason: 'addressTaken' })
+    const free = await reservePort({ host: '127.0.0.1', port: 0 })
+    assert.notEqual(free.port, 0)
+    assert.deepEqual(await reservePort(free), free)
+  },
+)
+
 test('an address in use is refused by name', async (t) => {
   const first = await listenFor(t, [hello])
-  const { openListener } = await import('./listener.ts')
+
   const { rateLimit } = await import('./rate-limit.ts')
   const { silentLog } = await import('#base/log.ts')
   const world = systemWorld()

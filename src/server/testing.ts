@@ -50,6 +50,7 @@ export interface TestListenerOptions {
   readonly burst?: number
   readonly world?: World
   readonly log?: ListenerOptions['log']
+  readonly reusePort?: boolean
 }
 
 /** @param context a test, which closes the listener at its end */
@@ -66,6 +67,7 @@ export async function listenFor(
     ...(given.tls === true
       ? { tls: { face: face(), asksForCertificate: given.asksForCertificate ?? true, ticketSecret: new Uint8Array(32).fill(7) } }
       : {}),
+    ...(given.reusePort === true && { reusePort: true }),
     limits: { ...limits, ...given.limits },
     rate: rateLimit({ perSecond: given.perSecond ?? 0, burst: given.burst ?? 1, addressesMax: 100, clock: world.clock }),
     routers,

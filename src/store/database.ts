@@ -14,8 +14,8 @@
  * @module
  */
 
+import type { MessagePort } from 'node:worker_threads'
 import type { BatchOutcome, Statement } from './batch.ts'
-import type { SharedSqlite } from './sqlite/lent.ts'
 
 export type SqlValue = string | number | bigint | Uint8Array | null
 export type Row = Readonly<Record<string, SqlValue>>
@@ -65,7 +65,16 @@ export interface Database extends Queries {
 }
 
 /** May be sent to a thread; its `port` must be among what is transferred. */
-export type SharedDatabase = SharedSqlite | { readonly engine: 'postgres'; readonly url: string }
+export type SharedDatabase = SharedFile | { readonly engine: 'postgres'; readonly url: string }
+
+/** One thread owns the file and writes for all. */
+export interface SharedFile {
+  readonly engine: 'sqlite'
+  readonly path: string
+  /** How far commits have reached the disk: counts that the engine keeps and only the engine reads. */
+  readonly committed: Int32Array<SharedArrayBuffer>
+  readonly port: MessagePort
+}
 
 /**
  * One step of the schema. Each room lists its own; `migrate` runs what has not run yet, in the order of the ids.

@@ -24,10 +24,23 @@ test('decision 10: a server that is killed at random loses and doubles nothing',
   assert.ok(outcome.kills > 0, 'the server was not killed')
 })
 
+test('decision 16: the same with several threads that take connections', async () => {
+  const outcome = await simulate({ seconds: 1.5, seed: 24, lines: 16, stop: 'random', workers: 2 })
+  assertWhole(outcome)
+  assert.ok(outcome.kills > 0, 'the server was not killed')
+})
+
 test('decision 10: the same on PostgreSQL', { skip: postgresMissing() }, async (t) => {
   const postgres = await startPostgres()
   t.after(postgres.stop)
-  const outcome = await simulate({ seconds: 1, seed: 23, lines: 8, stop: 'random', database: await postgres.createDatabase() })
+  const outcome = await simulate({
+    seconds: 1,
+    seed: 23,
+    lines: 8,
+    stop: 'random',
+    workers: 2,
+    database: await postgres.createDatabase(),
+  })
   assertWhole(outcome)
   assert.ok(outcome.kills > 0, 'the server was not killed')
 })

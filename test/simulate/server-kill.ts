@@ -34,6 +34,8 @@ export interface Simulation {
   readonly stop: 'never' | 'random' | { readonly at: readonly string[] }
   /** URL of a PostgreSQL database; a file of its own unless told. */
   readonly database?: string
+  /** Threads that take connections; none unless told. */
+  readonly workers?: number
 }
 
 export interface Outcome {
@@ -57,7 +59,10 @@ const PATIENCE_MILLISECONDS = 60_000
 export async function simulate(simulation: Simulation): Promise<Outcome> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-server-kill-'))
   try {
-    const installation = await install(directory, simulation.database?.replace('@/', '@localhost/')) // the socket stands in the query
+    const installation = await install(directory, {
+      database: simulation.database?.replace('@/', '@localhost/'), // the socket stands in the query
+      workers: simulation.workers,
+    })
     return await simulateAt(installation, simulation)
   } finally {
     await rm(directory, { recursive: true })
@@ -217,6 +222,7 @@ if (import.meta.main) {
       seed: { type: 'string', default: '1' },
       lines: { type: 'string', default: '24' },
       engine: { type: 'string', default: 'sqlite' },
+      workers: { type: 'string', default: '0' },
       'stop-at': { type: 'string' },
     },
   })
@@ -231,6 +237,7 @@ if (import.meta.main) {
         seed: Number(values.seed),
         lines: Number(values.lines),
         stop,
+        workers: Number(values.workers),
         ...(database !== undefined && { database }),
       })
       wrong += outcome.problems.length

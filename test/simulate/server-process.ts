@@ -35,8 +35,15 @@ export interface ServerProcess {
 const product = join(import.meta.dirname, '../../src/cli/main.ts')
 const worker = join(import.meta.dirname, 'server-worker.ts')
 
-/** What `sealworks init` does, by `sealworks init`. @param database URL; a file in the directory unless told */
-export async function install(dataDirectory: string, database?: string): Promise<Installation> {
+export interface InstallOptions {
+  /** URL; a file in the directory unless told. */
+  readonly database?: string | undefined
+  /** Threads that take connections. */
+  readonly workers?: number | undefined
+}
+
+/** What `sealworks init` does, by `sealworks init`. */
+export async function install(dataDirectory: string, { database, workers = 0 }: InstallOptions = {}): Promise<Installation> {
   const [tls, open] = await Promise.all([freePort(), freePort()])
   const publicOrigin = `http://127.0.0.1:${open}`
   const settings = [
@@ -46,6 +53,7 @@ export async function install(dataDirectory: string, database?: string): Promise
     `listenPublic = "127.0.0.1:${open}"`,
     'requestsPerSecondPerAddress = 0',
     'gracefulStopSeconds = 5',
+    `workers = ${workers}`,
     '[ca]',
     'crlMinIntervalSeconds = 1',
     '[log]',
@@ -70,14 +78,19 @@ export async function install(dataDirectory: string, database?: string): Promise
   }
 }
 
-/** @param stopAt `POINT#COUNT` where the process is to stop itself; the product itself runs otherwise */
-export function startServer({ dataDirectory }: Installation, stopAt?: string): ServerProcess {
+/** @param stopAt `POINT#COUNT` where the process is to stop itself; the product itself runs otherwise @param settings by the environment */
+export function startServer(
+  { dataDirectory }: Installation,
+  stopAt?: string,
+  settings: Readonly<Record<string, string>> = {},
+): ServerProcess {
   const child = spawn(process.execPath, [stopAt === undefined ? product : worker, 'serve', '--json', '--data', dataDirectory], {
     cwd: dataDirectory,
     stdio: ['ignore', 'pipe', 'pipe'],
     // compiled once by `init`: a server that is started over and over answers in half the time
     env: {
       ...process.env,
+      ...settings,
       NODE_COMPILE_CACHE: cacheOf(dataDirectory),
       ...(stopAt !== undefined && { SEALWORKS_TEST_STOP_AT: stopAt }),
     },

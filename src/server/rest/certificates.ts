@@ -161,7 +161,10 @@ export function certificateRoutes({ context, authorities }: CAServices) {
           ...Where,
           subject: DistinguishedName,
           names: Type.Optional(
-            Type.Array(Type.String({ minLength: 1, maxLength: 500 }), { maxItems: 64, description: 'dns:…, ip:…, uri:… or email:…' }),
+            Type.Array(Type.String({ minLength: 1, maxLength: 500 }), {
+              maxItems: 64,
+              description: 'dns:…, ip:…, uri:… or email:…',
+            }),
           ),
           keyAlgorithm: Type.Optional(KeyAlgorithmName),
           password: Type.String({ minLength: 8, maxLength: 256 }),

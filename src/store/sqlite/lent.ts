@@ -8,22 +8,14 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { MessagePort } from 'node:worker_threads'
-import { asTrustError, type Facts, TrustError, type TrustErrorCode } from '#base/errors.ts'
-import type { Reason } from '#base/sentences.ts'
+import type { TrustError } from '#base/errors.ts'
+import { alone, receivedError, sendError, type SentError } from '#base/sent.ts'
 import type { BatchOutcome, Statement } from '../batch.ts'
-import type { Database, Row, SqlValue, Transaction } from '../database.ts'
+import type { Database, Row, SharedFile, SqlValue, Transaction } from '../database.ts'
 import { databaseClosed } from '../group-commit.ts'
 import { asRefusal, connect } from './connection.ts'
 import { rowStreams } from './streams.ts'
-import { type CommitState, unsyncedElsewhere } from './wal-sync.ts'
-
-/** What another thread needs to use this database. */
-export interface SharedSqlite {
-  readonly engine: 'sqlite'
-  readonly path: string
-  readonly committed: CommitState
-  readonly port: MessagePort
-}
+import { unsyncedElsewhere } from './wal-sync.ts'
 
 /** From the borrower. A transaction's messages all carry the number of the one that began it. */
 type Ask =
@@ -42,16 +34,6 @@ type Answer =
   | { readonly id: number; readonly kind: 'rows'; readonly asked: number; readonly rows: readonly Row[] }
   | { readonly id: number; readonly kind: 'failed'; readonly asked: number; readonly error: SentError }
   | { readonly id: number; readonly kind: 'ended'; readonly error: SentError | undefined }
-
-/** Errors lose their class and fields on the way, so they go over as values. */
-type SentError =
-  | {
-      readonly code: TrustErrorCode
-      readonly reason: Reason
-      readonly facts: Facts
-      readonly retryAfterSeconds: number | undefined
-    }
-  | { readonly typeError: string }
 
 type Sent<T> = T extends { readonly duplicate: TrustError | undefined }
   ? Omit<T, 'duplicate'> & { readonly duplicate: SentError | undefined }
@@ -73,10 +55,10 @@ export function lend(database: Pick<Database, 'transaction' | 'batch'>, port: Me
       post({
         id,
         kind: 'outcome',
-        outcome: outcome.kept ? outcome : { ...outcome, duplicate: outcome.duplicate && send(outcome.duplicate) },
+        outcome: outcome.kept ? outcome : { ...outcome, duplicate: outcome.duplicate && sendError(outcome.duplicate) },
       })
     } catch (error) {
-      post({ id, kind: 'ended', error: send(error) })
+      post({ id, kind: 'ended', error: sendError(error) })
     }
   }
 
@@ -90,7 +72,7 @@ export function lend(database: Pick<Database, 'transaction' | 'batch'>, port: Me
       })
       post({ id, kind: 'ended', error: undefined })
     } catch (error) {
-      post({ id, kind: 'ended', error: error === BORROWER_THREW ? undefined : send(error) })
+      post({ id, kind: 'ended', error: error === BORROWER_THREW ? undefined : sendError(error) })
     } finally {
       open.delete(id)
     }
@@ -102,7 +84,7 @@ export function lend(database: Pick<Database, 'transaction' | 'batch'>, port: Me
       if (held === undefined) throw new TypeError('the transaction is over')
       post({ id, kind: 'rows', asked, rows: await run(held.tx) })
     } catch (error) {
-      post({ id, kind: 'failed', asked, error: send(error) })
+      post({ id, kind: 'failed', asked, error: sendError(error) })
     }
   }
 
@@ -134,7 +116,7 @@ interface Held {
 const BORROWER_THREW = new Error('the work threw in its own thread')
 
 /** The borrower's side: a database like any other. */
-export function borrow({ path, committed, port }: SharedSqlite): Database {
+export function borrow({ path, committed, port }: SharedFile): Database {
   const reader = connect(path, true)
   const post = gathering(port)
   const unsynced = (): Promise<void> | undefined => unsyncedElsewhere(committed)
@@ -168,12 +150,14 @@ export function borrow({ path, committed, port }: SharedSqlite): Database {
       if (answer.kind === 'outcome') {
         const { outcome } = answer
         over(id)?.resolve(
-          outcome.kept ? outcome : { ...outcome, duplicate: outcome.duplicate && (received(outcome.duplicate) as TrustError) },
+          outcome.kept
+            ? outcome
+            : { ...outcome, duplicate: outcome.duplicate && (receivedError(outcome.duplicate) as TrustError) },
         )
       } else if (answer.kind === 'ended') {
         const found = over(id)
         if (answer.error === undefined) found?.resolve(undefined)
-        else found?.reject(received(answer.error))
+        else found?.reject(receivedError(answer.error))
       } else if (answer.kind === 'begun') {
         waiting.get(id)?.begun?.()
       } else {
@@ -181,7 +165,7 @@ export function borrow({ path, committed, port }: SharedSqlite): Database {
         const asked = statements?.get(answer.asked)
         statements?.delete(answer.asked)
         if (answer.kind === 'rows') asked?.resolve(answer.rows)
-        else asked?.reject(received(answer.error))
+        else asked?.reject(receivedError(answer.error))
       }
     }
   })
@@ -288,7 +272,7 @@ function borrowedTransaction(
     query: <R extends Row>(sql: string, ...parameters: SqlValue[]) =>
       ask((asked) => ({ id, kind: 'query', asked, statement: compact({ sql, parameters }) })) as Promise<readonly R[]>,
     async insertMany(table, columns, rows) {
-      await ask((asked) => ({ id, kind: 'insert', asked, many: [table, columns, rows.map((row) => row.map(alone))] }))
+      await ask((asked) => ({ id, kind: 'insert', asked, many: [table, columns, rows.map((row) => row.map(sendValue))] }))
     },
   }
 }
@@ -305,26 +289,10 @@ function gathering(port: MessagePort): (message: Ask | Answer) => void {
   }
 }
 
-/** A view would take the whole memory that it looks at with it. */
-const alone = (value: SqlValue): SqlValue =>
-  value instanceof Uint8Array && value.byteLength !== value.buffer.byteLength ? new Uint8Array(value) : value
+const sendValue = (value: SqlValue): SqlValue => (value instanceof Uint8Array ? alone(value) : value)
 
 const compact = ({ sql, parameters, expects }: Statement): Statement => ({
   sql,
-  parameters: parameters.map(alone),
+  parameters: parameters.map(sendValue),
   ...(expects && { expects }),
 })
-
-function send(error: unknown): SentError {
-  if (error instanceof TypeError) return { typeError: error.message }
-  const { code, reason, facts, retryAfterSeconds } = asTrustError(error)
-  return { code, reason, facts, retryAfterSeconds }
-}
-
-const received = (error: SentError): Error =>
-  'typeError' in error
-    ? new TypeError(error.typeError)
-    : new TrustError(error.code, error.reason, {
-        facts: error.facts,
-        ...(error.retryAfterSeconds !== undefined && { retryAfterSeconds: error.retryAfterSeconds }),
-      })
