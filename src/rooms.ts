@@ -39,6 +39,11 @@ export const rooms: Readonly<Record<string, Room>> = {
     mayImport: [...ENCODINGS, 'keys', 'store', 'audit'],
     never: { protocols: 'issuance must not know which wire a request came over' },
   },
+  signing: {
+    holds: 'signing formats, signers, and what they signed',
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit'],
+    never: { ca: 'a signing server runs without a CA beside it' },
+  },
   protocols: {
     holds: 'EST, OCSP and CRL over HTTP, behind one shape',
     mayImport: ENCODINGS,

@@ -35,6 +35,8 @@ export const english = {
   keyNotFound: 'There is no key labelled "{label}" in this key store. List its keys to see what there is.',
   keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
+  digestNotTaken: 'The algorithm {signature} takes the message itself, not its digest. Send the message, or use another algorithm.',
+  digestLength: 'The digest has {octets} octets; {signature} needs {expected}. Hash with the digest of that algorithm.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
   privateKeyForm:
     'An ML-DSA private key is taken with its seed only (RFC 9881, 6). Export the key as its seed, or generate a new one.',
@@ -176,6 +178,10 @@ export const english = {
   cmsNotOpened: 'The message cannot be decrypted: the key is wrong, or the message was altered. Get it again from the sender.',
   cmsKeyTransportRefused: 'The message carries its key with RSA PKCS #1 v1.5, which is refused here. Encrypt it with RSAES-OAEP.',
   cmsIterations: 'The password of the message is stretched with {found} rounds; at most {limit} are done here. Use fewer.',
+
+  // signing/formats
+  artifactCut: 'The artifact became shorter while it was read. Leave it alone until it is signed, and try again.',
+  artifactPartTooLarge: 'The artifact cannot be used: {what} is larger than {limit} bytes. Check that it is what you meant.',
 
   // audit
   auditLogMissing: 'There is no audit log in this database. Run "sealworks init" for a new installation, or restore the backup.',
