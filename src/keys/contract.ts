@@ -1,5 +1,6 @@
 /** The tests every key store must pass. A store's own test file calls this first. @module */
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { inspect } from 'node:util'
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
@@ -8,6 +9,7 @@ import {
   type KeyAlgorithmId,
   keyAlgorithm,
   type SignatureAlgorithmId,
+  signatureAlgorithm,
   signatureAlgorithms,
 } from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
@@ -74,6 +76,25 @@ export function keyStoreContract(
         assert.ok(await verifies(signer.publicKey, id, new Uint8Array(0), await signer.sign(new Uint8Array(0), id)))
       })
 
+      withStore(`${algorithm}: a digest is signed as its message is, or not at all`, async (under) => {
+        await under.store.generate('k1', algorithm)
+        const { publicKey, signDigest } = await (await under.again()).open('k1')
+        if (signDigest === undefined) return
+        const family = signatureAlgorithms.filter((row) => row.family === keyAlgorithm(algorithm).family)
+        assert.ok(family.length > 0)
+        for (const { id, digest } of family) {
+          if (digest === null) {
+            await assert.rejects(signDigest(new Uint8Array(32), id), { code: 'unsupported' })
+            continue
+          }
+          const octets = new Uint8Array(hash(digest, message, 'buffer'))
+          const many: Uint8Array[] = await Promise.all(Array.from({ length: 5 }, () => signDigest(octets, id)))
+          for (const signature of many) assert.ok(await verifies(publicKey, id, message, signature), id)
+          assert.ok(!(await verifies(publicKey, id, utf8('firmwarf'), many[0] as Uint8Array)))
+          await assert.rejects(signDigest(octets.subarray(1), id), { code: 'malformed' })
+        }
+      })
+
       const foreign = signatureAlgorithms.filter(({ family }) => family !== keyAlgorithm(algorithm).family)
       withStore(`${algorithm}: another family's signature is unsupported`, async ({ store }) => {
         const signer = await store.generate('k1', algorithm)
@@ -136,6 +157,11 @@ export function keyStoreContract(
       const signer = await under.store.generate('k1', cheapest)
       await under.store.destroy('k1')
       await assert.rejects(signer.sign(message, certificateSignatureOf(cheapest)), { code: 'notFound' })
+      const { digest } = signatureAlgorithm(certificateSignatureOf(cheapest))
+      if (signer.signDigest !== undefined && digest !== null) {
+        const octets = new Uint8Array(hash(digest, message, 'buffer'))
+        await assert.rejects(signer.signDigest(octets, certificateSignatureOf(cheapest)), { code: 'notFound' })
+      }
       for (const store of [under.store, await under.again()]) {
         await assert.rejects(store.open('k1'), { code: 'notFound' })
         await assert.rejects(store.destroy('k1'), { code: 'notFound' })

@@ -19,6 +19,12 @@ export interface Signer {
    * @throws TrustError `unavailable` when the store cannot be reached, `unsupported` for another family's algorithm
    */
   sign(message: Uint8Array, algorithm: SignatureAlgorithmId): Promise<Uint8Array>
+  /**
+   * The same from the message's digest, so that the message need not be here. Absent where the store cannot.
+   *
+   * @throws TrustError `unsupported` for an algorithm that takes the message itself, `malformed` for a digest of another length
+   */
+  readonly signDigest?: (digest: Uint8Array, algorithm: SignatureAlgorithmId) => Promise<Uint8Array>
 }
 
 export interface KeyEntry {

@@ -15,7 +15,9 @@ import {
   keyAlgorithm,
   type KeyAlgorithmId,
   keyAlgorithms,
+  type SignatureAlgorithm,
   signatureAlgorithm,
+  type SignatureAlgorithmId,
   signaturesOf,
 } from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
@@ -24,6 +26,8 @@ import { type Secret, secret } from '#base/secret.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
 import type { KeyEntry, KeyStore, Signer } from '../key-store.ts'
+import { checkDigest } from '../digest.ts'
+import { type DigestKey, openDigestKey } from './openssl.ts'
 import { unwrapKey, wrapKey } from './wrapping.ts'
 
 export interface SoftwareKeyStoreOptions {
@@ -170,21 +174,34 @@ function heldKey(label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array
   let key: KeyObject | undefined = privateKey
   const { slow } = keyAlgorithm(algorithm)
   const schemes = new Map(signaturesOf(algorithm).map((row) => [row.id, row]))
+  const schemeOf = (signature: SignatureAlgorithmId): SignatureAlgorithm => {
+    const scheme = schemes.get(signature)
+    if (scheme !== undefined) return scheme
+    throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
+  }
+  let forDigests: DigestKey | undefined
   return {
     signer: {
       label,
       keyAlgorithm: algorithm,
       publicKey,
       async sign(message, signature) {
-        const scheme = schemes.get(signature)
-        if (scheme === undefined) {
-          throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
-        }
+        const scheme = schemeOf(signature)
         if (key === undefined) throw notFound(label)
         return signMessage(message, scheme, key, slow)
       },
+      async signDigest(octets, signature) {
+        const scheme = schemeOf(signature)
+        checkDigest(octets, scheme)
+        if (key === undefined) throw notFound(label)
+        forDigests ??= openDigestKey(secret(key.export({ format: 'der', type: 'pkcs8' })))
+        return forDigests.sign(octets, scheme)
+      },
     },
-    drop: () => (key = undefined),
+    drop() {
+      key = undefined
+      forDigests?.close()
+    },
   }
 }
 
