@@ -365,6 +365,32 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
       assert.equal((await ids(db)).length, 1000)
     })
 
+    on('a snapshot shows one state of all tables, and others go on meanwhile', async (db) => {
+      const rows = Array.from({ length: 2500 }, (_, i) => [`r${String(i).padStart(4, '0')}`, i])
+      await db.transaction((tx) => tx.insertMany('item', ['id', 'n'], rows))
+      const seen = await db.snapshot(async (snapshot) => {
+        const tables = await snapshot.tables()
+        await db.transaction((tx) => tx.query('DELETE FROM item WHERE n >= 7'))
+        let count = 0
+        for await (const { n } of snapshot.iterate<{ n: number }>('SELECT n FROM item WHERE n >= ? ORDER BY id', 0)) {
+          assert.equal(n, count++)
+          if (count === 1000) await db.transaction((tx) => tx.query('DELETE FROM item WHERE n > 3'))
+        }
+        const again = await Array.fromAsync(snapshot.iterate('SELECT n FROM item'))
+        return { tables, count, again: again.length }
+      })
+      assert.deepEqual([seen.count, seen.again], [2500, 2500])
+      const item = seen.tables.find(({ name }) => name === 'item')
+      assert.deepEqual(item?.columns, ['id', 'n', 'der', 'state'])
+      assert.ok(seen.tables.every(({ name }) => !/^(sqlite|pg)_/.test(name)))
+      assert.equal((await ids(db)).length, 4)
+      const failure = new Error('the reader failed')
+      await assert.rejects(
+        db.snapshot(() => Promise.reject(failure)),
+        failure,
+      )
+    })
+
     on('closing lets accepted work finish and refuses what comes after', async (db, open) => {
       const closing = open()
       const accepted = Promise.all(Array.from({ length: 20 }, (_, i) => closing.transaction((tx) => put(tx, `k${i}`, i))))

@@ -38,6 +38,8 @@ export interface Database extends Queries {
   query<R extends Row = Row>(sql: string, ...parameters: SqlValue[]): Promise<readonly R[]>
   /** Streams rows without holding them all: for CRLs, exports and verification. */
   iterate<R extends Row = Row>(sql: string, ...parameters: SqlValue[]): AsyncIterable<R>
+  /** One committed state of everything, for as long as `work` takes; others go on meanwhile. For backups. */
+  snapshot<T>(work: (snapshot: Snapshot) => Promise<T>): Promise<T>
   /**
    * Runs `work` and commits it. All transactions act as if one ran after the other, also those of other processes, and
    * each sees what was committed before it was handed in.
@@ -62,6 +64,19 @@ export interface Database extends Queries {
   /** What another thread of this process needs to use the same database, see `openShared`. Each thread needs its own. */
   share(): SharedDatabase
   close(): Promise<void>
+}
+
+/** Every read of it shows the database as it was at the same moment. */
+export interface Snapshot {
+  /** In the order in which they were made: what a table refers to comes before it. */
+  tables(): Promise<readonly StoredTable[]>
+  iterate<R extends Row = Row>(sql: string, ...parameters: SqlValue[]): AsyncIterable<R>
+}
+
+export interface StoredTable {
+  readonly name: string
+  /** In their order. */
+  readonly columns: readonly string[]
 }
 
 /** May be sent to a thread; its `port` must be among what is transferred. */

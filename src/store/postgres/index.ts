@@ -9,7 +9,7 @@
  */
 import { Client, DatabaseError, types, type QueryResult } from 'pg'
 import { TrustError } from '#base/errors.ts'
-import type { Database, Row, SqlValue, Transaction } from '../database.ts'
+import type { Database, Row, Snapshot, SqlValue, Transaction } from '../database.ts'
 import { batchIn } from '../batch.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
 import { toPostgres } from './dialect.ts'
@@ -128,6 +128,20 @@ export function postgres(options: PostgresOptions): Database {
       }
     },
 
+    async snapshot<T>(work: (snapshot: Snapshot) => Promise<T>) {
+      if (closed !== undefined) throw databaseClosed()
+      let held: Connection | undefined
+      try {
+        held = await connection(true)
+        busyStreams.add(held)
+        return await inSnapshot(held, work)
+      } catch (error) {
+        throw closed === undefined ? asRefusal(error) : databaseClosed()
+      } finally {
+        if (held !== undefined && busyStreams.delete(held)) await end(held)
+      }
+    },
+
     transaction: group.transaction,
     batch: (statements) => batchIn(group.transaction, statements),
     share: () => ({ engine: 'postgres', url: options.url }),
@@ -147,6 +161,28 @@ export function postgres(options: PostgresOptions): Database {
       return closed
     },
   }
+}
+
+/** All statements of a repeatable-read transaction see the state that its first one saw. */
+async function inSnapshot<T>({ exec, run }: Connection, work: (snapshot: Snapshot) => Promise<T>): Promise<T> {
+  await exec('BEGIN ISOLATION LEVEL REPEATABLE READ')
+  // numbers of relations grow with time, but for one wrap in four thousand million
+  const found = await run<{ name: string; columns: string }>(
+    `SELECT c.relname AS name, string_agg(a.attname, ',' ORDER BY a.attnum) AS columns
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace GROUP BY c.oid, c.relname ORDER BY c.oid`,
+    [],
+  )
+  let cursors = 0
+  return work({
+    tables: async () => found.map(({ name, columns }) => ({ name, columns: columns.split(',') })),
+    async *iterate<R extends Row>(sql: string, ...parameters: SqlValue[]) {
+      const name = `snapshot${cursors++}`
+      await run(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`, parameters)
+      for (let rows: R[]; (rows = await run<R>(`FETCH ${ROWS_PER_FETCH} FROM ${name}`, [])).length > 0;) yield* rows
+      await exec(`CLOSE ${name}`)
+    },
+  })
 }
 
 const end = ({ client }: Connection): Promise<void> => client.end().catch(() => {})

@@ -13,6 +13,7 @@ import { batchIn } from '../batch.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
 import { asRefusal, BUSY_MAX_MILLISECONDS, connect, type Connection, isBusy, unavailable } from './connection.ts'
 import { lend, type Lent } from './lent.ts'
+import { inSnapshot } from './snapshot.ts'
 import { rowStreams } from './streams.ts'
 import { newCommitState, walSync, type WalSync } from './wal-sync.ts'
 
@@ -66,6 +67,12 @@ export function sqlite(options: SqliteOptions): Database {
     },
 
     iterate: streams.iterate,
+
+    async snapshot(work) {
+      if (closed !== undefined) throw databaseClosed()
+      return inSnapshot(options.path, () => disk.unsynced(), work)
+    },
+
     transaction: group.transaction,
     batch: (statements) => batchIn(group.transaction, statements),
 

@@ -14,6 +14,7 @@ import type { BatchOutcome, Statement } from '../batch.ts'
 import type { Database, Row, SharedFile, SqlValue, Transaction } from '../database.ts'
 import { databaseClosed } from '../group-commit.ts'
 import { asRefusal, connect } from './connection.ts'
+import { inSnapshot } from './snapshot.ts'
 import { rowStreams } from './streams.ts'
 import { unsyncedElsewhere } from './wal-sync.ts'
 
@@ -218,6 +219,10 @@ export function borrow({ path, committed, port }: SharedFile): Database {
     },
 
     iterate: streams.iterate,
+    async snapshot(work) {
+      if (closed) throw databaseClosed()
+      return inSnapshot(path, unsynced, work)
+    },
     transaction,
 
     async batch(statements) {
