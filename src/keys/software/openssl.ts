@@ -49,7 +49,7 @@ let loaded: Functions | undefined
 function functions(): Functions {
   if (loaded !== undefined) return loaded
   const program = koffi.load(null)
-  const bind = (signature: string): NativeFunction => program.func(signature) as unknown as NativeFunction
+  const bind = (signature: string): NativeFunction => program.func(signature)
   loaded = {
     parseKey: bind('void *d2i_AutoPrivateKey(void *a, void *at, long length)'),
     freeKey: bind('void EVP_PKEY_free(void *key)'),
@@ -68,7 +68,7 @@ export function openDigestKey(pkcs8: Secret): DigestKey {
   const { parseKey, freeKey, newContext, freeContext, beginSign, set, sign, clearErrors } = functions()
   const octets = pkcs8.reveal('open a key for digests')
   const at = Buffer.alloc(SIZE_OCTETS)
-  at.writeBigUInt64LE(BigInt(koffi.address(octets)))
+  at.writeBigUInt64LE(koffi.address(octets))
   const key = parseKey(null, at, octets.length)
   octets.fill(0)
   let open = true
@@ -104,16 +104,9 @@ export function openDigestKey(pkcs8: Secret): DigestKey {
         return new Uint8Array(signature.buffer, 0, Number(length.readBigUInt64LE()))
       }
       if (!isRSA && staysInTurn()) return finish(sign(context, signature, length, digest, digest.length))
-      return new Promise((resolve, reject) => {
-        // the pool reads and writes these, which `held` keeps from being collected meanwhile
-        const held = [signature, length, digest]
-        sign.async(context, signature, length, digest, digest.length, (error: Error | null, result: unknown) => {
-          try {
-            resolve(finish(error === null && held.length > 0 ? result : 0))
-          } catch (thrown) {
-            reject(thrown as Error)
-          }
-        })
+      return later(sign, context, signature, length, digest, digest.length).then(finish, (cause: unknown) => {
+        freeContext(context)
+        throw cause
       })
     },
     close() {
@@ -123,3 +116,9 @@ export function openDigestKey(pkcs8: Secret): DigestKey {
     },
   }
 }
+
+/** In the thread pool, which reads and writes what the parameters point to: they are held until it has. */
+const later = (call: NativeFunction, ...parameters: unknown[]): Promise<unknown> =>
+  new Promise((resolve, reject) => {
+    call.async(...parameters, (error: Error | null, result: unknown) => (error === null ? resolve(result) : reject(error)))
+  })
