@@ -27,21 +27,29 @@ export interface Lately<T> {
   forget(db: Database): void
 }
 
+/** Of each database, what was read lately by each who asked for it. */
+const readings = new WeakMap<Database, Map<object, Map<string, Kept<unknown>>>>()
+
+/** After another thread of this process has changed something. */
+export const forgetLately = (db: Database): void => void readings.delete(db)
+
 export function lately<T>(): Lately<T> {
-  const byDatabase = new WeakMap<Database, Map<string, Kept<T>>>()
-  return {
+  const self: Lately<T> = {
     async get({ db, world }, key, read) {
       // A read that began before a change ends in the map of before, which nobody looks at any more.
-      const kept = byDatabase.get(db) ?? new Map<string, Kept<T>>()
-      byDatabase.set(db, kept)
+      const all = readings.get(db) ?? new Map<object, Map<string, Kept<unknown>>>()
+      readings.set(db, all)
+      const kept = all.get(self) ?? new Map<string, Kept<unknown>>()
+      all.set(self, kept)
       const now = world.clock.now()
       const known = kept.get(key)
-      if (known !== undefined && Math.abs(now - known.readAt) < LATELY_MILLISECONDS) return known.value
+      if (known !== undefined && Math.abs(now - known.readAt) < LATELY_MILLISECONDS) return known.value as T
       const value = await read()
       if (kept.size >= KEPT_MAX) kept.clear()
       kept.set(key, { value, readAt: now })
       return value
     },
-    forget: (db) => void byDatabase.delete(db),
+    forget: (db) => void readings.get(db)?.delete(self),
   }
+  return self
 }

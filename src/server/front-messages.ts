@@ -37,11 +37,14 @@ export interface FrontOrder {
 
 export type ToFront =
   | { readonly kind: 'present'; readonly face: SentFace }
+  /** Something was changed by a person: what was read lately may be old. To be acknowledged. */
+  | { readonly kind: 'changed'; readonly id: number }
   | { readonly kind: 'answer'; readonly id: number; readonly reply: Reply }
   | { readonly kind: 'stop' }
 
 export type FromFront =
   | { readonly kind: 'ready' }
+  | { readonly kind: 'seen'; readonly id: number }
   | { readonly kind: 'ask'; readonly id: number; readonly listener: Listener['id']; readonly arrival: SentArrival }
   | {
       readonly kind: 'observed'

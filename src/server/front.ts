@@ -13,6 +13,7 @@ import { alone, sendError, type SentError } from '#base/sent.ts'
 import { systemWorld } from '#base/world.ts'
 import { type Arrival, dispatcher, type Router } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
+import { forgetLately } from '#ca/lately.ts'
 import { borrowKeyStores } from '#keys/lent.ts'
 import { openShared } from '#store/registry.ts'
 import { runInBackground } from './background.ts'
@@ -82,6 +83,11 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
     (milliseconds, signal) => wait(milliseconds, undefined, { signal, ref: false }).catch(() => {}),
   )
 
+  async function look(): Promise<void> {
+    forgetLately(database)
+    await ca.authorities.refresh()
+  }
+
   async function stop(): Promise<void> {
     await Promise.all(listeners.map((listener) => listener.stop()))
     await background.stop()
@@ -93,6 +99,7 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
 
   port.on('message', (message: ToFront) => {
     if (message.kind === 'answer') main.answered(message.id, message.reply)
+    else if (message.kind === 'changed') void look().finally(() => post({ kind: 'seen', id: message.id }))
     else if (message.kind === 'present') tls.present(receivedFace(message.face))
     else void stop()
   })

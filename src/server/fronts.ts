@@ -27,7 +27,7 @@ export interface FrontsOptions extends Pick<FrontOrder, 'config' | 'environment'
   readonly face: () => Promise<TLSFace>
   readonly ticketSecret: Uint8Array
   /** What the main thread answers, by listener. */
-  readonly routers: (listener: Listener['id']) => readonly Router[]
+  readonly routers: Readonly<Record<Listener['id'], readonly Router[]>>
   readonly observe: Observe
   readonly log: Log
   /** Takes a whole line of a front's log. */
@@ -37,6 +37,8 @@ export interface FrontsOptions extends Pick<FrontOrder, 'config' | 'environment'
 export interface Fronts {
   readonly addresses: FrontOrder['addresses']
   present(face: TLSFace): void
+  /** @returns when every front looks at things as they are now */
+  changed(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -75,6 +77,9 @@ export async function startFronts(options: FrontsOptions): Promise<Fronts> {
   return {
     addresses,
     present: (face) => running.forEach((front) => front.tell({ kind: 'present', face: sendFace(face) })),
+    async changed() {
+      await Promise.all([...running].map((front) => front.changed()))
+    },
     async stop() {
       stopping = true
       const all = [...running]
@@ -85,6 +90,8 @@ export async function startFronts(options: FrontsOptions): Promise<Fronts> {
 }
 
 interface Front {
+  /** @returns when it has seen it, or has ended */
+  changed(): Promise<unknown>
   tell(message: ToFront): void
   /** What it ended with, undefined when it was told to. */
   readonly ended: Promise<unknown>
@@ -124,9 +131,19 @@ async function startFront({
       ready.reject(new TrustError('unavailable', 'frontEnded'))
     })
   })
+  const looking = new Map<number, () => void>()
+  let looks = 0
+  const changed = (): Promise<unknown> => {
+    const seen = new Promise<void>((resolve) => looking.set(++looks, resolve))
+    tell({ kind: 'changed', id: looks })
+    return Promise.race([seen, ended])
+  }
   worker.on('message', (message: FromFront) => {
     if (message.kind === 'ready') ready.resolve()
-    else if (message.kind === 'log') options.write(message.line)
+    else if (message.kind === 'seen') {
+      looking.get(message.id)?.()
+      looking.delete(message.id)
+    } else if (message.kind === 'log') options.write(message.line)
     else if (message.kind === 'ask')
       void answer(options, message).then((reply) => tell({ kind: 'answer', id: message.id, reply }))
     else {
@@ -135,7 +152,7 @@ async function startFront({
     }
   })
   await ready.promise
-  return { tell, ended }
+  return { tell, changed, ended }
 }
 
 async function answer(
@@ -144,7 +161,7 @@ async function answer(
 ): Promise<Reply> {
   const begun = performance.now()
   const peer = { ...arrival.peer, tls: undefined }
-  const found = firstOf(routers(listener), { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
+  const found = firstOf(routers[listener], { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
   const { status, headers, body, stream } = (await found?.run()) ?? notFound()
   const whole = stream === undefined ? body : Buffer.concat(await Array.fromAsync(stream.read()))
   observe.request(listener, found?.route ?? 'none', status, (performance.now() - begun) / 1000)

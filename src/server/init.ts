@@ -3,12 +3,13 @@
  *
  * @module
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { openAccess } from '#access/access.ts'
 import { encodePEM } from '#asn1/pem.ts'
 import { createAuditLog } from '#audit/log.ts'
 import { auditSequencer } from '#audit/sequencer.ts'
+import { writeDurably } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7, type World } from '#base/world.ts'
@@ -89,14 +90,14 @@ export async function initialize(options: InitOptions): Promise<Initialized> {
         { name: 'command line', lifetimeSeconds: TOKEN_SECONDS },
         'system',
       )
-      writeFileSync(options.tokenFile, token.reveal('hand the token to its owner'), { mode: 0o600, flag: 'wx' })
+      writeDurably(options.tokenFile, token.reveal('hand the token to its owner'), 0o600)
     }
     const { link, expiresAt } = await access.createSignInLink(administrator.id, 'system')
     const sequencer = auditSequencer({ database: db, world, log, holder: uuidv7(world) })
     await sequencer.runOnce()
     await sequencer.release()
     const tlsRootFile = join(dataDirectory, TLS_ROOT_FILE)
-    writeFileSync(tlsRootFile, encodePEM('CERTIFICATE', root.certificate.der), { mode: 0o644 })
+    writeDurably(tlsRootFile, encodePEM('CERTIFICATE', root.certificate.der), 0o644)
     return { administratorId: administrator.id, link, linkExpiresAt: expiresAt, tlsRootFile, auditVerifierKey: log.verifierKey }
   } finally {
     await foundation.db.close()

@@ -19,7 +19,7 @@ import { offlineStates } from '#ca/trusted.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
-import { dispatcher } from '#protocols/dispatch.ts'
+import { dispatcher, type Router } from '#protocols/dispatch.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
 import { sequenceOutbox } from '#store/outbox.ts'
 import { runInBackground } from './background.ts'
@@ -92,7 +92,20 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     for (const listener of listeners) if (listener.id !== 'public') listener.present(next)
   }
 
+  /** Whoever has changed something by REST finds it changed, whichever thread is asked next. */
+  const seenByAll =
+    (router: Router): Router =>
+    (arrival) => {
+      const found = router(arrival)
+      if (found === undefined || arrival.method === 'GET' || arrival.method === 'HEAD') return found
+      return { ...found, run: () => found.run().finally(() => fronts?.changed()) }
+    }
   const web = composeWeb({ ...options, foundation, ca, auditLog, endpointsChanged: present })
+  const routers = {
+    tls: web.routers('tls').map(seenByAll),
+    public: web.routers('public').map(seenByAll),
+    console: web.routers('console').map(seenByAll),
+  }
   const mounted = composeProtocols(ca)
   const { server } = config
   const shared = {
@@ -111,9 +124,9 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const firstFace = await face()
   const ticketSecret = new Uint8Array(world.random.octets(TICKET_SECRET_OCTETS))
   const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
-    const routers = id === 'console' ? web.routers(id) : [dispatcher(mounted, id, log), ...web.routers(id)]
+    const all = id === 'console' ? routers.console : [dispatcher(mounted, id, log), ...routers[id]]
     const tls = id === 'public' ? {} : { tls: { face: firstFace, asksForCertificate: id === 'tls', ticketSecret } }
-    const listener = await openListener({ id, address, routers, ...tls, ...shared })
+    const listener = await openListener({ id, address, routers: all, ...tls, ...shared })
     undo.push(() => listener.stop())
     listeners.push(listener)
     return listener
@@ -126,7 +139,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     fronts = await startFronts({
       ...lendable,
       count: server.workers,
-      routers: web.routers,
+      routers,
       observe: web.observe,
       log,
       write: options.write ?? (() => {}),

@@ -415,7 +415,12 @@ const foreignKeys: { name: string; options: readonly string[]; status: number; r
     status: 403,
     reason: 'keyExponent',
   },
-  { name: 'an Ed25519 key', options: ['-newkey', 'ed25519'], status: 400, reason: 'keyAlgorithm' },
+  {
+    name: 'a Brainpool key',
+    options: ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:brainpoolP256r1'],
+    status: 400,
+    reason: 'keyAlgorithm',
+  },
   {
     name: 'a key on secp256k1',
     options: ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:secp256k1'],

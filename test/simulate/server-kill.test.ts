@@ -50,13 +50,15 @@ const source = join(import.meta.dirname, '../../src')
 const points = globSync('**/*.ts', { cwd: source, exclude: ['**/*.test.ts'] })
   .flatMap((file) => [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)])
   .map(([, point]) => point as string)
+  // what an officer does a few times a year is one transaction each, and no part of a plant's work
+  .filter((point) => !/^(?:authority imported|cross certificate kept)$/.test(point))
   // the sequencer's first: who stands there has a lease, which outlives a killed server for a while
   .toSorted((a, b) => Number(b.startsWith('audit')) - Number(a.startsWith('audit')))
 /** What every request reaches is stopped in the middle of many. */
 const countOf = (point: string): number => (/^certificate (?:inserted|kept|signed)$/.test(point) ? 10 : 1)
 
 test(`decision 19: a server that stops exactly at a fault point loses and doubles nothing (${points.join(', ')})`, async () => {
-  assert.ok(points.length >= 6, 'the fault points were not found')
+  assert.ok(points.length >= 5, 'the fault points were not found')
   const outcome = await simulate({
     seconds: 0,
     seed: 22,
