@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { linkSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { syncDirectory, writeDurably } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Context } from './command.ts'
@@ -35,7 +36,8 @@ export interface OutputFile {
 }
 
 /**
- * Written beside and moved into place, so that nobody reads half of it.
+ * Written beside and moved into place, so that nobody reads half of it, and on the disk when this returns: it may be the
+ * only copy of a key or of a token.
  *
  * @throws TrustError `conflict` when it is there already and `force` is not set
  */
@@ -44,9 +46,10 @@ export function writeOutput(context: { readonly directory: string; readonly worl
   const path = resolve(context.directory, file)
   const beside = join(dirname(path), `.${uuidv7(context.world)}.part`)
   try {
-    writeFileSync(beside, octets, { mode: isSecret ? 0o600 : 0o644, flag: 'wx' })
+    writeDurably(beside, octets, isSecret ? 0o600 : 0o644)
     if (force) renameSync(beside, path)
     else linkSync(beside, path) // unlike a rename, this refuses what exists
+    syncDirectory(dirname(path))
   } catch (cause) {
     const problem = problemOf(cause)
     if (problem === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file }, cause })

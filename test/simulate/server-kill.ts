@@ -30,12 +30,23 @@ export interface Simulation {
   readonly seed: number
   /** Products that are made at once. */
   readonly lines: number
+  /** Instead of a plant at work: so many births asked for at once, over so many connections. */
+  readonly burst?: { readonly births: number; readonly connections: number }
   /** `random` kills whenever, also while the server starts; at fault points it stops itself, once at each (`POINT#COUNT`) in turn. */
-  readonly stop: 'never' | 'random' | { readonly at: readonly string[] }
+  readonly stop: 'never' | 'random' | { readonly at: readonly string[] } | Interruption
   /** URL of a PostgreSQL database; a file of its own unless told. */
   readonly database?: string
   /** Threads that take connections; none unless told. */
   readonly workers?: number
+}
+
+/** Another way to take a server away. */
+export interface Interruption {
+  readonly times: number
+  /** Once the plant stands, and before it works. */
+  prepare(plant: Plant): Promise<void>
+  /** @param isLast nothing may happen to the server that is returned @returns the next server, which answers */
+  next(server: ServerProcess, installation: Installation, isLast: boolean): Promise<ServerProcess>
 }
 
 export interface Outcome {
@@ -56,39 +67,68 @@ export interface Outcome {
 /** How long a server may take to start, or to stop itself at a point that it reaches at least every second. */
 const PATIENCE_MILLISECONDS = 60_000
 
+/** After many births at once: that all of them stand in OCSP is tried where a plant works. */
+const OCSP_ASKED_MAX = 100
+
 export async function simulate(simulation: Simulation): Promise<Outcome> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-server-kill-'))
   try {
-    const installation = await install(directory, {
-      database: simulation.database?.replace('@/', '@localhost/'), // the socket stands in the query
-      workers: simulation.workers,
-    })
-    return await simulateAt(installation, simulation)
+    return await simulateAt(await installFor(simulation, directory), simulation)
   } finally {
     await rm(directory, { recursive: true })
   }
 }
 
-async function simulateAt(installation: Installation, simulation: Simulation): Promise<Outcome> {
-  const { seconds, seed, lines, stop } = simulation
+/** Kills the server whenever so many more births were answered. */
+export function killAmid(births: number, times: number): Interruption {
+  const pause = births / (times + 1)
+  let received: readonly unknown[] = []
+  let due = pause
+  return {
+    times,
+    prepare: async (plant) => void (received = plant.told.received),
+    async next(server, installation) {
+      const began = performance.now()
+      while (received.length < due) {
+        if (performance.now() - began > PATIENCE_MILLISECONDS) throw new Error(`${received.length} of ${births} answered in time`)
+        await delay(5)
+      }
+      due += pause
+      await kill(server)
+      return startedServer(installation)
+    },
+  }
+}
+
+export const installFor = ({ database, workers }: Simulation, directory: string): Promise<Installation> =>
+  install(directory, { database: database?.replace('@/', '@localhost/'), workers }) // the socket stands in the query
+
+export async function simulateAt(installation: Installation, simulation: Simulation): Promise<Outcome> {
+  const { seconds, seed, lines, stop, burst } = simulation
   const random = seeded(seed)
   const disturbance = { kills: 0, killsWhileStarting: 0 }
   let server = await startedServer(installation)
   let plant: Plant | undefined
   try {
-    plant = await openPlant(installation, seeded(seed + 1))
+    plant = await openPlant(installation, seeded(seed + 1), burst?.connections)
     const { told, admin } = plant
     const log = await admin.call('showAuditLog', {})
+    if (typeof stop === 'object' && 'prepare' in stop) await stop.prepare(plant)
 
     const ending = new AbortController()
     const began = performance.now()
-    const working = plant.work(lines, ending.signal)
+    const working = burst === undefined ? plant.work(lines, ending.signal) : plant.burst(burst.births)
     const left = (): number => seconds * 1000 - (performance.now() - began)
     if (stop === 'never') await delay(left())
     else if (stop === 'random') {
       while (left() > 0) {
         await delay(Math.max(0, Math.min(left(), 100 + random() * 800)))
         server = await killRandomly(installation, server, random, disturbance)
+      }
+    } else if ('next' in stop) {
+      for (let time = 1; time <= stop.times; time++) {
+        server = await stop.next(server, installation, time === stop.times)
+        disturbance.kills++
       }
     } else {
       for (const point of stop.at) {
@@ -102,7 +142,7 @@ async function simulateAt(installation: Installation, simulation: Simulation): P
     const certificates = told.received.length
     ending.abort()
     await working
-    await plant.checkStanding()
+    await plant.checkStanding(burst === undefined ? undefined : OCSP_ASKED_MAX)
     const { verified, problems: found } = await admin.call('verifyAuditLog', { body: {} })
     if (!verified) told.problems.push(...found.map(({ sentence }) => `audit log over REST: ${sentence}`))
 

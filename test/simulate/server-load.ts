@@ -50,8 +50,10 @@ export interface Plant {
   readonly admin: Client
   /** Makes products until `stop` is aborted, then finishes those under way. */
   work(lines: number, stop: AbortSignal): Promise<void>
-  /** Asks for the state of every certificate, by OCSP and by a fresh CRL. */
-  checkStanding(): Promise<void>
+  /** So many births asked for at once. */
+  burst(count: number): Promise<void>
+  /** Asks for the state of every certificate by a fresh CRL, and by OCSP for at most so many. */
+  checkStanding(askedMax?: number): Promise<void>
   close(): void
 }
 
@@ -63,7 +65,11 @@ const STATION_CONNECTIONS = 8
 type Call = <Id extends Parameters<Client['call']>[0]>(id: Id, input: InputOf<Id>) => Promise<AnswerOf<Id>>
 
 /** Authorities, endpoints and a station, made over REST while nothing disturbs. */
-export async function openPlant(installation: Installation, random: () => number): Promise<Plant> {
+export async function openPlant(
+  installation: Installation,
+  random: () => number,
+  stationConnections = STATION_CONNECTIONS,
+): Promise<Plant> {
   const { origin, tlsRoot, tlsRootPEM, token } = installation
   const told: Told = {
     received: [],
@@ -115,7 +121,9 @@ export async function openPlant(installation: Installation, random: () => number
       rules: { clientIssuers: ['line1.1'], secrets: true },
     },
   })
-  const atStation = estAt('births', { key: stationKey, certificate: stationCertificate }, { connectionsMax: STATION_CONNECTIONS })
+  const atStation = estAt('births', { key: stationKey, certificate: stationCertificate }, { connectionsMax: stationConnections })
+
+  let closed = false
 
   interface Holder {
     readonly key: TestKey
@@ -143,7 +151,7 @@ export async function openPlant(installation: Installation, random: () => number
       try {
         return await ask()
       } catch (error) {
-        if (!isLost(error) || performance.now() - began > PATIENCE_MILLISECONDS) throw error
+        if (!isLost(error) || closed || performance.now() - began > PATIENCE_MILLISECONDS) throw error
         told.lost++
         await delay(50 + random() * 100) // sooner would take the time that the server needs to start
       }
@@ -268,33 +276,47 @@ export async function openPlant(installation: Installation, random: () => number
     }
   }
 
+  /** @returns whether it went well */
+  async function attempt(work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work()
+      return true
+    } catch (error) {
+      told.problems.push(error instanceof Error ? `${error.name}: ${error.message}` : String(error))
+      return false
+    }
+  }
+
   return {
     told,
     admin,
-    async checkStanding() {
+    async burst(count) {
+      const requests = await Promise.all(Array.from({ length: count }, (_, number) => requestOf(testKey(), `P-burst-${number}`)))
+      const birth = (request: Uint8Array) =>
+        attempt(async () => void (await enroll('births', atStation, request, 'simpleEnroll')))
+      await Promise.all(requests.map(birth))
+    },
+    async checkStanding(askedMax = Infinity) {
       const listed = await issueList()
-      for (const { certificate } of told.received) {
+      const every = Math.ceil(told.received.length / askedMax)
+      for (const [number, { certificate }] of told.received.entries()) {
         const serialNumber = serialHex(parseCertificate(certificate))
         const isRevoked = told.revoked.has(serialNumber)
         if (listed.has(serialNumber) !== isRevoked) told.problems.push(`${serialNumber}: the CRL and its acknowledgments differ`)
+        if (number % every !== 0) continue
         const status = await statusOf(certificate)
         if (status !== (isRevoked ? 'revoked' : 'good')) told.problems.push(`${serialNumber}: OCSP says ${status}`)
       }
     },
     async work(lines, stop) {
       const line = async (_: unknown, number: number): Promise<void> => {
-        for (let count = 1; !stop.aborted; count++) {
-          try {
-            await product(`P-${number}-${count}`)
-          } catch (error) {
-            told.problems.push(error instanceof Error ? `${error.name}: ${error.message}` : String(error))
-            return
-          }
-        }
+        let goesOn = true
+        for (let count = 1; goesOn && !stop.aborted; count++) goesOn = await attempt(() => product(`P-${number}-${count}`))
       }
       await Promise.all(Array.from({ length: lines }, line))
     },
     close() {
+      closed = true
       atStation.close()
       asOCSPClient.close()
       admin.close()

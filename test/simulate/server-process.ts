@@ -23,6 +23,8 @@ export interface Installation {
   readonly tlsRootPEM: string
   /** The administrator's. */
   readonly token: Secret
+  /** What its servers get in their environment besides. */
+  readonly environment?: Readonly<Record<string, string>>
 }
 
 export interface ServerProcess {
@@ -80,7 +82,7 @@ export async function install(dataDirectory: string, { database, workers = 0 }: 
 
 /** @param stopAt `POINT#COUNT` where the process is to stop itself; the product itself runs otherwise @param settings by the environment */
 export function startServer(
-  { dataDirectory }: Installation,
+  { dataDirectory, environment = {} }: Installation,
   stopAt?: string,
   settings: Readonly<Record<string, string>> = {},
 ): ServerProcess {
@@ -90,6 +92,7 @@ export function startServer(
     // compiled once by `init`: a server that is started over and over answers in half the time
     env: {
       ...process.env,
+      ...environment,
       ...settings,
       NODE_COMPILE_CACHE: cacheOf(dataDirectory),
       ...(stopAt !== undefined && { SEALWORKS_TEST_STOP_AT: stopAt }),
