@@ -18,7 +18,7 @@ import { sqlite } from '#store/sqlite/index.ts'
 import { type Access, openAccess } from './access.ts'
 import { accessMigrations } from './migrations.ts'
 import { actorOf } from './principals.ts'
-import { checkCsrfToken, csrfToken } from './sessions.ts'
+import { checkCsrfToken, csrfToken, forgetEndedSessions } from './sessions.ts'
 import { TOKEN_LIFETIME_MAX_SECONDS } from './tokens.ts'
 
 const organizationId = 'default'
@@ -29,6 +29,7 @@ interface Setting {
   readonly access: Access
   /** The same tables as another organization sees them. */
   readonly elsewhere: Access
+  readonly world: World
   readonly time: { ahead: number }
   /** Acts and outcomes, oldest first. */
   acts(): Promise<readonly string[]>
@@ -60,6 +61,7 @@ async function inSetting(engine: Database['id'], body: (setting: Setting) => Pro
       database,
       access: open(organizationId),
       elsewhere: open('other'),
+      world,
       time,
       async acts() {
         const { entries } = await listAuditEntries(database, { organizationId, limit: 1000 })
@@ -289,6 +291,19 @@ onEach('a session ends when it is not used, and at the end of the day', async ({
   await assert.rejects(access.authenticateSession(busy), refusal)
   for (const bad of ['', 'sws_', `sws_${'A'.repeat(43)}`])
     await assert.rejects(access.authenticateSession(bad), { reason: 'signInNeeded' })
+})
+
+onEach('sessions and links are forgotten a day after their end', async ({ access, database, time, world }) => {
+  const { id } = await access.createPrincipal({ kind: 'person', name: 'Ada' }, 'system')
+  const { session } = await access.signIn(text((await access.createSignInLink(id, 'system')).link))
+  time.ahead = 24 * HOUR // the link ended more than a day before, the session has not
+  await access.createSignInLink(id, 'system')
+  assert.equal(await forgetEndedSessions(database, world), 0)
+  time.ahead = 25 * HOUR
+  assert.equal(await forgetEndedSessions(database, world), 1)
+  await assert.rejects(access.authenticateSession(text(session)), { reason: 'sessionExpired' })
+  time.ahead = 37 * HOUR
+  assert.equal(await forgetEndedSessions(database, world), 1)
 })
 
 onEach('R28: neither the database nor what can be printed holds a usable credential', async ({ access, database }) => {

@@ -10,7 +10,8 @@ import { createHmac } from 'node:crypto'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { equalInConstantTime, type Secret } from '#base/secret.ts'
-import { uuidv7 } from '#base/world.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import type { Database } from '#store/database.ts'
 import { type AccessOptions, credentialHash, hasCredentialForm, makeCredential, perform } from './context.ts'
 import { actorOf, type Principal, PRINCIPAL_COLUMNS, type PrincipalRow, toPrincipals } from './principals.ts'
 
@@ -160,4 +161,17 @@ export const csrfToken = (session: string): string => createHmac('sha256', sessi
 export function checkCsrfToken(session: string, sent: string | undefined): void {
   if (sent === undefined || !equalInConstantTime(utf8(csrfToken(session)), utf8(sent)))
     throw new TrustError('forbidden', 'csrfToken')
+}
+
+/** After its end a session or link says for a while why it is refused. */
+const ENDED_KEPT_MILLISECONDS = 86_400_000
+
+/** Drops what ended more than a day ago. @returns how many */
+export async function forgetEndedSessions(db: Database, { clock }: Pick<World, 'clock'>): Promise<number> {
+  const until = clock.now() - ENDED_KEPT_MILLISECONDS
+  return db.transaction(async (tx) => {
+    const sessions = await tx.query('DELETE FROM browser_session WHERE expires_at <= ? RETURNING id', until)
+    const links = await tx.query('DELETE FROM one_time_link WHERE expires_at <= ? RETURNING id', until)
+    return sessions.length + links.length
+  })
 }

@@ -6,6 +6,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { forgetEndedSessions } from '#access/sessions.ts'
 import { openAuditLog } from '#audit/log.ts'
 import { auditSequencer } from '#audit/sequencer.ts'
 import { utf8 } from '#base/bytes.ts'
@@ -16,6 +17,7 @@ import { uuidv7, type World } from '#base/world.ts'
 import { issueDueCRLs } from '#ca/crl.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
+import { forgetAnswered, forgetSecrets, SLICES } from '#ca/forget.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
@@ -164,6 +166,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     targets: publicationTargets(options),
     log,
   })
+  let slices = 0
   const background = runInBackground(
     [
       { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
@@ -180,6 +183,9 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         // what another process made, rotated or revoked
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
+      { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
+      { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },
+      { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
       { name: 'publication', everySeconds: 5, run: () => publishing.runOnce() },
       { name: 'offline CRLs', everySeconds: 3600, run: () => warnOfOfflineCRLs(ca, log) },
