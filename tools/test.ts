@@ -4,6 +4,7 @@
  *     npm test                        all of them
  *     npm test -- src/asn1            those below a folder, or of one file
  *     npm test -- --name 'R2'         those whose name matches
+ *     npm run test:long               only the long ones (*.long.test.ts), which no other run has
  *
  * @module
  */
@@ -18,18 +19,22 @@ import { report } from './test-report.ts'
 const PLACES = ['src', 'tools', 'test'] as const
 /** Left to itself the runner takes one on two cores, and tests that wait for a server leave theirs idle. */
 const FILES_AT_ONCE = 2
-/** A file that hangs must not hang the gate; the slowest takes a minute. */
+/** A file that hangs must not hang the gate; the slowest takes a minute, of the long ones a quarter of an hour. */
 const FILE_TIMEOUT_MILLISECONDS = 300_000
+const LONG_FILE_TIMEOUT_MILLISECONDS = 2_400_000
 
 process.chdir(join(dirname(import.meta.filename), '..'))
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { name: { type: 'string' } } })
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { name: { type: 'string' }, long: { type: 'boolean', default: false } },
+})
 const files = testFiles(positionals.length > 0 ? positionals : PLACES)
 await bringPrograms()
 
 const events = run({
   files,
-  concurrency: FILES_AT_ONCE,
-  timeout: FILE_TIMEOUT_MILLISECONDS,
+  concurrency: values.long ? 1 : FILES_AT_ONCE,
+  timeout: values.long ? LONG_FILE_TIMEOUT_MILLISECONDS : FILE_TIMEOUT_MILLISECONDS,
   isolation: 'process',
   ...(values.name === undefined ? {} : { testNamePatterns: values.name }),
 })
@@ -41,7 +46,7 @@ function testFiles(places: readonly string[]): string[] {
     const isFolder = statSync(place, { throwIfNoEntry: false })?.isDirectory() === true
     return globSync(isFolder ? `${place}/**/*.test.ts` : place)
   })
-  return [...new Set(found)].toSorted()
+  return [...new Set(found)].filter((file) => file.endsWith('.long.test.ts') === values.long).toSorted()
 }
 
 async function bringPrograms(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Power cuts while a plant works: a few of those that `power-cut.long.ts` and `power-cut.ts` make for long. */
+/** Power cuts while a plant works: a few of those that `power-cut.long.test.ts` and `power-cut.ts` make for long. */
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'

@@ -327,8 +327,11 @@ export async function openPlant(
 const serialsOf = (crl: string): ReadonlySet<string> =>
   new Set([...parseCertificateList(Uint8Array.fromBase64(crl)).entries()].map(({ serialNumber }) => serialNumber.toHex()))
 
+const SERVICE_UNAVAILABLE = 503
+
 /** No answer, or one that says to ask again: everything else is an answer. */
 function isLost(error: unknown): boolean {
+  if (error instanceof EstRefusal) return error.status === SERVICE_UNAVAILABLE
   if (error instanceof TrustError) return error.code === 'unavailable'
-  return error instanceof RemoteRefusal && error.code === 'unreachable' && error.reason === 'unreachable'
+  return error instanceof RemoteRefusal && (error.code === 'unavailable' || error.reason === 'unreachable')
 }

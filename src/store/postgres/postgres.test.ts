@@ -13,20 +13,33 @@ import { postgresMissing, startPostgres } from './testing.ts'
 
 const skip = postgresMissing()
 
-databaseContract(
-  'postgres',
-  async () => {
-    const server = await startPostgres({ durable: false })
-    return {
-      create: async () => {
-        const url = await server.createDatabase()
-        return { open: (workMaxMilliseconds) => postgres({ url, ...(workMaxMilliseconds && { workMaxMilliseconds }) }) }
-      },
-      remove: server.stop,
-    }
-  },
-  skip,
-)
+for (const source of ['debian', 'npm'] as const) {
+  databaseContract(
+    `postgres of ${source}`,
+    async () => {
+      const server = await startPostgres({ durable: false, source })
+      return {
+        create: async () => {
+          const url = await server.createDatabase()
+          return { open: (workMaxMilliseconds) => postgres({ url, ...(workMaxMilliseconds && { workMaxMilliseconds }) }) }
+        },
+        remove: server.stop,
+      }
+    },
+    postgresMissing(source),
+  )
+
+  test(`the server of ${source} is the release that is promised`, { skip: postgresMissing(source) }, async (t) => {
+    const server = await startPostgres({ durable: false, source })
+    t.after(server.stop)
+    const db = postgres({ url: server.url })
+    t.after(() => db.close())
+    const [row] = await db.query<{ version: string }>("SELECT current_setting('server_version_num') AS version")
+    const release = Math.floor(Number(row?.version) / 10_000)
+    if (source === 'npm') assert.equal(release, 18)
+    else assert.ok(release >= 15 && release < 18, `PostgreSQL ${release}`)
+  })
+}
 
 test('the shared dialect becomes PostgreSQL', () => {
   const cases: readonly (readonly [string, string])[] = [

