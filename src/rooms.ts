@@ -33,6 +33,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   keys: { holds: 'key store contract and stores', mayImport: ['base', 'asn1', 'algorithms', 'store'] },
   audit: { holds: 'the append-only record of acts, its order and its proof', mayImport: ['base', 'store', 'keys', 'algorithms'] },
   access: { holds: 'people and services, their roles and tokens', mayImport: ['base', 'store', 'audit'] },
+  approvals: { holds: 'what needs more than one person: who agreed to which act', mayImport: ['base', 'store', 'audit'] },
   config: { holds: 'settings and their checks', mayImport: ['base', 'asn1', 'algorithms'] },
   ca: {
     holds: 'authorities, profiles, lint, issue, revoke, CRL, OCSP answers',
@@ -41,8 +42,12 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   signing: {
     holds: 'signing formats, signers, and what they signed',
-    mayImport: [...ENCODINGS, 'keys', 'store', 'audit'],
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'approvals'],
     never: { ca: 'a signing server runs without a CA beside it' },
+  },
+  backup: {
+    holds: 'backups and restores, and the journal of what came after a backup',
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'ca'],
   },
   protocols: {
     holds: 'EST, OCSP and CRL over HTTP, behind one shape',
@@ -54,7 +59,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   server: {
     holds: 'listeners, people and rights, REST, composition',
-    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'access', 'config', 'ca', 'protocols'],
+    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'access', 'approvals', 'config', 'ca', 'signing', 'backup', 'protocols'],
   },
   trial: {
     holds: 'the trial factory that npm start plays',
@@ -63,7 +68,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   cli: {
     holds: 'one file per command',
-    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'server'],
+    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'signing', 'server'],
     never: { ca: 'the command line is a client of the REST interface like any other' },
   },
 }

@@ -42,13 +42,25 @@ export const permissions = [
   'key.read',
   'key.manage',
   'key.unlock', // giving the PIN of a key store, not using its keys
+  'signer.read',
+  'signer.manage',
+  'signer.use', // each signer says further who may use it
 ] as const
 export type Permission = (typeof permissions)[number]
 
 const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read'] as const satisfies readonly Permission[]
 
 export const rights = {
-  administrator: ['user.read', 'user.manage', 'settings.read', 'metrics.read', 'key.read', 'key.unlock', ...READ_PKI],
+  administrator: [
+    'user.read',
+    'user.manage',
+    'settings.read',
+    'metrics.read',
+    'key.read',
+    'key.unlock',
+    'signer.read',
+    ...READ_PKI,
+  ],
   'pki-officer': [
     ...READ_PKI,
     'ca.create',
@@ -62,12 +74,15 @@ export const rights = {
     'key.read',
     'key.manage',
     'key.unlock',
+    'signer.read',
+    'signer.manage',
+    'user.read', // signers and rules name people
   ],
   'line-operator': [...READ_PKI, 'endpoint.secret'],
-  'release-engineer': [...READ_PKI, 'key.read'],
-  approver: [...READ_PKI, 'user.read', 'key.read'],
-  auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read'],
-  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke'],
+  'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
+  approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
+  auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read'],
+  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke', 'signer.read', 'signer.use'],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>
 

@@ -8,6 +8,8 @@ import type { Statement } from '#store/batch.ts'
 import type { Transaction } from '#store/database.ts'
 
 export interface AuditEntry {
+  /** Made beforehand (UUIDv7) where the answer names its entry. */
+  readonly id?: string
   /** Who: a record's id with its kind (`person:…`, `service:…`, `certificate:…`, `secret:…`, `system`). Never a name or an address. */
   readonly actor: string
   /** What: `room.act`, such as `certificate.issue`. */

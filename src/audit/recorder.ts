@@ -18,9 +18,9 @@ export interface RecorderOptions {
 }
 
 export function auditRecorder({ database, world, organizationId }: RecorderOptions): Audit {
-  function statement({ actor, act, object, outcome, reason, facts = {} }: AuditEntry): Statement {
+  function statement({ id = uuidv7(world), actor, act, object, outcome, reason, facts = {} }: AuditEntry): Statement {
     const row = {
-      id: uuidv7(world),
+      id,
       organization_id: organizationId,
       at: Math.trunc(world.clock.now()),
       // a lone surrogate would come back from the database as another text than was hashed

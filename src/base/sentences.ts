@@ -35,7 +35,8 @@ export const english = {
   keyNotFound: 'There is no key labelled "{label}" in this key store. List its keys to see what there is.',
   keyStoreAlgorithm: 'This key store cannot make {algorithm} keys. Use one of {offered}.',
   signerFamily: 'A {keyAlgorithm} key cannot make {signature} signatures. Choose a signature algorithm of its family.',
-  digestNotTaken: 'The algorithm {signature} takes the message itself, not its digest. Send the message, or use another algorithm.',
+  digestNotTaken:
+    'The algorithm {signature} takes the message itself, not its digest. Send the message, or use another algorithm.',
   digestLength: 'The digest has {octets} octets; {signature} needs {expected}. Hash with the digest of that algorithm.',
   privateKeyUnusable: 'The private key is damaged, encrypted, or not PKCS #8. Export it again as unencrypted PKCS #8 DER.',
   privateKeyForm:
@@ -178,9 +179,26 @@ export const english = {
   cmsNotOpened: 'The message cannot be decrypted: the key is wrong, or the message was altered. Get it again from the sender.',
   cmsKeyTransportRefused: 'The message carries its key with RSA PKCS #1 v1.5, which is refused here. Encrypt it with RSAES-OAEP.',
   cmsIterations: 'The password of the message is stretched with {found} rounds; at most {limit} are done here. Use fewer.',
+  badTimeStamp: 'The time stamp cannot be used: {detail}. Have a new one made.',
+  timeStampOther: 'The time stamp is not over this signature: {detail}. Have a new one made over it.',
+  timeStampRefused: 'The time-stamping authority refused: {detail}. Ask it again in a way that it offers.',
 
   // signing/formats
   artifactCut: 'The artifact became shorter while it was read. Leave it alone until it is signed, and try again.',
+  artifactChanged: 'The artifact is not what was signed: {what} differs. Get it again from its maker.',
+  artifactUnsigned: 'Nobody signed the artifact. Get it signed, or give the signature that belongs to it.',
+  badArtifact: 'The {format} artifact cannot be used: {detail}. Make it again, or name another format.',
+  artifactUnsupported: 'The {format} artifact has what is not offered here: {detail}. Make it without.',
+  answerOther: 'The answer to what was to be signed is not of its kind: {detail}. Have it signed again.',
+  formatUnknown: 'There is no signing format {format}. Name one of {formats}.',
+  formatOption: 'The format {format} has no option {option} with the value "{value}". It offers {offered}.',
+  formatAlgorithm: 'Those who verify {format} do not know {algorithm}. Sign with one of {offered}.',
+  formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
+  contentNotGiven: 'The signature stands beside what it is over. Give the signed artifact with it.',
+  certificateNotGiven: 'A plain signature does not say whose it is. Give the certificate of its signer.',
+  rawSignature: 'The signature does not fit the artifact and the key of the certificate. Get both again from their maker.',
+  digestNotSignable:
+    'The key cannot sign a digest with {algorithm} where it is kept. Send the artifact itself, or use another key.',
   artifactPartTooLarge: 'The artifact cannot be used: {what} is larger than {limit} bytes. Check that it is what you meant.',
 
   // audit
@@ -404,6 +422,63 @@ export const english = {
   tokenLifetime: 'A token lives from 1 second to {days} days. Choose another lifetime.',
   linkUnusable: 'The sign-in link is wrong, has expired or was used. Have a new one made.',
   sessionExpired: 'The session has ended after a time without use or at its limit. Open a new sign-in link.',
+
+  // backup
+  issuanceClosed:
+    'This installation was restored from a backup and does not know yet what was issued since. Stop the server and run "sealworks restore --journal DIR", or "--override REASON" if the journals are lost.',
+  issuanceOpen: 'This installation issues already: there is nothing to open.',
+  notBackup: 'This is no backup of Sealworks. Name a file that "sealworks backup create" wrote.',
+  backupCut: 'The backup ends too early: it was not copied whole. Copy it again, or use another.',
+  backupChanged: 'The backup was changed after it was made, or is put together from several. Use another copy.',
+  badBackup: 'The backup cannot be read: {detail}. Use another copy.',
+  backupNewer: 'The backup is from a newer version of Sealworks ({what}). Install that version to restore it.',
+  backupSignature:
+    'The backup is not signed by the installation with this key, so it may be forged. Compare the key with what "sealworks init" printed there.',
+  backupRecipients:
+    'No recovery key is configured, so nobody could open the backup. Make one with "sealworks backup recovery-key", and name its certificate in the setting backup.recipients.',
+  backupRunning: 'Another backup is being made. Wait for it.',
+  backupUnknown: 'There is no such backup here. List them with "sealworks backup list".',
+  backupNotDone: 'The backup is not complete. Wait for it, or make another.',
+  backupElsewhere: 'The file {file} is not in the directory of backups any more. Look where it was moved to.',
+  backupWrappingKey:
+    'The key-wrapping key that the configuration names is not the one of the backup. Name an unused file in keys.wrappingKey, or hand in the right key.',
+  restoredKey: 'The key "{label}" of the backup signs wrongly. Use another backup.',
+  restoreTarget: 'The directory {directory} is not empty. Name a new one.',
+  restoreLogDamaged: 'The audit log of the backup is not whole: {problem} Look into it before you use this backup.',
+  restoreDatabase:
+    'The database that the configuration names holds an installation or other tables. Name an empty one in sealworks.toml.',
+  badJournal: 'The journal {file} cannot be read: a line of it is damaged. Use another copy.',
+  journalSignature: 'A line of the journal {file} is not signed by this installation, so it may be forged. Use another copy.',
+  journalOther: 'The journal {file} does not continue this audit log: it is of another installation or of another past.',
+  journalGap: 'The journals lack the entries {from} to {to} of the audit log. Find the journal files between them.',
+  recoveryCertificate:
+    'The file holds no certificate of a recovery key. Name the one that "sealworks backup recovery-key" wrote.',
+  recoveryKey:
+    'The file is no recovery key: it must hold a private key (unencrypted PKCS #8) and its certificate, both PEM. Name the file that "sealworks backup recovery-key" wrote.',
+
+  // signing
+  signerUnknown: 'There is no signer "{name}". List the signers to see their names.',
+  signerExists: 'A signer named "{name}" exists. Choose another name.',
+  signerCertificate: "The certificate is not for the signer's key. Give the one that was issued for it.",
+  signerChain: "The certificates do not follow each other. Give the signer's own first, then its issuer, and so on.",
+  signerNoCertificate:
+    'The signer "{name}" has no certificate, which this format needs. Use another signer, or make one with a certificate.',
+  signerNotYours: 'You are not among those who may use the signer "{name}". Ask an officer who is.',
+  signerDisabled: 'The signer "{name}" is disabled. Ask an officer why.',
+  signerNotYet: 'The signer "{name}" signs from {from} on. Wait, or check the clock of the server.',
+  signerExpired: 'The signer "{name}" signed until {until}. Use its successor.',
+  signerFormat: 'The signer "{name}" does not sign {format}; it signs {formats}. Use another signer or format.',
+  signerSize: 'The artifact is longer than the {limit} bytes that the signer "{name}" signs. Use another signer.',
+  signerSizeUnsaid:
+    'The signer "{name}" has a limit of size and the request does not say how long the artifact is. Say it (artifactOctets).',
+  signerUsedUp: 'The signer "{name}" has made all the signatures that it may. Use its successor.',
+  signerTooOften: 'The signer "{name}" has made all the signatures of this hour. Wait for the time given.',
+  signerChanged: 'The signer "{name}" is being changed. Ask again in a moment.',
+  signerMoved: 'The signer "{name}" has another key or certificate by now. Ask for it again and hash anew.',
+  signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
+  keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
+  signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
+  digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',

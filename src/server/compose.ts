@@ -10,6 +10,7 @@ import { algorithmPolicy } from '#algorithms/policy.ts'
 import type { Audit } from '#audit/audit.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
+import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
@@ -18,6 +19,7 @@ import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
+import { readRestoration } from '#ca/restoration.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
 import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
 import { parseWeakKeys } from '#ca/weak-keys.ts'
@@ -31,6 +33,8 @@ import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
+import { signingMigrations } from '#signing/migrations.ts'
+import { openSigning, type Signing } from '#signing/service.ts'
 import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -40,14 +44,17 @@ import { publicationMigrations } from './publication/migrations.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { VERSION } from './version.ts'
 
-const migrations: readonly Migration[] = [
+/** Every step of the schema, of all rooms. */
+export const migrations: readonly Migration[] = [
   ...storeMigrations,
   ...keysMigrations,
   ...auditMigrations,
   ...accessMigrations,
   ...caMigrations,
+  ...signingMigrations,
   ...restMigrations,
   ...publicationMigrations,
+  ...backupMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -133,7 +140,8 @@ function forLibraries(config: Config, environment: FoundationOptions['environmen
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('SEALWORKS_') && !secrets.has(name)))
 }
 
-function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
+/** @throws TrustError `unavailable`, `notFound` */
+export function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
   if (wrappingKey.kind === 'file') return readWrappingKey(wrappingKey.path)
   return Promise.resolve(readSecret(wrappingKey, environment))
 }
@@ -155,6 +163,7 @@ const OCSP_VALIDITY_SECONDS = 3600
 export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
   const { preset, ...schedules } = config.algorithms
   const policy = algorithmPolicy({ preset, schedules })
+  const restoration = await readRestoration(db)
   const policed = policedKeyStore(keys, policy, world.clock)
   const context: CAContext = {
     db,
@@ -166,6 +175,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
       publicUrl: config.server.publicUrl,
       ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
       weakKeys: readWeakKeys(config.ca.weakKeyLists),
+      issuanceClosed: restoration?.state === 'closed',
       programVersion: VERSION,
     },
     policy,
@@ -179,6 +189,10 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     ocsp: ocsp(context, authorities),
   }
 }
+
+/** Signers take keys under the same policy of algorithms as authorities. */
+export const openSigningFor = ({ db, audit, world, organizationId }: Foundation, { keys }: Pick<CAServices, 'keys'>): Signing =>
+  openSigning({ db, keys, audit, world, organizationId })
 
 /** @throws TrustError `malformed`, `notFound` */
 function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<string> {

@@ -14,7 +14,7 @@ import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { Router } from '#protocols/dispatch.ts'
 import { formatName, parseName } from '#x509/name.ts'
-import type { CAServices, Foundation } from './compose.ts'
+import { type CAServices, type Foundation, openSigningFor } from './compose.ts'
 import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -75,6 +75,7 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
     audit: { db, world, organizationId, log: auditLog },
     server: { health: state, version: VERSION, name, startedAt },
     ca,
+    signing: openSigningFor(foundation, ca),
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })

@@ -20,7 +20,7 @@ const callOf = (role: Role): Call => ({
 
 async function call(ca: TestCA, id: string, role: Role, input: object): Promise<unknown> {
   const services = ca as unknown as CAServices
-  const routes: readonly Route[] = [...certificateRoutes(services), ...keyRoutes(services)] as never
+  const routes: readonly Route[] = [...certificateRoutes(services), ...keyRoutes(services, async () => false)] as never
   const route = routes.find((one) => one.id === id) ?? assert.fail(id)
   return route.handle(callOf(role), { params: {}, query: {}, body: {}, ...input })
 }

@@ -3,6 +3,7 @@ import { Type } from 'typebox'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
+import type { Authorities } from '#ca/authorities.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
@@ -10,12 +11,12 @@ import { orRecord } from './refusals.ts'
 import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
 
-const Label = Type.String({
+export const KeyLabel = Type.String({
   pattern: '^(?:[a-z][a-z0-9-]{0,31}:)?[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$',
   description: '1 to 128 letters, digits, dots, slashes, hyphens; after STORE: for a key outside the software store',
 })
 const KeyShape = Type.Object({
-  label: Label,
+  label: KeyLabel,
   keyAlgorithm: KeyAlgorithmName,
   publicKey: Base64,
   createdAt: Type.Union([Time, Type.Null()]),
@@ -36,7 +37,12 @@ const StoreShape = Type.Object({
 /** Keys that the installation made for itself are not for people to make, replace or destroy. */
 const OWN_LABELS = /^(?:[a-z][a-z0-9-]*:)?(?:ca|ocsp)\/|^(?:software:)?audit-log$/
 
-export function keyRoutes({ context, authorities, keys }: CAServices) {
+/** Such a key is for nothing else. */
+export const belongsToInstallation = (authorities: Authorities, label: string): boolean =>
+  OWN_LABELS.test(label) || authorities.list().some(({ keyLabel }) => keyLabel === label)
+
+/** @param isSigners whether a signer needs the key */
+export function keyRoutes({ context, authorities, keys }: CAServices, isSigners: (label: string) => Promise<boolean>) {
   const { db, audit } = context
   const shape = (key: KeyEntry | Signer) => ({
     label: key.label,
@@ -48,8 +54,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices) {
     db.transaction((tx) => audit.record(tx, { actor, act, object: `key:${label}`, outcome: 'done' }))
   const refuseOwn = (actor: string, act: string, label: string): Promise<void> =>
     orRecord(audit, { actor, act, object: `key:${label}` }, () => {
-      const used = authorities.list().some(({ keyLabel }) => keyLabel === label)
-      if (used || OWN_LABELS.test(label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
+      if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
     })
 
   return [
@@ -106,7 +111,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices) {
       path: '/api/v1/keys/adopt',
       permission: 'key.manage',
       summary: 'Use a key that was made in a token by other means',
-      body: Type.Object({ label: Label }, { additionalProperties: false }),
+      body: Type.Object({ label: KeyLabel }, { additionalProperties: false }),
       response: KeyShape,
       status: 201,
       async handle({ actor }, { body: { label } }) {
@@ -122,7 +127,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices) {
       path: '/api/v1/keys',
       permission: 'key.manage',
       summary: 'Make a key',
-      body: Type.Object({ label: Label, keyAlgorithm: KeyAlgorithmName }, { additionalProperties: false }),
+      body: Type.Object({ label: KeyLabel, keyAlgorithm: KeyAlgorithmName }, { additionalProperties: false }),
       response: KeyShape,
       status: 201,
       async handle({ actor }, { body: { label, keyAlgorithm } }) {
@@ -139,7 +144,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices) {
       path: '/api/v1/keys/import',
       permission: 'key.manage',
       summary: 'Take in a key that was made elsewhere (PKCS #8)',
-      body: Type.Object({ label: Label, privateKey: Base64 }, { additionalProperties: false }),
+      body: Type.Object({ label: KeyLabel, privateKey: Base64 }, { additionalProperties: false }),
       response: KeyShape,
       status: 201,
       async handle({ actor }, { body: { label, privateKey } }) {
@@ -156,10 +161,14 @@ export function keyRoutes({ context, authorities, keys }: CAServices) {
       path: '/api/v1/keys/destroy',
       permission: 'key.manage',
       summary: 'Destroy a key that nothing uses, for good',
-      body: Type.Object({ label: Label }, { additionalProperties: false }),
-      response: Type.Object({ label: Label }),
+      body: Type.Object({ label: KeyLabel }, { additionalProperties: false }),
+      response: Type.Object({ label: KeyLabel }),
       async handle({ actor }, { body: { label } }) {
         await refuseOwn(actor, 'key.destroy', label)
+        const needed = await isSigners(label)
+        await orRecord(audit, { actor, act: 'key.destroy', object: `key:${label}` }, () => {
+          if (needed) throw new TrustError('conflict', 'keyOfSigner', { facts: { label } })
+        })
         await keys.destroy(label)
         await recorded(actor, 'key.destroy', label)
         return { label }

@@ -1,5 +1,6 @@
 /** The whole REST interface. Adding routes: write a file, add one line here. @module */
 import type { Access } from '#access/access.ts'
+import type { Signing } from '#signing/service.ts'
 import type { CAServices } from '../compose.ts'
 import { accessRoutes } from './access.ts'
 import { auditRoutes, type AuditServices } from './audit.ts'
@@ -10,6 +11,7 @@ import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import { profileRoutes } from './profiles.ts'
 import { revocationPolicyRoutes } from './revocation-policy.ts'
+import { signerRoutes } from './signers.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
 import { verificationRoutes } from './verification.ts'
 
@@ -18,11 +20,12 @@ export interface RouteServices {
   readonly audit: AuditServices
   readonly server: ServerServices
   readonly ca: CAServices
+  readonly signing: Signing
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
 
-export const allRoutes = ({ access, audit, server, ca, endpointsChanged }: RouteServices) => [
+export const allRoutes = ({ access, audit, server, ca, signing, endpointsChanged }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
   ...auditRoutes(audit),
@@ -33,7 +36,8 @@ export const allRoutes = ({ access, audit, server, ca, endpointsChanged }: Route
   ...endpointRoutes(ca, endpointsChanged),
   ...certificateRoutes(ca),
   ...verificationRoutes(ca),
-  ...keyRoutes(ca),
+  ...keyRoutes(ca, signing.signers.needs),
+  ...signerRoutes(signing, ca, audit.organizationId),
 ]
 
 /** Every row with its types, for the client. */

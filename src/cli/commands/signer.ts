@@ -1,0 +1,186 @@
+/** `sealworks signer`: which key signs what, for whom, how often and how long. @module */
+import { parsePEM } from '#asn1/pem.ts'
+import type { AnswerOf } from '#server/rest/client.ts'
+import { integer, many, oneOf, required, some, text } from '../command.ts'
+import { type Caller, clientCommand } from '../connection.ts'
+import type { Context } from '../command.ts'
+import { readInput } from '../files.ts'
+import { findPrincipal, type Principal } from '../people.ts'
+import { fields, table } from '../terminal.ts'
+import { UsageError } from '../usage.ts'
+
+type Signer = AnswerOf<'listSigners'>['items'][number]
+type Role = Principal['roles'][number]
+
+const name = required(text('SIGNER', 'its name'))
+const keyOptions = {
+  key: required(text('LABEL', 'the key that signs; `key list` shows them')),
+  certificates: many('FILE', "the key's certificate and those above it, PEM or DER, in this order"),
+  signatureAlgorithm: text('ALGORITHM', 'such as rsa-pss-sha256; what is usual for the key unless told'),
+}
+
+export const commands = [
+  clientCommand({
+    noun: 'signer',
+    verb: 'list',
+    summary: 'All signers',
+    example: 'sealworks signer list',
+    async run(client, _, { columns }) {
+      const value = await client.call('listSigners', {})
+      const shape = [
+        { title: 'SIGNER', cell: ({ name }: Signer) => name },
+        { title: 'STATE', cell: ({ state }: Signer) => state },
+        { title: 'KEY', cell: ({ key }: Signer) => key.label },
+        { title: 'SIGNS WITH', cell: ({ key }: Signer) => key.signatureAlgorithm },
+        { title: 'FORMATS', cell: ({ formats }: Signer) => formats.join(', ') },
+      ]
+      return { value: { signers: value.items }, text: table(value.items, shape, columns) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'show',
+    summary: 'One signer, and how often it was used',
+    example: 'sealworks signer show firmware',
+    operands: { name },
+    async run(client, { name }) {
+      const value = await client.call('showSigner', { params: { name } })
+      return { value, text: described(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'create',
+    summary: 'Make a signer from a key that is there',
+    details: 'Its terms do not change afterwards: what must sign otherwise is another signer.',
+    example: 'sealworks signer create firmware --key release-2026 --format plain --certificates release.pem --user "CI line 1"',
+    operands: { name },
+    options: {
+      ...keyOptions,
+      format: some('FORMAT', 'what it signs'),
+      role: many('ROLE', 'who may use it: those with this role; release-engineer and service unless told'),
+      user: many('USER', 'who may use it: this person or service, by name or id'),
+      sizeMax: integer('BYTES', 1, 1_000_000_000_000, 'longest artifact that it signs'),
+      usesMax: integer('N', 1, 1_000_000_000_000, 'signatures in all'),
+      usesPerHour: integer('N', 1, 1_000_000_000, 'signatures in an hour'),
+      from: text('TIME', 'from when on it signs, such as 2027-01-31 or 2027-01-31T12:00:00Z'),
+      until: text('TIME', 'until when it signs; its certificate bounds it further'),
+      priority: oneOf(
+        ['high', 'normal', 'low'],
+        'who goes first when there is more to sign than can be signed; normal unless told',
+      ),
+    },
+    async run(client, { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, priority, ...key }, context) {
+      const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
+      const value = await client.call('createSigner', {
+        body: {
+          name,
+          ...(await keyBody(context, key)),
+          formats: [...format],
+          ...(users !== undefined && { users }),
+          ...(sizeMax !== undefined && { sizeMaxOctets: sizeMax }),
+          ...(usesMax !== undefined && { usesMax }),
+          ...(usesPerHour !== undefined && { usesPerHourMax: usesPerHour }),
+          ...(from !== undefined && { notBefore: timeOf('--from', from) }),
+          ...(until !== undefined && { notAfter: timeOf('--until', until) }),
+          ...(priority !== undefined && { priority }),
+        },
+      })
+      return { value, text: described(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'enable',
+    summary: 'Let a signer sign again',
+    example: 'sealworks signer enable firmware',
+    operands: { name },
+    async run(client, { name }) {
+      const value = await client.call('enableSigner', { params: { name } })
+      return { value, text: `${value.name} is enabled.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'disable',
+    summary: 'Let a signer sign nothing until it is enabled',
+    example: 'sealworks signer disable firmware',
+    operands: { name },
+    async run(client, { name }) {
+      const value = await client.call('disableSigner', { params: { name } })
+      return { value, text: `${value.name} is disabled.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'next-key',
+    summary: 'Say which key takes over, and when',
+    example: 'sealworks signer next-key firmware --key release-2027 --certificates release-2027.pem --at 2027-01-01',
+    operands: { name },
+    options: {
+      ...keyOptions,
+      at: text('TIME', 'when it takes over'),
+      afterUses: integer('N', 1, 1_000_000_000_000, 'after how many signatures in all it takes over'),
+    },
+    async run(client, { name, at, afterUses, ...key }, context) {
+      if (at === undefined && afterUses === undefined)
+        throw new UsageError('Say when the key takes over: --at TIME, --after-uses N, or both.', ['signer', 'next-key'])
+      const when = { ...(at !== undefined && { at: timeOf('--at', at) }), ...(afterUses !== undefined && { afterUses }) }
+      const value = await client.call('planSignerKey', { params: { name }, body: { ...(await keyBody(context, key)), ...when } })
+      return { value, text: described(value) }
+    },
+  }),
+]
+
+/** Certificates as their count: `--json` has them. */
+const described = ({ key, next, users, ...rest }: Signer): string =>
+  fields({
+    ...rest,
+    key: keyText(key),
+    ...(next !== undefined && { next: keyText(next.key), nextAt: next.at, nextAfterUses: next.afterUses }),
+    users: [...users.roles, ...users.people].join(', '),
+  })
+
+const keyText = ({ label, signatureAlgorithm, certificates }: Signer['key']): string =>
+  `${label} (${signatureAlgorithm}, ${certificates.length} certificates)`
+
+async function partyOf(client: Caller, roles: readonly string[], users: readonly string[]) {
+  const people: string[] = []
+  for (const user of users) people.push((await findPrincipal(client, user)).id)
+  return { roles: [...roles] as Role[], people } // the server knows which roles there are
+}
+
+interface KeyValues {
+  readonly key: string
+  readonly certificates: readonly string[]
+  readonly signatureAlgorithm: string | undefined
+}
+
+async function keyBody(context: Context, { key, certificates, signatureAlgorithm }: KeyValues) {
+  const chain: string[] = []
+  for (const file of certificates) chain.push(...certificatesIn(await readInput(context, file)))
+  return {
+    key,
+    certificates: chain,
+    ...(signatureAlgorithm !== undefined && { signatureAlgorithm: signatureAlgorithm as Signer['key']['signatureAlgorithm'] }),
+  }
+}
+
+function certificatesIn(octets: Uint8Array): readonly string[] {
+  if (octets[0] === 0x30) return [octets.toBase64()]
+  return parsePEM(new TextDecoder().decode(octets))
+    .filter(({ label }) => label === 'CERTIFICATE')
+    .map(({ der }) => der.toBase64())
+}
+
+/** @throws UsageError */
+function timeOf(option: string, written: string): string {
+  const time = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?Z)?$/.test(written) ? new Date(written) : new Date(Number.NaN)
+  if (Number.isNaN(time.getTime())) throw new UsageError(`${option} must be a time such as 2027-01-31 or 2027-01-31T12:00:00Z.`)
+  return time.toISOString()
+}

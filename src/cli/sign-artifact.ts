@@ -1,0 +1,214 @@
+/**
+ * The client's half of signing: reads the file, has the signer answer what the format asks, writes the result.
+ *
+ * @module
+ */
+import { type FileHandle, link, open, rename, rm } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
+import { TrustError } from '#base/errors.ts'
+import { uuidv7 } from '#base/world.ts'
+import { type AnswerOf, type InputOf, RemoteRefusal } from '#server/rest/client.ts'
+import { fileSource, octetsOf, sizeOf } from '#signing/artifact/blob.ts'
+import type { BlobSource, Piece, SignatureRequest, SigningFormat } from '#signing/format.ts'
+import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
+import type { Answer, Context } from './command.ts'
+import type { Caller } from './connection.ts'
+import { checkWritable, writeOutput } from './files.ts'
+import { UsageError } from './usage.ts'
+
+type Signer = AnswerOf<'showSigner'>
+type SentRequest = InputOf<'sign'>['body']['requests'][number]
+
+export interface SignValues {
+  readonly file: string
+  readonly signer: string
+  readonly format: string | undefined
+  readonly option: readonly string[]
+  readonly out: string | undefined
+  readonly force: boolean
+  readonly proof: string | undefined
+  readonly retry: number | undefined
+}
+
+const RETRY_SECONDS = 60
+/** The log is put in order within about a second; on PostgreSQL after a crash in fifteen. */
+const PROOF_TRIES_MAX = 20
+
+export async function signArtifact(client: Caller, context: Context, values: SignValues): Promise<Answer> {
+  const { file, signer: name, force, proof } = values
+  for (const result of [values.out, proof]) if (result !== undefined) checkWritable(context, result, force)
+  const handle = await openArtifact(context, file)
+  try {
+    const artifact = withProgress(context, fileSource(handle, (await handle.stat()).size), `hashing ${file}`)
+    const signer = await client.call('showSigner', { params: { name } })
+    const format = await formatOf(values, signer, artifact.source)
+    const { requests, attach } = await format.toBeSigned(artifact.source, {
+      signatureAlgorithm: signer.key.signatureAlgorithm,
+      certificates: certificatesOf(signer),
+      options: optionsIn(values.option),
+    })
+    artifact.done()
+    const body = {
+      format: format.id,
+      requests: requests.map(sent),
+      signerVersion: signer.version,
+      artifactOctets: artifact.source.size,
+    }
+    const made = await patiently(context, values.retry ?? RETRY_SECONDS, () => client.call('sign', { params: { name }, body }))
+    const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
+    const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
+    if (out === undefined) throw new UsageError('Say where the signed file goes: --out FILE.', ['sign'])
+    await writePieces(context, { out, force }, artifact.source, pieces)
+    if (proof !== undefined) {
+      const octets = await proofOf(client, made.entry)
+      writeOutput(context, { file: proof, octets, isSecret: false, force })
+    }
+    const { answers: _answers, ...value } = made
+    return {
+      value: { ...value, format: format.id, file: out, ...(proof !== undefined && { proof }) },
+      text: `${out} is written: ${format.id}, signed by ${name} with ${made.signatureAlgorithm}.\n`,
+    }
+  } finally {
+    await handle.close()
+  }
+}
+
+async function openArtifact({ directory }: Context, file: string): Promise<FileHandle> {
+  try {
+    return await open(resolve(directory, file))
+  } catch (cause) {
+    const problem = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it cannot be used'
+    throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem }, cause })
+  }
+}
+
+/** The same artifact, with a bar for how much of it was read. */
+function withProgress(context: Context, source: BlobSource, label: string) {
+  const bar = context.progress(label, source.size)
+  let read = 0
+  return {
+    source: {
+      size: source.size,
+      async read(offset: number, length: number) {
+        const octets = await source.read(offset, length)
+        bar.at(Math.min(source.size, (read += length)))
+        return octets
+      },
+    },
+    done: () => bar.end(),
+  }
+}
+
+/** @throws UsageError, TrustError `notFound` */
+async function formatOf(
+  { format: wanted }: SignValues,
+  { name, formats: signs }: Signer,
+  artifact: BlobSource,
+): Promise<SigningFormat> {
+  if (wanted !== undefined) return signingFormat(wanted)
+  const offered = signingFormats.filter(({ id }) => signs.includes(id))
+  for (const format of offered) if (await format.detect(artifact)) return format
+  const [only, another] = offered
+  if (only !== undefined && another === undefined) return only
+  throw new UsageError(`Say how to sign it: --format ${signs.join('|')} (what ${name} signs).`, ['sign'])
+}
+
+/** Formats that carry certificates find that there are none; the others do not look. */
+const certificatesOf = ({ key }: Signer): readonly [Uint8Array, ...Uint8Array[]] =>
+  key.certificates.map((each) => Uint8Array.fromBase64(each)) as unknown as readonly [Uint8Array, ...Uint8Array[]]
+
+function optionsIn(written: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    written.map((each) => {
+      const mark = each.indexOf('=')
+      if (mark < 1) throw new UsageError('--option is written NAME=VALUE.', ['sign'])
+      return [each.slice(0, mark), each.slice(mark + 1)]
+    }),
+  )
+}
+
+function sent(request: SignatureRequest): SentRequest {
+  if (request.type === 'raw') {
+    const { message } = request
+    if ('octets' in message) return { type: 'raw', octets: message.octets.toBase64() }
+    return { type: 'raw', ...sentDigest([message.digestAlgorithm, message.digest]) }
+  }
+  const { form, contentType, content, attributes = [] } = request
+  const rest = {
+    type: 'cms' as const,
+    form,
+    contentType,
+    attributes: attributes.map(({ attrType, attrValues }) => ({
+      type: attrType,
+      values: attrValues.map((each) => each.toBase64()),
+    })),
+  }
+  if ('attached' in content) return { ...rest, attached: content.attached.toBase64() }
+  return { ...rest, digests: [...content.detached].map(sentDigest) }
+}
+
+type SentDigest = Extract<SentRequest, { readonly digest: string }>
+
+const sentDigest = ([digestAlgorithm, digest]: readonly [string, Uint8Array]) => ({
+  digestAlgorithm: digestAlgorithm as SentDigest['digestAlgorithm'], // the server knows which there are
+  digest: digest.toBase64(),
+})
+
+/** Tries again where the server says that it will help, for as long as whoever asks is patient. */
+async function patiently<T>({ world }: Context, seconds: number, work: () => Promise<T>): Promise<T> {
+  const until = world.clock.now() + seconds * 1000
+  for (let pause = 1; ; pause *= 2) {
+    try {
+      return await work()
+    } catch (error) {
+      const mayPass = error instanceof RemoteRefusal && error.reason === 'signingBusy'
+      if (!mayPass || world.clock.now() + pause * 1000 > until) throw error
+      await wait(pause * 1000)
+    }
+  }
+}
+
+/** Written beside and moved into place; never as large in memory as it is. */
+async function writePieces(
+  { directory, world }: Context,
+  { out, force }: { readonly out: string; readonly force: boolean },
+  artifact: BlobSource,
+  pieces: readonly Piece[],
+): Promise<void> {
+  const path = resolve(directory, out)
+  const beside = join(dirname(path), `.${uuidv7(world)}.part`)
+  try {
+    const handle = await open(beside, 'wx', 0o644)
+    try {
+      let written = 0
+      for await (const octets of octetsOf(artifact, pieces)) {
+        await handle.writev([octets])
+        written += octets.length
+      }
+      if (written !== sizeOf(pieces)) throw new TypeError('the signed file is not as long as its pieces')
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    if (force) await rename(beside, path)
+    else await link(beside, path) // unlike a rename, this refuses what exists
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause && typeof cause.code === 'string') || cause instanceof TrustError) throw cause
+    if (cause.code === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file: out }, cause })
+    throw new TrustError('unavailable', 'fileUnwritable', { facts: { file: out, problem: cause.code }, cause })
+  } finally {
+    await rm(beside, { force: true })
+  }
+}
+
+async function proofOf(client: Caller, id: string): Promise<string> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return (await client.call('proveSignature', { params: { id } })).proof
+    } catch (error) {
+      if (tries >= PROOF_TRIES_MAX || !(error instanceof RemoteRefusal) || error.code !== 'unavailable') throw error
+      await wait(1000)
+    }
+  }
+}

@@ -1,0 +1,389 @@
+/** REST: signers, and what they sign. @module */
+import { type Static, Type } from 'typebox'
+import { roles } from '#access/rights.ts'
+import { encodeProof } from '#audit/proof-file.ts'
+import { proveEntry } from '#audit/prove.ts'
+import { signatureAlgorithms } from '#algorithms/table.ts'
+import { ANY } from '#asn1/any.ts'
+import { decode } from '#asn1/codec.ts'
+import { TrustError } from '#base/errors.ts'
+import type { Requester } from '#signing/context.ts'
+import type { SignatureRequest } from '#signing/format.ts'
+import { SIGNATURE_ACT, type Signing } from '#signing/service.ts'
+import { PRIORITIES, type SignerKey, type SignerRecord } from '#signing/signer.ts'
+import type { NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
+import type { CAServices } from '../compose.ts'
+import { belongsToInstallation, KeyLabel } from './keys.ts'
+import { orRecord } from './refusals.ts'
+import { type Call, record, route } from './route.ts'
+import { Base64, Empty, Time, Uuid } from './shapes.ts'
+
+const SignerName = Type.String({
+  pattern: '^[a-z0-9][a-z0-9-]{0,62}$',
+  description: '1 to 63 lower-case letters, digits and hyphens',
+})
+const SignatureAlgorithmName = Type.Enum(signatureAlgorithms.map(({ id }) => id))
+const Role = Type.Enum([...roles])
+const FormatName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'a signing format, such as plain' })
+const Count = Type.Integer({ minimum: 1, maximum: 1_000_000_000_000 })
+
+const PartyShape = record(
+  {
+    roles: Type.Optional(Type.Array(Role, { maxItems: roles.length })),
+    people: Type.Optional(Type.Array(Uuid, { maxItems: 100, description: 'ids of people and services' })),
+  },
+  'whoever has one of the roles, and those who are named',
+)
+
+const KeyFields = {
+  key: KeyLabel,
+  certificates: Type.Optional(Type.Array(Base64, { maxItems: 10, description: "the key's own first, then those above it" })),
+  signatureAlgorithm: Type.Optional(SignatureAlgorithmName),
+}
+
+const TermsFields = {
+  formats: Type.Array(FormatName, { minItems: 1, maxItems: 50 }),
+  sizeMaxOctets: Type.Optional(Count),
+  usesMax: Type.Optional(Count),
+  usesPerHourMax: Type.Optional(Count),
+  notBefore: Type.Optional(Time),
+  notAfter: Type.Optional(Time),
+  timeStamping: Type.Optional(
+    Type.String({ pattern: '^https?://', maxLength: 500, description: 'URL of a time-stamping authority' }),
+  ),
+}
+
+const NewSignerShape = record({
+  name: SignerName,
+  ...KeyFields,
+  ...TermsFields,
+  users: Type.Optional(PartyShape),
+  priority: Type.Optional(Type.Enum([...PRIORITIES])),
+})
+
+const KeyShape = record({
+  label: KeyLabel,
+  keyAlgorithm: Type.String(),
+  signatureAlgorithm: SignatureAlgorithmName,
+  publicKey: Base64,
+  certificates: Type.Array(Base64),
+})
+
+const SignerShape = record({
+  id: Uuid,
+  name: SignerName,
+  version: Type.Integer({ description: 'grows with every change; a request may say for which it was made' }),
+  state: Type.Enum(['enabled', 'disabled']),
+  key: KeyShape,
+  next: Type.Optional(record({ key: KeyShape, at: Type.Optional(Time), afterUses: Type.Optional(Count) })),
+  users: record({ roles: Type.Array(Type.String()), people: Type.Array(Uuid) }),
+  priority: Type.Enum([...PRIORITIES]),
+  ...TermsFields,
+  createdAt: Time,
+})
+
+const SignerWithUses = record({
+  ...SignerShape.properties,
+  uses: Type.Integer({ description: 'signatures in all' }),
+})
+
+/** A request is small whatever the artifact's size; EdDSA and post-quantum algorithms take the message itself. */
+const MESSAGE_MAX_OCTETS = 131_072
+const REQUESTS_MAX = 16
+const DIGEST_MAX_OCTETS = 64
+
+const digestOctets = {
+  sha256: 32,
+  sha384: 48,
+  sha512: 64,
+  'sha3-256': 32,
+  'sha3-384': 48,
+  'sha3-512': 64,
+  'shake256-len': 64,
+} as const
+type DigestName = keyof typeof digestOctets
+const digestIds = Object.keys(digestOctets) as DigestName[]
+
+const Octets = Type.String({ ...Base64, maxLength: base64Length(MESSAGE_MAX_OCTETS) })
+const Digest = Type.String({ ...Base64, maxLength: base64Length(DIGEST_MAX_OCTETS) })
+const OID = Type.String({ pattern: '^[0-2](\\.(0|[1-9][0-9]{0,38})){1,30}$', description: 'an object identifier' })
+const ATTRIBUTES_MAX = 16
+
+const RequestShape = Type.Union(
+  [
+    record({ type: Type.Literal('raw'), octets: Octets }),
+    record({ type: Type.Literal('raw'), digestAlgorithm: Type.Enum(digestIds), digest: Digest }),
+    record({
+      type: Type.Literal('cms'),
+      form: Type.Enum(['cades', 'authenticode']),
+      contentType: OID,
+      attached: Octets,
+      attributes: Type.Optional(
+        Type.Array(record({ type: OID, values: Type.Array(Octets, { minItems: 1, maxItems: 8 }) }), { maxItems: ATTRIBUTES_MAX }),
+      ),
+    }),
+    record({
+      type: Type.Literal('cms'),
+      form: Type.Enum(['cades', 'authenticode']),
+      contentType: OID,
+      digests: Type.Array(record({ digestAlgorithm: Type.Enum(digestIds), digest: Digest }), { minItems: 1, maxItems: 4 }),
+      attributes: Type.Optional(
+        Type.Array(record({ type: OID, values: Type.Array(Octets, { minItems: 1, maxItems: 8 }) }), { maxItems: ATTRIBUTES_MAX }),
+      ),
+    }),
+  ],
+  { description: 'a message or its digest, to be signed as it is; or the content or its digests, for a CMS message' },
+)
+
+function base64Length(octets: number): number {
+  return Math.ceil(octets / 3) * 4
+}
+
+const ByName = Type.Object({ name: SignerName })
+
+export function signerRoutes(
+  { signers, sign }: Signing,
+  { context: { audit, db }, authorities }: CAServices,
+  organizationId: string,
+) {
+  const shown = async (name: string) => {
+    const { record: found, uses } = await signers.find(name)
+    return withUses(found, uses)
+  }
+  /** An authority's key signs certificates and lists; what it signed as something else could be taken for one. */
+  const refuseOwn = (actor: string, name: string, label: string): Promise<void> =>
+    orRecord(audit, { actor, act: 'signer.create', object: `signer:${name}` }, () => {
+      if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
+    })
+
+  return [
+    route({
+      id: 'listSigners',
+      method: 'GET',
+      path: '/api/v1/signers',
+      permission: 'signer.read',
+      summary: 'Signers by name',
+      response: record({ items: Type.Array(SignerShape) }),
+      handle: async () => ({ items: (await signers.list()).map(shape) }),
+    }),
+    route({
+      id: 'showSigner',
+      method: 'GET',
+      path: '/api/v1/signers/{name}',
+      permission: 'signer.read',
+      summary: 'One signer, and how often it was used',
+      params: ByName,
+      response: SignerWithUses,
+      handle: async (_, { params: { name } }) => shown(name),
+    }),
+    route({
+      id: 'createSigner',
+      method: 'POST',
+      path: '/api/v1/signers',
+      permission: 'signer.manage',
+      summary: 'Make a signer: which key signs what, for whom, how often and how long',
+      body: NewSignerShape,
+      response: SignerShape,
+      status: 201,
+      async handle({ actor }, { body }) {
+        await refuseOwn(actor, body.name, body.key)
+        return shape(await signers.create(newSigner(body), actor))
+      },
+    }),
+    route({
+      id: 'enableSigner',
+      method: 'POST',
+      path: '/api/v1/signers/{name}/enable',
+      permission: 'signer.manage',
+      summary: 'Let a signer sign again',
+      params: ByName,
+      body: Empty,
+      response: SignerShape,
+      handle: async ({ actor }, { params: { name } }) => shape(await signers.setState(name, 'enabled', actor)),
+    }),
+    route({
+      id: 'disableSigner',
+      method: 'POST',
+      path: '/api/v1/signers/{name}/disable',
+      permission: 'signer.manage',
+      summary: 'Let a signer sign nothing until it is enabled',
+      params: ByName,
+      body: Empty,
+      response: SignerShape,
+      handle: async ({ actor }, { params: { name } }) => shape(await signers.setState(name, 'disabled', actor)),
+    }),
+    route({
+      id: 'planSignerKey',
+      method: 'PUT',
+      path: '/api/v1/signers/{name}/next-key',
+      permission: 'signer.manage',
+      summary: 'Say which key takes over, at a time, after a number of signatures in all, or at whichever comes first',
+      params: ByName,
+      body: record({ ...KeyFields, at: Type.Optional(Time), afterUses: Type.Optional(Count) }),
+      response: SignerShape,
+      async handle({ actor }, { params: { name }, body: { at, afterUses, ...fields } }) {
+        await refuseOwn(actor, name, fields.key)
+        if (at === undefined && afterUses === undefined) throw new TrustError('malformed', 'signerNextWhen')
+        const when = { ...(at !== undefined && { at: Date.parse(at) }), ...(afterUses !== undefined && { afterUses }) }
+        return shape(await signers.planNext(name, { ...newKey(fields), ...when }, actor))
+      },
+    }),
+    route({
+      id: 'sign',
+      method: 'POST',
+      path: '/api/v1/signers/{name}/sign',
+      permission: 'signer.use',
+      summary: 'Sign what a client hashed; the artifact itself stays where it is',
+      params: ByName,
+      body: record({
+        format: FormatName,
+        requests: Type.Array(RequestShape, { minItems: 1, maxItems: REQUESTS_MAX }),
+        signerVersion: Type.Optional(Type.Integer({ minimum: 1 })),
+        artifactOctets: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
+      }),
+      response: record({
+        state: Type.Enum(['signed']),
+        answers: Type.Array(Base64, { description: 'to the requests, in their order: a signature, or a CMS message' }),
+        signatureAlgorithm: SignatureAlgorithmName,
+        signerVersion: Type.Integer(),
+        entry: Type.Union([Uuid], { description: 'the audit entry: its place in the log can be proven' }),
+      }),
+      async handle(call, { params: { name }, body: { requests, ...rest } }) {
+        const made = await sign(name, { ...rest, requests: requests.map(parseRequest) }, requesterOf(call))
+        return { ...made, answers: made.answers.map((octets) => octets.toBase64()) }
+      },
+    }),
+    route({
+      id: 'proveSignature',
+      method: 'GET',
+      path: '/api/v1/signatures/{id}/proof',
+      permission: 'signer.use',
+      summary: 'Proof that a signature is in the audit log, which verifies without a server',
+      params: Type.Object({ id: Uuid }),
+      response: record({ proof: Type.String({ description: 'the file: entry, path and checkpoint (C2SP tlog-proof)' }) }),
+      async handle(_, { params: { id } }) {
+        const proof = await proveEntry(db, { organizationId, id, cosigned: false })
+        const { act } = JSON.parse(proof.entry) as { readonly act: string }
+        if (act !== SIGNATURE_ACT) throw new TrustError('notFound', 'unknownAuditEntry') // the rest of the log is for auditors
+        return { proof: encodeProof(proof) }
+      },
+    }),
+  ] as const
+}
+
+function requesterOf({ actor, principal }: Call): Requester {
+  if (principal === undefined) throw new TrustError('unauthenticated', 'signInNeeded')
+  return { actor, id: principal.id, kind: principal.kind, roles: principal.roles }
+}
+
+function parseRequest(request: Static<typeof RequestShape>): SignatureRequest {
+  if (request.type === 'raw') {
+    if ('octets' in request) return { type: 'raw', message: { octets: octetsOf(request.octets) } }
+    return { type: 'raw', message: { digestAlgorithm: request.digestAlgorithm, digest: digestOf(request) } }
+  }
+  const { form, contentType, attributes = [] } = request
+  const content =
+    'attached' in request
+      ? { attached: octetsOf(request.attached) }
+      : { detached: new Map(request.digests.map((each) => [each.digestAlgorithm, digestOf(each)])) }
+  return {
+    type: 'cms',
+    form,
+    contentType,
+    content,
+    attributes: attributes.map(({ type, values }) => ({
+      attrType: type,
+      attrValues: values.map((value) => decode(ANY, octetsOf(value))),
+    })),
+  }
+}
+
+function digestOf({ digestAlgorithm, digest }: { readonly digestAlgorithm: DigestName; readonly digest: string }): Uint8Array {
+  const octets = octetsOf(digest)
+  const expected = digestOctets[digestAlgorithm]
+  if (octets.length === expected) return octets
+  throw new TrustError('malformed', 'digestLength', { facts: { signature: digestAlgorithm, expected, octets: octets.length } })
+}
+
+/** The schema knows the letters; only the decoder knows whether they are whole. */
+function octetsOf(base64: string): Uint8Array {
+  try {
+    return Uint8Array.fromBase64(base64)
+  } catch (cause) {
+    throw new TrustError('malformed', 'notBase64', { cause })
+  }
+}
+
+interface KeyBody {
+  readonly key: string
+  readonly certificates?: readonly string[]
+  readonly signatureAlgorithm?: string
+}
+
+const newKey = ({ key, certificates = [], signatureAlgorithm }: KeyBody): NewSignerKey => ({
+  label: key,
+  chain: certificates.map(octetsOf),
+  ...(signatureAlgorithm !== undefined && { signatureAlgorithm }),
+})
+
+/** Who signs releases and the services that build them, unless told otherwise. */
+const USERS = { roles: ['release-engineer', 'service'], people: [] }
+
+type NewSignerBody = Static<typeof NewSignerShape>
+
+function newSigner({
+  name,
+  key,
+  certificates,
+  signatureAlgorithm,
+  users,
+  priority,
+  notBefore,
+  notAfter,
+  ...terms
+}: NewSignerBody): NewSigner {
+  return {
+    ...terms,
+    name,
+    key: newKey({
+      key,
+      ...(certificates !== undefined && { certificates }),
+      ...(signatureAlgorithm !== undefined && { signatureAlgorithm }),
+    }),
+    users: users === undefined ? USERS : { roles: users.roles ?? [], people: users.people ?? [] },
+    priority: priority ?? 'normal',
+    ...(notBefore !== undefined && { notBefore: Date.parse(notBefore) }),
+    ...(notAfter !== undefined && { notAfter: Date.parse(notAfter) }),
+  }
+}
+
+const keyShape = ({ label, keyAlgorithm, signatureAlgorithm, publicKey, chain }: SignerKey) => ({
+  label,
+  keyAlgorithm,
+  signatureAlgorithm,
+  publicKey: publicKey.toBase64(),
+  certificates: chain.map((der) => der.toBase64()),
+})
+
+const timeOf = (at: number): string => new Date(at).toISOString()
+
+function shape({ key, next, users, formats, notBefore, notAfter, createdAt, ...rest }: SignerRecord) {
+  return {
+    ...rest,
+    formats: [...formats],
+    key: keyShape(key),
+    users: { roles: [...users.roles], people: [...users.people] },
+    createdAt: timeOf(createdAt),
+    ...(notBefore !== undefined && { notBefore: timeOf(notBefore) }),
+    ...(notAfter !== undefined && { notAfter: timeOf(notAfter) }),
+    ...(next !== undefined && {
+      next: {
+        key: keyShape(next),
+        ...(next.at !== undefined && { at: timeOf(next.at) }),
+        ...(next.afterUses !== undefined && { afterUses: next.afterUses }),
+      },
+    }),
+  }
+}
+
+const withUses = (found: SignerRecord, { uses }: SignerUses) => ({ ...shape(found), uses })

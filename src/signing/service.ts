@@ -1,0 +1,269 @@
+/**
+ * Signing: everything that can refuse is asked, counted and recorded before the key is touched.
+ *
+ * One batch for each signature, on disk before it is made: the count goes up if the signer still is as it was read and
+ * has signatures left, and the audit entry is written. A signature that then fails is given back and recorded as refused; one
+ * that was made is in the log, whatever happens to the process afterwards.
+ *
+ * @module
+ */
+import { hash } from 'node:crypto'
+import { signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table.ts'
+import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
+import { uuidv7 } from '#base/world.ts'
+import { usualDigest } from '#cms/digests.ts'
+import { keep, type Step } from '#store/batch.ts'
+import type { Requester, SigningContext } from './context.ts'
+import { answer, type Answering } from './artifact/answer.ts'
+import type { CMSRequest, RawRequest, SignatureRequest } from './format.ts'
+import { signingQueue, type SigningQueue } from './queue.ts'
+import { isParty, type SignerRecord } from './signer.ts'
+import { objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
+
+export interface Wanted {
+  readonly format: string
+  /** For the same key, in this order; they count as one signature. */
+  readonly requests: readonly SignatureRequest[]
+  /** Which state of the signer the requests were made for, where they hold its certificates. */
+  readonly signerVersion?: number
+  /** Of the artifact, as whoever has it says. */
+  readonly artifactOctets?: number
+}
+
+export interface Made {
+  readonly state: 'signed'
+  /** To the requests, in their order. */
+  readonly answers: readonly Uint8Array[]
+  readonly signatureAlgorithm: SignatureAlgorithmId
+  readonly signerVersion: number
+  /** The audit entry, by which its place in the log can be proven. */
+  readonly entry: string
+}
+
+export interface Signing {
+  readonly signers: Signers
+  /** @throws TrustError of any refusal, which is then in the audit log; `rateLimited` when there is too much to do */
+  sign(name: string, wanted: Wanted, by: Requester): Promise<Made>
+}
+
+/** Of the audit entry that each signature has. */
+export const SIGNATURE_ACT = 'signature.make'
+const HOUR_MILLISECONDS = 3_600_000
+/** The record changed between reading and signing that often in a row: somebody edits it without end. */
+const TRIES_MAX = 4
+
+export function openSigning(context: SigningContext, queue: SigningQueue = signingQueue()): Signing {
+  const { audit, db, world } = context
+  const signers = openSigners(context)
+
+  /** @returns undefined where the signer was another by then, and asking again may help */
+  async function attempt(open: OpenSigner, wanted: Wanted, by: Requester): Promise<Made | undefined> {
+    const { record, key } = open
+    const now = world.clock.now()
+    checkMay(open, wanted, by, now)
+    const entry = uuidv7(world)
+    const facts = factsOf(record, wanted)
+    const recorded = audit.statement({
+      id: entry,
+      actor: by.actor,
+      act: SIGNATURE_ACT,
+      object: objectOf(record),
+      outcome: 'done',
+      facts,
+    })
+    const use = stepToUse(record, now)
+    if (!(await isKept([use, recorded]))) return undefined
+    try {
+      const answering = answeringOf(open, now)
+      const answers: Uint8Array[] = []
+      for (const request of wanted.requests) answers.push(await answer(request, answering))
+      const { signatureAlgorithm: algorithm } = record.key
+      return { state: 'signed', answers, signatureAlgorithm: algorithm, signerVersion: record.version, entry }
+    } catch (thrown) {
+      await giveBack(record, now)
+      throw withFacts(thrown, { entry, key: key.label })
+    }
+  }
+
+  const isKept = async (steps: readonly Step[]): Promise<boolean> => {
+    try {
+      await keep(db, steps)
+      return true
+    } catch (error) {
+      if (error instanceof TrustError && error.reason === 'signerChanged') return false
+      throw error
+    }
+  }
+
+  const giveBack = (record: SignerRecord, at: number): Promise<unknown> =>
+    keep(db, [
+      {
+        sql: `UPDATE signer_use SET uses = uses - 1, window_uses = CASE WHEN window_start = ? THEN window_uses - 1 ELSE window_uses END
+          WHERE signer_id = ?`,
+        parameters: [hourOf(at), record.id],
+      },
+    ])
+
+  /** Why it did not come to a signature: the record as it is now says so, or has moved on. */
+  async function look(name: string): Promise<void> {
+    signers.forget(name)
+    const { record, uses } = await signers.find(name)
+    if (record.state !== 'enabled') return // the next try says so
+    const { next } = record
+    const now = world.clock.now()
+    if (next !== undefined && (now >= (next.at ?? Infinity) || uses.uses >= (next.afterUses ?? Infinity))) {
+      await signers.rollOver(record)
+      return
+    }
+    if (uses.uses >= (record.usesMax ?? Infinity)) throw new TrustError('quotaExceeded', 'signerUsedUp', { facts: { name } })
+    if (uses.windowStart === hourOf(now) && uses.windowUses >= (record.usesPerHourMax ?? Infinity)) {
+      const retryAfterSeconds = Math.ceil((hourOf(now) + HOUR_MILLISECONDS - now) / 1000)
+      throw new TrustError('rateLimited', 'signerTooOften', { facts: { name }, retryAfterSeconds })
+    }
+  }
+
+  async function sign(name: string, wanted: Wanted, by: Requester): Promise<Made> {
+    for (let tries = 0; tries < TRIES_MAX; tries++) {
+      const open = await signers.open(name)
+      if ((open.record.next?.at ?? Infinity) <= world.clock.now()) {
+        await look(name)
+        continue
+      }
+      const made = await attempt(open, wanted, by)
+      if (made !== undefined) return made
+      await look(name)
+    }
+    throw new TrustError('conflict', 'signerChanged', { facts: { name } })
+  }
+
+  return {
+    signers,
+    async sign(name, wanted, by) {
+      const { record } = await signers.open(name)
+      return queue.run(record.priority, async () => {
+        try {
+          return await sign(name, wanted, by)
+        } catch (thrown) {
+          const { code, reason, facts } = asTrustError(thrown)
+          await audit.refuse({
+            actor: by.actor,
+            act: SIGNATURE_ACT,
+            object: objectOf(record),
+            reason,
+            facts: { ...facts, code, format: wanted.format },
+          })
+          throw thrown
+        }
+      })
+    },
+  }
+}
+
+/** What needs no other record than the signer's own. */
+function checkMay({ record, validity }: OpenSigner, wanted: Wanted, by: Requester, now: number): void {
+  const { name } = record
+  if (!isParty(record.users, by)) throw new TrustError('forbidden', 'signerNotYours', { facts: { name } })
+  if (record.state !== 'enabled') throw new TrustError('policyRefused', 'signerDisabled', { facts: { name } })
+  if (now < validity.notBefore)
+    throw new TrustError('policyRefused', 'signerNotYet', { facts: { name, from: isoOf(validity.notBefore) } })
+  if (now > validity.notAfter)
+    throw new TrustError('policyRefused', 'signerExpired', { facts: { name, until: isoOf(validity.notAfter) } })
+  if (!record.formats.includes(wanted.format)) {
+    throw new TrustError('policyRefused', 'signerFormat', {
+      facts: { name, format: wanted.format, formats: record.formats.join(', ') },
+    })
+  }
+  if (wanted.signerVersion !== undefined && wanted.signerVersion !== record.version) {
+    throw new TrustError('conflict', 'signerMoved', { facts: { name } })
+  }
+  const { sizeMaxOctets } = record
+  if (sizeMaxOctets !== undefined) {
+    if (wanted.artifactOctets === undefined) throw new TrustError('malformed', 'signerSizeUnsaid', { facts: { name } })
+    if (wanted.artifactOctets > sizeMaxOctets)
+      throw new TrustError('tooLarge', 'signerSize', { facts: { name, limit: sizeMaxOctets } })
+  }
+  for (const request of wanted.requests) checkForm(record, request)
+}
+
+/** What the key cannot sign is found before it is counted. */
+function checkForm({ name, key }: SignerRecord, request: SignatureRequest): void {
+  if (request.type === 'cms') {
+    if (key.chain.length === 0) throw new TrustError('policyRefused', 'signerNoCertificate', { facts: { name } })
+    checkContent(key.signatureAlgorithm, request)
+    return
+  }
+  const { message } = request
+  if ('octets' in message) return
+  const { id, digest } = signatureAlgorithm(key.signatureAlgorithm)
+  if (digest === null) throw new TrustError('unsupported', 'digestNotTaken', { facts: { signature: id } })
+  if (message.digestAlgorithm !== digest) {
+    throw new TrustError('unsupported', 'digestOther', {
+      facts: { signature: id, expected: digest, digest: message.digestAlgorithm },
+    })
+  }
+}
+
+function checkContent(id: SignatureAlgorithmId, { content }: CMSRequest): void {
+  const expected = usualDigest(id)
+  if ('attached' in content || content.detached.has(expected)) return
+  const digest = [...content.detached.keys()].join(', ')
+  throw new TrustError('unsupported', 'digestOther', { facts: { signature: id, expected, digest } })
+}
+
+const answeringOf = ({ record, key }: OpenSigner, now: number): Answering => ({
+  key,
+  // without one only raw signatures are asked for, which hold none: see checkForm
+  certificates: record.key.chain as Answering['certificates'],
+  signatureAlgorithm: record.key.signatureAlgorithm,
+  signingTime: new Date(now),
+})
+
+const hourOf = (at: number): number => Math.floor(at / HOUR_MILLISECONDS) * HOUR_MILLISECONDS
+const isoOf = (at: number): string => new Date(at).toISOString()
+
+/** Counts one more where all that was checked still is so. */
+function stepToUse({ id, name, version, usesMax, usesPerHourMax, next }: SignerRecord, now: number): Step {
+  const hour = hourOf(now)
+  const most = Math.min(usesMax ?? Number.MAX_SAFE_INTEGER, next?.afterUses ?? Number.MAX_SAFE_INTEGER)
+  return {
+    sql: `UPDATE signer_use SET uses = uses + 1, window_start = ?,
+        window_uses = CASE WHEN window_start = ? THEN window_uses + 1 ELSE 1 END
+      WHERE signer_id = ? AND uses < ? AND (window_start <> ? OR window_uses < ?)
+        AND EXISTS (SELECT 1 FROM signer WHERE id = ? AND version = ? AND state = 'enabled')
+      RETURNING signer_id`,
+    parameters: [hour, hour, id, most, hour, usesPerHourMax ?? Number.MAX_SAFE_INTEGER, id, version],
+    expects: { signer_id: id },
+    refusal: () => new TrustError('conflict', 'signerChanged', { facts: { name } }),
+  }
+}
+
+/** What was signed, so that whoever has the artifact finds its entry in the log. */
+function factsOf({ key, version }: SignerRecord, { format, requests, artifactOctets }: Wanted): Facts {
+  return {
+    format,
+    signatureAlgorithm: key.signatureAlgorithm,
+    signerVersion: version,
+    digests: requests.map(digestText).join(' '),
+    ...(artifactOctets !== undefined && { artifactOctets }),
+  }
+}
+
+function digestText(request: SignatureRequest): string {
+  if (request.type === 'raw') return rawDigest(request)
+  const { content } = request
+  if ('attached' in content) return `sha256:${hash('sha256', content.attached, 'hex')}`
+  return [...content.detached].map(([id, octets]) => `${id}:${octets.toHex()}`).join(' ')
+}
+
+const rawDigest = ({ message }: RawRequest): string =>
+  'octets' in message ? `sha256:${hash('sha256', message.octets, 'hex')}` : `${message.digestAlgorithm}:${message.digest.toHex()}`
+
+/** The same refusal with more for the log. */
+function withFacts(thrown: unknown, facts: Facts): TrustError {
+  const { code, reason, facts: own, retryAfterSeconds } = asTrustError(thrown)
+  return new TrustError(code, reason, {
+    facts: { ...own, ...facts },
+    cause: thrown,
+    ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
+  })
+}
