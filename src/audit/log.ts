@@ -176,7 +176,7 @@ async function makeOrOpenKey(keys: KeyStore): Promise<Signer> {
  *
  * Triggers have no shared dialect, so they are not a migration.
  */
-async function guardEntries(tx: Transaction, engine: Database['id']): Promise<void> {
+export async function guardEntries(tx: Transaction, engine: Database['id']): Promise<void> {
   const content = ['id', 'organization_id', 'version', 'at', 'actor', 'act', 'object', 'outcome', 'reason', 'facts', 'leaf_hash']
   const distinct = engine === 'sqlite' ? 'IS NOT' : 'IS DISTINCT FROM'
   const changed = content.map((column) => `NEW.${column} ${distinct} OLD.${column}`).join(' OR ')

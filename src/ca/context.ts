@@ -18,6 +18,8 @@ export interface CASettings {
   readonly ocspValiditySeconds: number
   /** Keys that others have too, which get no certificate: see `weak-keys.ts`. */
   readonly weakKeys: ReadonlySet<string>
+  /** The database was restored, and what was issued since its backup is not known: nothing is issued, see `restoration.ts`. */
+  readonly issuanceClosed?: boolean
   /** Of this program: it stands in ceremony records. */
   readonly programVersion: string
 }

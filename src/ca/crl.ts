@@ -26,6 +26,7 @@ import { encodeExtension } from '#x509/extensions/extension.ts'
 import type { Authorities, Authority } from './authorities.ts'
 import type { CAContext, CASettings } from './context.ts'
 import { lately } from './lately.ts'
+import { crlNumbersSkipped } from './restoration.ts'
 import { DEFAULT_ORGANIZATION } from './tables.ts'
 
 /** In place of a shard: the one list of all that an authority with several shards has revoked. */
@@ -91,11 +92,13 @@ async function tryIssue(
   const now = world.clock.now()
   const thisUpdate = new Date(toWholeSeconds(now))
   const [last] = await db.query(
-    'SELECT crl_number FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1',
+    'SELECT crl_number, this_update FROM crl WHERE authority_id = ? AND shard = ? ORDER BY crl_number DESC LIMIT 1',
     authority.id,
     shard,
   )
-  const crlNumber = ((last?.['crl_number'] as number | undefined) ?? 0) + 1 // RFC 5280, 5.2.3: full lists and deltas share it
+  // RFC 5280, 5.2.3: full lists and deltas share it, and it only grows
+  const skipped = await crlNumbersSkipped(db, (last?.['this_update'] as number | undefined) ?? 0)
+  const crlNumber = ((last?.['crl_number'] as number | undefined) ?? 0) + 1 + skipped
   const base = isDelta ? await oldestBase(db, authority, shard, now) : undefined
   const lastFull = isDelta ? undefined : await newest(db, authority, { shard, isDelta: false })
   const changeMark = await changesSince(db, authority, shard, thisUpdate.getTime()) // before the rows are read

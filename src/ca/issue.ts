@@ -84,12 +84,17 @@ export interface Issued {
   readonly deprecated: readonly string[]
 }
 
-/** @throws TrustError `policyRefused` naming the lint rule or the algorithm, `unavailable` when an address has to be written and none is configured */
+/**
+ * @throws TrustError `policyRefused` naming the lint rule or the algorithm; `unavailable` when an address has to be written
+ *   and none is configured, and after a restore until it is known what was issued since the backup
+ */
 export function rehearse(
   { world, settings, policy }: Pick<CAContext, 'world' | 'settings' | 'policy'>,
   plan: Plan | SelfSigned,
 ): Rehearsed {
   const { profile, publicKey } = plan
+  // revocation goes on to be said
+  if (settings.issuanceClosed === true && profile.holder !== 'responder') throw new TrustError('unavailable', 'issuanceClosed')
   const issuer = issuerOf(plan)
   const issuedAt = world.clock.now()
   const deprecated = [publicKey.algorithm, issuer.signatureAlgorithm].filter((id) => policy.check(id, issuedAt) === 'deprecated')

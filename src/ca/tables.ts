@@ -289,4 +289,19 @@ export const caMigrations: readonly Migration[] = [
     id: '0470-ca-certificate-state',
     statements: ["CREATE INDEX certificate_state ON certificate (organization_id, state) WHERE state <> 'active'"],
   },
+  {
+    // at most one row: since when this database is one that was restored, and whether it may issue again
+    id: '0480-ca-restoration',
+    statements: [
+      `CREATE TABLE restoration (
+        organization_id TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        backup_id TEXT NOT NULL,
+        backup_at INTEGER NOT NULL,
+        restored_at INTEGER NOT NULL,
+        opened_at INTEGER
+      )`,
+    ],
+  },
 ]

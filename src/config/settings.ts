@@ -112,11 +112,25 @@ const publication = {
   s3SecretKey: secretReference(undefined, 'the S3 secret access key'),
 }
 
+const backup = {
+  recipients: listOf(
+    path(undefined, 'a file'),
+    [],
+    'certificates of recovery keys (PEM), each of which opens every backup; made by `sealworks backup recovery-key`',
+  ),
+  directory: path('backups', 'where the server puts backups; copy them to another place from there'),
+  journal: path(
+    undefined,
+    'directory on other storage that gets what comes after a backup, each second; read by `sealworks restore`',
+  ),
+  warnAfterHours: integer(1, 8760, 48, 'age of the newest backup from which doctor warns'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, algorithms, audit, publication, log } as const satisfies Record<
+export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, log } as const satisfies Record<
   string,
   Record<string, Setting<unknown>>
 >

@@ -11,6 +11,7 @@ import type { Audit } from '#audit/audit.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { backupMigrations } from '#backup/migrations.ts'
+import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
@@ -19,6 +20,7 @@ import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
+import { readRestoration } from '#ca/restoration.ts'
 import { readRestoration } from '#ca/restoration.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
 import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
@@ -45,6 +47,7 @@ import { restMigrations } from './rest/migrations.ts'
 import { VERSION } from './version.ts'
 
 /** Every step of the schema, of all rooms. */
+export /** Every step of the schema, of all rooms. */
 export const migrations: readonly Migration[] = [
   ...storeMigrations,
   ...keysMigrations,
@@ -141,6 +144,7 @@ function forLibraries(config: Config, environment: FoundationOptions['environmen
 }
 
 /** @throws TrustError `unavailable`, `notFound` */
+export /** @throws TrustError `unavailable`, `notFound` */
 export function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
   if (wrappingKey.kind === 'file') return readWrappingKey(wrappingKey.path)
   return Promise.resolve(readSecret(wrappingKey, environment))
@@ -164,6 +168,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   const { preset, ...schedules } = config.algorithms
   const policy = algorithmPolicy({ preset, schedules })
   const restoration = await readRestoration(db)
+  const restoration = await readRestoration(db)
   const policed = policedKeyStore(keys, policy, world.clock)
   const context: CAContext = {
     db,
@@ -175,6 +180,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
       publicUrl: config.server.publicUrl,
       ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
       weakKeys: readWeakKeys(config.ca.weakKeyLists),
+      issuanceClosed: restoration?.state === 'closed',
       issuanceClosed: restoration?.state === 'closed',
       programVersion: VERSION,
     },
