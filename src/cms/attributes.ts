@@ -54,6 +54,7 @@ export const attributeTypes = {
   messageDigest: '1.2.840.113549.1.9.4',
   signingTime: '1.2.840.113549.1.9.5',
   counterSignature: '1.2.840.113549.1.9.6',
+  signingCertificate: '1.2.840.113549.1.9.16.2.12',
   signingCertificateV2: '1.2.840.113549.1.9.16.2.47',
   cmsAlgorithmProtection: '1.2.840.113549.1.9.52',
   timeStampToken: '1.2.840.113549.1.9.16.2.14',
@@ -104,6 +105,28 @@ export const SigningCertificateV2 = sequence('SigningCertificateV2', {
   certs: sequenceOf('certs', ESSCertIDv2, { min: 1, max: CHAIN_MAX }),
   policies: optional(sequenceOf('policies', ANY, { max: CHAIN_MAX })),
 })
+
+/** As it was before a digest could be named: SHA-1, which still tells certificates apart where the key is checked too. */
+export const SigningCertificate = sequence('SigningCertificate', {
+  certs: sequenceOf(
+    'certs',
+    sequence('ESSCertID', {
+      certHash: OCTET_STRING,
+      issuerSerial: optional(sequence('IssuerSerial', { issuer: GeneralNames, serialNumber: INTEGER_OCTETS })),
+    }),
+    { min: 1, max: CHAIN_MAX },
+  ),
+  policies: optional(sequenceOf('policies', ANY, { max: CHAIN_MAX })),
+})
+
+/** RFC 2634, 5.4. @throws TrustError `badProof` */
+export function checkSigningCertificateSHA1(
+  { certs: [first] }: Infer<typeof SigningCertificate>,
+  { der }: Pick<Certificate, 'der'>,
+): void {
+  if (first === undefined || !equal(new Uint8Array(hash('sha1', der, 'buffer')), first.certHash))
+    throw new TrustError('badProof', 'cmsSignature', { facts: { detail: 'it was made for another certificate' } })
+}
 
 /** Binds the signature to this very certificate, not only to its key (RFC 5035, 3). */
 export const signingCertificateOf = ({ der, issuer, serialNumber }: Certificate): Infer<typeof SigningCertificateV2> => ({

@@ -35,6 +35,7 @@ export const contentTypes = {
   envelopedData: '1.2.840.113549.1.7.3',
   encryptedData: '1.2.840.113549.1.7.6',
   authEnvelopedData: '1.2.840.113549.1.9.16.1.23',
+  tstInfo: '1.2.840.113549.1.9.16.1.4',
 } as const
 
 /**
@@ -50,6 +51,11 @@ export interface ReadForm {
    */
   readonly encoding?: 'der' | 'ber'
   readonly maxOctets?: number
+  /**
+   * Content that is an element of its own and not an OCTET STRING, as PKCS #7 had it and Authenticode still does. Only who
+   * expects it may ask: the same octets would be content of either form, and the signature does not tell them apart.
+   */
+  readonly pkcs7?: boolean
 }
 
 /** One element as it stands, for another schema to read: not looked at, unlike ANY. */

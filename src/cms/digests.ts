@@ -52,6 +52,12 @@ export const digestIdentifier = (id: DigestId): AlgorithmIdentifier => ({
   ...(id === 'shake256-len' && { parameters: Uint8Array.fromHex(SHAKE_LENGTH) }),
 })
 
+/** The same as PKCS #7 and older programs write it: with NULL parameters. */
+export const digestIdentifierWithNull = (id: DigestId): AlgorithmIdentifier => ({
+  algorithm: rowOf(id).oid,
+  parameters: Uint8Array.fromHex(NULL_PARAMETERS),
+})
+
 /** Parameters absent or NULL: both are to be read. @throws TrustError `unsupported` */
 export function identifyDigest({ algorithm, parameters }: AlgorithmIdentifier): DigestId {
   const row = rows.get(algorithm)

@@ -32,11 +32,12 @@ import {
   type DigestId,
   digestContent,
   digestIdentifier,
+  digestIdentifierWithNull,
   digestOf,
   usualDigest,
 } from './digests.ts'
 import { signerIdentifier } from './signature-algorithms.ts'
-import { type EntityIdentifier, identifierOf, SignedDataContent, SignerInfo } from './signed-data.ts'
+import { type EntityIdentifier, identifierOf, SignedDataContent, SignerInfo, withoutHeader } from './signed-data.ts'
 
 /** Whoever holds the private key: a key store's signer fits. */
 export interface SigningKey {
@@ -56,7 +57,7 @@ export interface Signing {
   readonly identifyBy?: EntityIdentifier['type']
   /** What the signer claims; only a time stamp proves it. */
   readonly signingTime?: Date
-  /** Beside those that are always there: content type, message digest, signing certificate, algorithm protection. */
+  /** Beside those that are always there: content type, message digest and, but in PKCS #7, signing certificate and algorithm protection. */
   readonly signedAttributes?: readonly Attribute[]
   /** What is added when the signature is known: a time stamp, a counter signature. */
   readonly unsignedAttributes?: (signature: Uint8Array) => Promise<readonly Attribute[]>
@@ -66,11 +67,17 @@ export interface SignedDataFields {
   /** An OBJECT IDENTIFIER; data when it is left out. */
   readonly contentType?: string
   /** `attached` goes into the message; of `detached` only the digest does. */
-  readonly content: { readonly attached: Uint8Array } | { readonly detached: Content }
+  readonly content:
+    | { readonly attached: Uint8Array }
+    | { readonly detached: Content }
+    /** DER that is content as it stands, in the form of PKCS #7 (RFC 2315), which knows fewer attributes. */
+    | { readonly element: Uint8Array }
   readonly signers: readonly [Signing, ...Signing[]]
   /** Those above the signers' own, DER. */
   readonly certificates?: readonly Uint8Array[]
   readonly crls?: readonly Uint8Array[]
+  /** Without any certificate, for those who did not ask for them (RFC 3161, 2.4.1). */
+  readonly certificatesLeftOut?: boolean
 }
 
 /**
@@ -80,49 +87,72 @@ export interface SignedDataFields {
  */
 export async function encodeSignedData(fields: SignedDataFields): Promise<Uint8Array> {
   const { contentType = contentTypes.data, content, signers, certificates = [], crls = [] } = fields
-  const digests = await digestContent('attached' in content ? content.attached : content.detached, signers.map(digestFor))
+  const isPKCS7 = 'element' in content
+  const digests = await digestContent(signedContentOf(content), signers.map(digestFor))
+  const identifier = isPKCS7 ? digestIdentifierWithNull : digestIdentifier
   const signerInfos: SignerInfo[] = []
   for (const signing of signers) {
     const digest = digests.get(digestFor(signing)) as Uint8Array
-    signerInfos.push(await signerInfoOf(signing, [attributeWith('contentType', OBJECT_IDENTIFIER, contentType)], digest))
+    const typed = [attributeWith('contentType', OBJECT_IDENTIFIER, contentType)]
+    signerInfos.push(await signerInfoOf(signing, typed, digest, isPKCS7))
   }
   const signedData = encode(SignedDataContent, {
-    version: contentType === contentTypes.data && signerInfos.every(({ version }) => version === 1) ? 1 : 3,
-    digestAlgorithms: [...new Set(signers.map(digestFor))].map(digestIdentifier),
-    encapContentInfo: { eContentType: contentType, eContent: 'attached' in content ? content.attached : undefined },
-    certificates: distinct([...signers.map(({ certificate }) => certificate), ...certificates]),
+    version: isPKCS7 || (contentType === contentTypes.data && signerInfos.every(({ version }) => version === 1)) ? 1 : 3,
+    digestAlgorithms: [...new Set(signers.map(digestFor))].map(identifier),
+    encapContentInfo: { eContentType: contentType, eContent: elementOf(content) },
+    certificates:
+      fields.certificatesLeftOut === true
+        ? undefined
+        : distinct([...signers.map(({ certificate }) => certificate), ...certificates]),
     crls: crls.length === 0 ? undefined : distinct(crls),
     signerInfos,
   })
   return encode(ContentInfo, { contentType: contentTypes.signedData, content: signedData })
 }
 
+const signedContentOf = (content: SignedDataFields['content']): Content =>
+  'element' in content ? withoutHeader(content.element) : 'attached' in content ? content.attached : content.detached
+
+function elementOf(content: SignedDataFields['content']): Uint8Array | undefined {
+  if ('element' in content) return content.element
+  return 'attached' in content ? encode(OCTET_STRING, content.attached) : undefined
+}
+
 /** RFC 5652, 11.4: a signature over a signature. @returns an unsigned attribute for the one that is signed */
 export async function counterSignature(signing: Signing, signature: Uint8Array): Promise<Attribute> {
   const digest = digestOf(digestFor(signing), signature)
-  return attributeWith('counterSignature', SignerInfo, await signerInfoOf(signing, [], digest))
+  return attributeWith('counterSignature', SignerInfo, await signerInfoOf(signing, [], digest, false))
 }
 
 const digestFor = ({ digestAlgorithm, signatureAlgorithm }: Signing): DigestId =>
   digestAlgorithm ?? usualDigest(signatureAlgorithm)
 
-async function signerInfoOf(signing: Signing, typed: readonly Attribute[], messageDigest: Uint8Array): Promise<SignerInfo> {
+async function signerInfoOf(
+  signing: Signing,
+  typed: readonly Attribute[],
+  messageDigest: Uint8Array,
+  isPKCS7: boolean,
+): Promise<SignerInfo> {
   const { key, signatureAlgorithm: algorithm, identifyBy = 'issuerAndSerialNumber', signingTime } = signing
   const certificate = parseCertificate(signing.certificate)
   if (!equal(certificate.subjectPublicKeyInfo, key.publicKey)) throw new TrustError('conflict', 'cmsKeyOther')
   const digest = digestFor(signing)
   checkDigestFits(algorithm, digest)
-  const digestAlgorithm = digestIdentifier(digest)
+  const digestAlgorithm = isPKCS7 ? digestIdentifierWithNull(digest) : digestIdentifier(digest)
   const der = signerIdentifier(algorithm)
   const signatureAlgorithm = { der, value: decode(AlgorithmIdentifier, der) }
   const attributes = [
     ...typed,
     attributeWith('messageDigest', OCTET_STRING, messageDigest),
-    attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate)),
-    attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, {
-      digestAlgorithm,
-      signatureAlgorithm: signatureAlgorithm.value,
-    }),
+    ...(isPKCS7
+      ? []
+      : [
+          attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate)),
+          attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, {
+            digestAlgorithm,
+            signatureAlgorithm: signatureAlgorithm.value,
+          }),
+        ]),
     ...(signingTime === undefined ? [] : [attributeWith('signingTime', Time, signingTime)]),
     ...(signing.signedAttributes ?? []),
   ]

@@ -238,7 +238,7 @@ function messageOf(signerInfo: SignerInfo, eContent: Uint8Array | undefined, cer
   const body = encode(SignedDataContent, {
     version: 1,
     digestAlgorithms: [digestIdentifier('sha256')],
-    encapContentInfo: { eContentType: contentTypes.data, eContent },
+    encapContentInfo: { eContentType: contentTypes.data, eContent: eContent && encode(OCTET_STRING, eContent) },
     certificates,
     signerInfos: [signerInfo],
   })

@@ -11,6 +11,7 @@ import {
   choice,
   type Codec,
   decode,
+  encode,
   explicit,
   implicit,
   type Infer,
@@ -19,14 +20,15 @@ import {
   type TaggedCodec,
 } from '#asn1/codec.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, OCTET_STRING, SMALL_INTEGER } from '#asn1/types.ts'
+import { Reader } from '#asn1/reader.ts'
 import { equal } from '#base/bytes.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import { extensionOf } from '#x509/certificate.ts'
 import { keyIdentifierOf, subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
 import { equalNames } from '#x509/name.ts'
 import { SubjectPublicKeyInfo } from '#algorithms/public-key.ts'
-import { Attributes, LooseAttributes } from './attributes.ts'
-import { badCMS, looseSetOf, readContent, type ReadForm } from './content-info.ts'
+import { type Attribute, Attributes, LooseAttributes } from './attributes.ts'
+import { badCMS, ContentInfo, contentTypes, looseSetOf, readContent, type ReadForm } from './content-info.ts'
 import { AlgorithmIdentifier } from './digests.ts'
 
 /** The signers of a firmware image: maker, integrator, owner, each classical and post-quantum. */
@@ -61,7 +63,7 @@ export const SignedDataContent = sequence('SignedData', {
   digestAlgorithms: looseSetOf('digestAlgorithms', AlgorithmIdentifier, { max: SIGNERS_MAX }),
   encapContentInfo: sequence('EncapsulatedContentInfo', {
     eContentType: OBJECT_IDENTIFIER,
-    eContent: optional(explicit(0, OCTET_STRING)),
+    eContent: optional(explicit(0, ANY)),
   }),
   certificates: optional(implicit(0, certificateSet)),
   crls: optional(implicit(1, certificateSet)),
@@ -70,8 +72,10 @@ export const SignedDataContent = sequence('SignedData', {
 
 export interface SignedData {
   readonly contentType: string
-  /** Absent when the signature is detached. */
+  /** What is signed: the octets of the string, or of the element without its header. Absent when it is detached. */
   readonly content: Uint8Array | undefined
+  /** The whole element, where it is not an OCTET STRING. */
+  readonly contentElement?: Uint8Array
   /** DER, not parsed, and nobody vouches for them. */
   readonly certificates: readonly Uint8Array[]
   readonly crls: readonly Uint8Array[]
@@ -103,7 +107,48 @@ export function parseSignedData(bytes: Uint8Array, form?: ReadForm): SignedData 
     throw badCMS('it holds something else than X.509 certificates and lists')
   for (const signerInfo of signerInfos) checkSignerVersion(signerInfo)
   const { eContentType: contentType, eContent } = encapContentInfo
-  return { contentType, content: eContent, certificates, crls, signerInfos }
+  return { contentType, ...contentOf(contentType, eContent, form?.pkcs7 === true), certificates, crls, signerInfos }
+}
+
+/** RFC 5652, 5.2.1: PKCS #7 signs the octets of an element without its identifier and length. */
+function contentOf(
+  contentType: string,
+  element: Uint8Array | undefined,
+  isPKCS7: boolean,
+): Pick<SignedData, 'content' | 'contentElement'> {
+  if (element === undefined) return { content: undefined }
+  if (OCTET_STRING.accepts(element[0] as number)) return { content: decode(OCTET_STRING, element, { maxOctets: element.length }) }
+  if (!isPKCS7 || contentType === contentTypes.data) throw badCMS('its content is no OCTET STRING')
+  return { content: withoutHeader(element), contentElement: element }
+}
+
+/** @param element DER */
+export function withoutHeader(element: Uint8Array): Uint8Array {
+  const from = new Reader(element, { maxOctets: element.length })
+  from.readAnyHeader()
+  return element.subarray(from.at)
+}
+
+/**
+ * The same message with one more value of an attribute that its first signer does not sign: a time stamp, or a second
+ * signature. Everything that is signed stays as it was.
+ *
+ * @param bytes DER ContentInfo
+ * @throws TrustError `malformed`, `tooLarge`
+ */
+export function addUnsignedAttribute(bytes: Uint8Array, { attrType, attrValues }: Attribute): Uint8Array {
+  const content = readContent(bytes, 'signedData')
+  const signedData = decode(SignedDataContent, content, { maxOctets: content.length })
+  const [first, ...others] = signedData.signerInfos
+  if (first === undefined) throw badCMS('nobody signed it')
+  const { unsignedAttrs = [] } = first
+  const already = unsignedAttrs.find((attribute) => attribute.attrType === attrType)
+  const one = { attrType, attrValues: [...(already?.attrValues ?? []), ...attrValues] }
+  const changed = { ...first, unsignedAttrs: [...unsignedAttrs.filter((attribute) => attribute !== already), one] }
+  return encode(ContentInfo, {
+    contentType: contentTypes.signedData,
+    content: encode(SignedDataContent, { ...signedData, signerInfos: [changed, ...others] }),
+  })
 }
 
 /** RFC 5652, 5.3. */

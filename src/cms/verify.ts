@@ -21,7 +21,9 @@ import {
   checkAlgorithmProtection,
   checkNoneTwice,
   checkSigningCertificate,
+  checkSigningCertificateSHA1,
   CMSAlgorithmProtection,
+  SigningCertificate,
   SigningCertificateV2,
   valueOf,
 } from './attributes.ts'
@@ -139,6 +141,8 @@ async function verifySigner(signerInfo: SignerInfo, { contentType, covered, dige
   const certificate = await signerAmong(given, sid, message, { algorithm: signatureAlgorithm, octets: signature })
   const named = valueOf(attributes, 'signingCertificateV2', SigningCertificateV2)
   if (named !== undefined) checkSigningCertificate(named, certificate)
+  const namedBefore = valueOf(attributes, 'signingCertificate', SigningCertificate)
+  if (namedBefore !== undefined) checkSigningCertificateSHA1(namedBefore, certificate)
   const signingTime = valueOf(attributes, 'signingTime', Time)
   return { signerInfo, certificate, signatureAlgorithm, digestAlgorithm, signedAttributes: attributes, signingTime }
 }

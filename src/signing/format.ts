@@ -16,6 +16,7 @@ import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import type { Attribute } from '#cms/attributes.ts'
 import type { Content, ContentDigests, DigestId } from '#cms/digests.ts'
 import type { SignedData } from '#cms/signed-data.ts'
+import type { Purpose } from '#x509/path/purpose-names.ts'
 
 /** An artifact, wherever it lies: a file, an upload, an object in a store. */
 export interface BlobSource {
@@ -161,6 +162,8 @@ export interface SigningFormat {
   readonly source: string
   /** What those who verify it understand; every algorithm of the table when absent. */
   readonly algorithms?: readonly SignatureAlgorithmId[]
+  /** What its verifiers want the signer's certificate to be for. */
+  readonly signerPurpose?: Purpose
   readonly options: Readonly<Record<string, FormatOption>>
   /**
    * A cheap look, for when nobody named a format: a few reads of a few kilobytes. Never throws for what the octets say.

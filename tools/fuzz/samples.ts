@@ -12,6 +12,7 @@ import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
+import { encodeGrantedTimeStamp, encodeTimeStampRequest, encodeTimeStampToken } from '#cms/timestamp.ts'
 import { secret } from '#base/secret.ts'
 import { encodeTBSCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
@@ -277,6 +278,32 @@ export const signedMessages: readonly Uint8Array[] = await Promise.all([
   }),
   encodeSignedData({ contentType: '1.2.840.113549.1.9.16.1.4', content: { detached: firmware }, signers: [signing] }),
 ])
+
+const imprint = { digestAlgorithm: 'sha256', digest: new Uint8Array(32).fill(0x22) } as const
+const nonce = Uint8Array.of(1, 2, 3)
+export const timeStampRequests: readonly Uint8Array[] = [
+  encodeTimeStampRequest({ imprint, reqPolicy: '1.3.6.1.4.1.32473.7', nonce, certReq: true, extensions: [] }),
+  encodeTimeStampRequest({ imprint, certReq: false, extensions: deviceExtensions.slice(0, 2) }),
+]
+export const timeStampResponses: readonly Uint8Array[] = [
+  encodeGrantedTimeStamp(
+    await encodeTimeStampToken(
+      {
+        policy: '1.3.6.1.4.1.32473.7',
+        imprint,
+        serialNumber: Uint8Array.of(7),
+        genTime: new Date('2027-05-02T01:02:03.450Z'),
+        accuracy: { seconds: 1, millis: 500, micros: 1 },
+        ordering: true,
+        nonce,
+        tsa: { type: 'directoryName', value: directory },
+        extensions: [],
+      },
+      signing,
+      [authority],
+    ),
+  ),
+]
 
 /** What the fuzz opens {@link envelopes} with. */
 export const sharedKey = { type: 'kek', keyIdentifier: Uint8Array.of(1, 2), key: secret(new Uint8Array(16).fill(9)) } as const

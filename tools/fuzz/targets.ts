@@ -9,6 +9,7 @@ import { type Codec, decode } from '#asn1/codec.ts'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
 import { berToDER } from '#asn1/ber.ts'
+import { TrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
 import { decryptEnvelope } from '#cms/decrypt.ts'
@@ -16,7 +17,12 @@ import { decryptEnvelopeStream } from '#cms/decrypt-stream.ts'
 import { parseEnvelope } from '#cms/enveloped-data.ts'
 import { describeCMS } from '#cms/inspect.ts'
 import { parseSignedData } from '#cms/signed-data.ts'
+import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
+import { bytesSource } from '#signing/artifact/blob.ts'
+import { verifyArtifact } from '#signing/artifact/verify.ts'
+import type { Beside, SigningFormat } from '#signing/format.ts'
+import { cms } from '#signing/formats/cms.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { parseCertificateList } from '#x509/crl.ts'
@@ -69,6 +75,11 @@ async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 50) yield bytes.subarray(at, at + 50)
 }
 
+const AT = new Date('2027-06-01T00:00:00Z')
+/** Extracts, and looks at everything that was found; whether it is trusted does not matter here. */
+const judge = (format: SigningFormat, bytes: Uint8Array, beside: Beside = {}): Promise<unknown> =>
+  verifyArtifact(format, bytesSource(bytes), { at: AT, anchors: [], beside })
+
 export const targets: readonly Target[] = [
   { name: 'any', seeds: samples.elements, run: (bytes) => decode(ANY, bytes), outer: (bytes) => decode(Sequence, bytes) },
   {
@@ -117,6 +128,19 @@ export const targets: readonly Target[] = [
     [...samples.signedMessages, ...samples.envelopes, ...samples.publishedMessages, ...samples.certificateBundles],
     describeCMS,
   ),
+  der('time-stamp-request', samples.timeStampRequests, parseTimeStampRequest),
+  der('time-stamp-response', samples.timeStampResponses, (bytes) => {
+    const { content } = parseSignedData(parseTimeStampResponse(bytes), { encoding: 'ber' })
+    if (content !== undefined) parseTSTInfo(content)
+  }),
+  der('format-cms', [samples.signedMessages[0] as Uint8Array, ...samples.timeStampResponses], async (bytes) => {
+    try {
+      await judge(cms, bytes)
+    } catch (error) {
+      if (!(error instanceof TrustError) || error.reason !== 'contentNotGiven') throw error
+      await judge(cms, bytes, { content: bytesSource(bytes) })
+    }
+  }),
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
   der('path-answer', paths.answerSeeds, paths.readAnswer),

@@ -1,0 +1,164 @@
+/**
+ * What every format promises, tried on every line of the registry with a real artifact of it: what is signed verifies,
+ * nothing of it can be changed, nothing is read at once that is as large as the artifact, and no octets make a fault.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { bytesSource, sizeOf } from '../artifact/blob.ts'
+import {
+  counted,
+  judged,
+  octetsIn,
+  READ_MAX_OCTETS,
+  signedWith,
+  trialSigner,
+  trialTimeStamps,
+  verified,
+} from '../artifact/testing.ts'
+import { answer } from '../artifact/answer.ts'
+import type { Beside, SigningFormat } from '../format.ts'
+import { detectFormat, signingFormat, signingFormats } from './registry.ts'
+import { largeOf, sampleOf } from './samples.ts'
+
+const signer = await trialSigner('rsa-2048')
+const { certificates, signatureAlgorithm } = signer.answering
+const timed = {
+  ...signer,
+  answering: { ...signer.answering, timeStamp: await trialTimeStamps(new Date('2027-05-02T00:00:00Z')) },
+}
+
+interface SignedSample {
+  readonly octets: Uint8Array
+  readonly beside?: Beside
+}
+
+async function signedSample(format: SigningFormat, artifact: Uint8Array, by = signer): Promise<SignedSample> {
+  const { octets, isBeside } = await signedWith(format, bytesSource(artifact), by)
+  return isBeside
+    ? { octets, beside: { content: bytesSource(artifact), certificates: signer.answering.certificates } }
+    : { octets }
+}
+
+/** Every position in a small range, and some in a large one with both ends. */
+function somePositions({ offset, length }: { readonly offset: number; readonly length: number }, count: number): number[] {
+  const step = Math.max(1, Math.floor(length / count))
+  return [...Array(Math.ceil(length / step)).keys()].map((i) => offset + i * step).concat(offset + length - 1)
+}
+
+const flipped = (octets: Uint8Array, at: number): Uint8Array => octets.with(at, (octets[at] as number) ^ 0x01)
+
+for (const format of signingFormats) {
+  describe(format.id, async () => {
+    const artifact = sampleOf(format.id)
+    const sample = await signedSample(format, artifact)
+    const extracted = await format.extract(bytesSource(sample.octets), sample.beside)
+    const ranges = extracted.signatures.flatMap(({ covered }) => covered)
+
+    test('R9: the same artifact and choices give the same request, whoever asks', async () => {
+      const choices = { certificates, signatureAlgorithm }
+      const [here, there] = await Promise.all([0, 1].map(() => format.toBeSigned(bytesSource(artifact), choices)))
+      assert.deepEqual(here?.requests, there?.requests)
+      const answers = await Promise.all((here?.requests ?? []).map((request) => answer(request, signer.answering)))
+      const [one, other] = [here?.attach(answers), there?.attach(answers)]
+      assert.deepEqual(one, other)
+      assert.equal(sizeOf(one?.pieces ?? []), (await octetsIn(bytesSource(artifact), one?.pieces ?? [])).length)
+    })
+
+    test('R9, R11: what is signed verifies, and says by whom', async () => {
+      const report = await verified(format, sample.octets, sample.beside)
+      assert.equal(report.valid, true, JSON.stringify(report.signatures.map(({ problem, standing }) => [problem, standing])))
+      assert.equal(report.signatures.length, 1)
+      const [{ signer: by, untouched, signatureAlgorithm: algorithm }] = report.signatures as [(typeof report.signatures)[0]]
+      assert.deepEqual(by?.der, certificates[0])
+      assert.equal(untouched, true)
+      assert.equal(algorithm, 'rsa-sha256')
+    })
+
+    test('no octet that is covered can change', async () => {
+      assert.ok(ranges.length > 0)
+      let end = 0
+      for (const { offset, length } of ranges) {
+        assert.ok(offset >= end && length > 0)
+        end = offset + length
+      }
+      const covered = sample.beside?.content === undefined ? sample.octets : artifact
+      assert.ok(end <= covered.length)
+      for (const at of ranges.flatMap((range) => somePositions(range, 40))) {
+        const broken = flipped(covered, at)
+        const verdict =
+          sample.beside === undefined
+            ? await judged(format, broken)
+            : await judged(format, sample.octets, { ...sample.beside, content: bytesSource(broken) })
+        assert.notEqual(verdict, 'valid', `octet ${at} was changed`)
+      }
+    })
+
+    test('R31: with any octet changed or cut off, it is refused or as valid as before, and never a fault', async () => {
+      for (const at of somePositions({ offset: 0, length: sample.octets.length }, 150))
+        await judged(format, flipped(sample.octets, at), sample.beside)
+      for (const at of somePositions({ offset: 0, length: sample.octets.length }, 60)) {
+        const cut = sample.octets.subarray(0, at)
+        assert.notEqual(await judged(format, cut, sample.beside), 'valid', `cut at ${at}`)
+      }
+    })
+
+    test('R31: with anything added behind it, it is not valid', async () => {
+      for (const more of [1, 8, 4096].map((length) => new Uint8Array(length))) {
+        const longer = new Uint8Array([...sample.octets, ...more])
+        if (sample.beside === undefined || format.id === 'cms')
+          assert.notEqual(await judged(format, longer, sample.beside), 'valid')
+      }
+    })
+
+    test('R31: an artifact of chance is refused', async () => {
+      for (const length of [0, 1, 2, 100, 5000]) {
+        const noise = Uint8Array.from({ length }, (_, i) => (i * 131 + length * 7) & 0xff)
+        assert.notEqual(await judged(format, noise, sample.beside), 'valid')
+        assert.equal(await format.detect(bytesSource(noise)), false)
+      }
+    })
+
+    test('a large artifact is read in small parts', async () => {
+      const source = counted(bytesSource(largeOf(format.id)))
+      const { requests } = await format.toBeSigned(source, { certificates, signatureAlgorithm })
+      assert.ok(source.size > 3 * READ_MAX_OCTETS)
+      assert.ok(source.largest() <= READ_MAX_OCTETS, `${source.largest()} octets at once`)
+      assert.ok(requests.length > 0)
+    })
+
+    test('an option that is not offered, and an algorithm that is not known to verifiers, are refused', async () => {
+      const asked = format.toBeSigned(bytesSource(artifact), { certificates, signatureAlgorithm, options: { nothing: 'x' } })
+      await assert.rejects(asked, { code: 'malformed', reason: 'formatOption' })
+      if (format.algorithms === undefined) return
+      const other = { certificates, signatureAlgorithm: 'slh-dsa-sha2-256s' } as const
+      await assert.rejects(format.toBeSigned(bytesSource(artifact), other), { reason: 'formatAlgorithm' })
+    })
+
+    test('it is found by a look, if its artifacts show what they are', async () => {
+      const isFound = await format.detect(bytesSource(sample.octets))
+      if (format.id === 'plain') return assert.equal(isFound, false)
+      assert.equal(isFound, true)
+      assert.equal((await detectFormat(bytesSource(sample.octets))).id, format.id)
+    })
+
+    if (format.id !== 'plain') {
+      test('R28: a time stamp proves when', async () => {
+        const stamped = await signedSample(format, artifact, timed)
+        const { signatures, valid } = await verified(format, stamped.octets, stamped.beside)
+        assert.equal(valid, true)
+        assert.equal(signatures[0]?.provenTime?.toISOString(), '2027-05-02T00:00:00.000Z')
+      })
+    }
+  })
+}
+
+test('a format that is not there is named with those that are', () => {
+  assert.throws(() => signingFormat('rot13'), { code: 'notFound', message: /plain/ })
+  assert.equal(signingFormat('cms').id, 'cms')
+})
+
+test('what shows no format is said so', async () => {
+  await assert.rejects(detectFormat(bytesSource(new Uint8Array(10))), { code: 'unsupported', reason: 'formatNotSeen' })
+})
