@@ -4,8 +4,10 @@
  *
  * @module
  */
-import { rmSync } from 'node:fs'
+import { mkdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { parseCertsOnly } from '#cms/certs-only.ts'
+import { startPostgres } from '#store/postgres/testing.ts'
 import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { type Figure, median } from './figure.ts'
@@ -22,7 +24,22 @@ const HANDSHAKE_CONNECTIONS = 8
 const WARM_UP = 0.25
 
 export async function benchEst(): Promise<readonly Figure[]> {
-  using plant = await makePlant({ devices: HANDSHAKE_REQUESTS })
+  return measure('est', 3000, 'SQLite')
+}
+
+/** The same on PostgreSQL, by one server process and by two that share it. */
+export async function benchEstPostgres(): Promise<readonly Figure[]> {
+  const postgres = await startPostgres()
+  try {
+    const one = await measure('est-postgres', 2500, 'PostgreSQL', (await postgres.createDatabase()).replace('@/', '@localhost/'))
+    return [...one, await measureTwo(await postgres.createDatabase(), one)]
+  } finally {
+    await postgres.stop()
+  }
+}
+
+async function measure(bench: string, atLeast: number, engine: string, database?: string): Promise<readonly Figure[]> {
+  using plant = await makePlant({ devices: HANDSHAKE_REQUESTS, ...(database !== undefined && { database }) })
   await using server = await startSealworks(plant.dataDirectory)
   const tls = { trust: plant.tlsRoot, serverName: 'localhost' }
   const kept: Measured[] = []
@@ -54,26 +71,63 @@ export async function benchEst(): Promise<readonly Figure[]> {
   rmSync(`${plant.directory}/requests.bin`)
   return [
     {
-      name: 'est.keptAlive.perSecond',
+      name: `${bench}.keptAlive.perSecond`,
       value: median(kept.map(({ perSecond }) => perSecond)),
       unit: '/s',
-      reach: { atLeast: 3000 },
-      note: `${KEPT_CONNECTIONS} connections of mutual TLS, SQLite, committed before the answer, client on the same machine`,
+      reach: { atLeast },
+      note: `${KEPT_CONNECTIONS} connections of mutual TLS, ${engine}, committed before the answer, client on the same machine`,
     },
     {
-      name: 'est.keptAlive.serverCPU',
+      name: `${bench}.keptAlive.serverCPU`,
       value: median(kept.map(({ serverMicroseconds = Number.NaN }) => serverMicroseconds)),
       unit: 'µs',
     },
-    { name: 'est.keptAlive.p99', value: median(kept.map(({ latencyMilliseconds }) => latencyMilliseconds.p99)), unit: 'ms' },
+    { name: `${bench}.keptAlive.p99`, value: median(kept.map(({ latencyMilliseconds }) => latencyMilliseconds.p99)), unit: 'ms' },
     {
-      name: 'est.handshakeEach.perSecond',
+      name: `${bench}.handshakeEach.perSecond`,
       value: each.perSecond,
       unit: '/s',
       note: 'each device with a TLS handshake of its own',
     },
-    { name: 'est.handshakeEach.serverCPU', value: each.serverMicroseconds ?? Number.NaN, unit: 'µs' },
+    { name: `${bench}.handshakeEach.serverCPU`, value: each.serverMicroseconds ?? Number.NaN, unit: 'µs' },
   ]
+}
+
+/** Two server processes on one database, each with half of the connections. */
+async function measureTwo(database: string, one: readonly Figure[]): Promise<Figure> {
+  using plant = await makePlant({ database: database.replace('@/', '@localhost/') })
+  await using first = await startSealworks(plant.dataDirectory)
+  await using second = await startSealworks(plant.dataDirectory)
+  const tls = { trust: plant.tlsRoot, serverName: 'localhost', holders: [plant.station] }
+  const rates: number[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const halves = await Promise.all(
+      [first, second].map(async (server, half) => {
+        const from = (round * 2 + half) * (KEPT_REQUESTS / 2)
+        const ders = await Promise.all(Array.from({ length: KEPT_REQUESTS / 2 }, (_, i) => deviceRequest(from + i)))
+        const directory = join(plant.directory, `half-${half}`)
+        mkdirSync(directory, { recursive: true })
+        return { server, ders, directory }
+      }),
+    )
+    const measured = await Promise.all(
+      halves.map(({ server, ders, directory }) =>
+        load(server, {
+          ...{ port: server.tlsPort, tls, requests: ders.map(enroll), connections: KEPT_CONNECTIONS / 2, directory },
+          ...{ oneRequestEach: false, warmUp: (KEPT_REQUESTS / 2) * WARM_UP },
+        }),
+      ),
+    )
+    rates.push(measured.reduce((sum, { perSecond }) => sum + perSecond, 0))
+  }
+  const alone = one[0]?.value ?? Number.NaN
+  return {
+    name: 'est-postgres.twoProcesses',
+    value: median(rates) / alone,
+    unit: '',
+    reach: { atLeast: 0.9 },
+    note: 'rate of two server processes on one database, over that of one',
+  }
 }
 
 export const enroll = (der: Uint8Array): Uint8Array =>

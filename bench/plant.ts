@@ -48,6 +48,8 @@ export interface Plant extends Disposable {
 }
 
 export interface PlantOptions {
+  /** URL; a file in the directory unless told. */
+  readonly database?: string
   /** Devices with a birth certificate. */
   readonly devices?: number
   /** Issuing authorities beside those that the plant needs. */
@@ -55,10 +57,10 @@ export interface PlantOptions {
 }
 
 /** Everything lies in a temporary directory, which goes with the plant. */
-export async function makePlant({ devices = 0, moreAuthorities = 0 }: PlantOptions = {}): Promise<Plant> {
+export async function makePlant({ devices = 0, moreAuthorities = 0, database }: PlantOptions = {}): Promise<Plant> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-bench-'))
   const dataDirectory = join(directory, 'data')
-  const options = { dataDirectory, config: configure(dataDirectory), world, environment: {} }
+  const options = { dataDirectory, config: configure(dataDirectory, database), world, environment: {} }
   const { tlsRootFile } = await initialize({ ...options, administrator: 'bench' })
   const foundation = await openFoundation(options)
   try {
@@ -121,7 +123,7 @@ export async function openPlant({ dataDirectory }: Plant): Promise<OpenedPlant> 
 }
 
 /** One client on one machine asks for all, which the limit for each address would keep from it. */
-function configure(dataDirectory: string): Config {
+function configure(dataDirectory: string, database?: string): Config {
   const file = [
     '[server]',
     'listen = "127.0.0.1:0"',
@@ -131,6 +133,7 @@ function configure(dataDirectory: string): Config {
     'requestsPerConnectionMax = 0',
     '[log]',
     'level = "warn"',
+    ...(database === undefined ? [] : ['[store]', `url = "${database}"`]),
     '',
   ].join('\n')
   mkdirSync(dataDirectory, { recursive: true, mode: 0o700 })

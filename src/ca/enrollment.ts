@@ -183,7 +183,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       case 'registration-authority':
         return [
           {
-            sql: "SELECT CASE WHEN state IN ('revoked', 'held') THEN state ELSE 'good' END AS standing FROM certificate WHERE id = ?",
+            sql: "SELECT CASE WHEN state IN ('revoked', 'held') THEN state ELSE 'good' END AS standing FROM certificate WHERE id = ? FOR SHARE",
             parameters: [identity.record.id],
             expects: { standing: 'good' },
             refusal: (row) =>

@@ -128,6 +128,24 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
       assert.deepEqual(await ids(db), ['a'])
     })
 
+    on('what a batch reads for share is not changed until it is kept', async (db, again) => {
+      const other = again()
+      await db.batch([putting('lock', -1)])
+      for (let round = 0; round < 30; round++) {
+        await db.transaction((tx) => tx.query("UPDATE item SET state = 'open' WHERE id = 'lock'"))
+        const reads = { sql: "SELECT state FROM item WHERE id = 'lock' FOR SHARE", parameters: [], expects: { state: 'open' } }
+        const [kept, seen] = await Promise.all([
+          db.batch([reads, putting(`r${round}`, round)]),
+          other
+            .transaction((tx) => tx.query("UPDATE item SET state = 'shut' WHERE id = 'lock'"))
+            .then(() => other.query('SELECT id FROM item WHERE id = ?', `r${round}`)),
+        ])
+        const [row] = await db.query('SELECT id FROM item WHERE id = ?', `r${round}`)
+        assert.equal(row !== undefined, kept.kept)
+        assert.equal(seen.length === 1, kept.kept, 'once it is shut nothing more appears')
+      }
+    })
+
     on('batches that fail leave their neighbors alone', async (db) => {
       const outcomes = await Promise.all(
         Array.from({ length: 300 }, (_, i) => db.batch([putting(`k${i}`, i), counting(i, i % 3 === 0 ? 2 : 1)])),

@@ -9,6 +9,7 @@
  * - `INTEGER PRIMARY KEY` is numbered by the engine, never twice with the same number, but not in the order of commit.
  * - Constraints are checked at each statement; a deferred one would fail a commit that others share.
  * - `hex(column)` gives octets as text, in either case: of a million rows it costs half of what octets do.
+ * - `… FOR SHARE` at the end of a SELECT: the row stays as it is until the end of the transaction.
  * - A parameter whose type its place does not tell is written `CAST(? AS INTEGER)`.
  *
  * @module
@@ -57,6 +58,9 @@ export interface Database extends Queries {
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>
   /**
    * A transaction whose statements are known beforehand, see `batch.ts`: `keep` runs one and says its refusals.
+   *
+   * What it rests on must be a row that it writes, a unique key, or a row that it reads with `FOR SHARE`: any other row that
+   * it reads may be changed by somebody else before the batch is kept.
    *
    * @throws TrustError as `transaction`, but for a unique key, which is an outcome
    */

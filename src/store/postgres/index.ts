@@ -2,7 +2,8 @@
  * PostgreSQL through `pg`: several processes write at once.
  *
  * Transactions are serializable, so that a room's code means the same on both engines: what it read still holds when
- * it commits, or the work runs again. Statements of a member go out without waiting for the answers of the savepoints
+ * it commits, or the work runs again. Batches decide by the rows they lock and by unique keys, so they are read committed:
+ * neighbors in an index are no conflict for them, and two processes get on with their work side by side. Statements of a member go out without waiting for the answers of the savepoints
  * around them, so a member costs one round trip for each statement it waits for.
  *
  * @module
@@ -72,8 +73,12 @@ interface Connection {
 export function postgres(options: PostgresOptions): Database {
   const prepare = preparer()
   const connection = (readOnly: boolean): Promise<Connection> => connect(options.url, readOnly, prepare)
-  const lanes = Array.from({ length: options.lanes ?? LANES }, () => writingLane(() => connection(false)))
-  const group = groupCommit({ lanes, isConflict, asRefusal, workMaxMilliseconds: options.workMaxMilliseconds })
+  const lanesOf = (isolation: Isolation) =>
+    Array.from({ length: options.lanes ?? LANES }, () => writingLane(() => connection(false), isolation))
+  const lanes = { serializable: lanesOf('serializable'), readCommitted: lanesOf('read committed') }
+  const { workMaxMilliseconds } = options
+  const group = groupCommit({ lanes: lanes.serializable, isConflict, asRefusal, workMaxMilliseconds })
+  const batches = groupCommit({ lanes: lanes.readCommitted, isConflict, asRefusal, workMaxMilliseconds })
 
   const readers: { connection: Promise<Connection> | undefined; pending: number }[] = Array.from({ length: READERS }, () => ({
     connection: undefined,
@@ -143,17 +148,17 @@ export function postgres(options: PostgresOptions): Database {
     },
 
     transaction: group.transaction,
-    batch: (statements) => batchIn(group.transaction, statements),
+    batch: (statements) => batchIn(batches.transaction, statements),
     share: () => ({ engine: 'postgres', url: options.url }),
 
     close() {
       closed ??= (async () => {
-        await group.close()
+        await Promise.all([group.close(), batches.close()])
         const open = await Promise.allSettled(readers.map(async ({ connection: made }) => made))
         const streams = [...idleStreams, ...busyStreams]
         busyStreams.clear()
         await Promise.all([
-          ...lanes.map((lane) => lane.end()),
+          ...[...lanes.serializable, ...lanes.readCommitted].map((lane) => lane.end()),
           ...open.map((result) => (result.status === 'fulfilled' && result.value !== undefined ? end(result.value) : undefined)),
           ...streams.map(end),
         ])
@@ -261,7 +266,11 @@ function toInteger(text: string): number {
 const commitUnknown = (cause: unknown): TrustError =>
   new TrustError('unavailable', 'commitUnknown', { cause, retryAfterSeconds: 5 })
 
-function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): Promise<void> } {
+type Isolation = 'serializable' | 'read committed'
+
+function writingLane(connectAgain: () => Promise<Connection>, isolation: Isolation): Lane & { end(): Promise<void> } {
+  const serializable = isolation === 'serializable'
+  const unlock = serializable ? '; SELECT pg_advisory_unlock_all()' : ''
   let connection: Connection | undefined
   let released = false
   let failure: Error | undefined // of a statement that nobody waited for
@@ -283,15 +292,15 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
 
   return {
     membersMax: GROUP_MEMBERS_MAX,
-    seesOnlyBegin: true,
+    seesOnlyBegin: serializable,
     async begin(alone) {
       if (connection?.broken !== undefined) await drop()
       connection ??= await connectAgain()
       failure = undefined
       released = false
       // Before BEGIN: a serializable transaction would look at the database as it was before the wait.
-      send(`SELECT pg_advisory_lock${alone ? '' : '_shared'}(${WRITERS_LOCK})`)
-      send('BEGIN')
+      if (serializable) send(`SELECT pg_advisory_lock${alone ? '' : '_shared'}(${WRITERS_LOCK})`)
+      send(`BEGIN ISOLATION LEVEL ${isolation}`)
     },
     savepoint() {
       send(released ? 'RELEASE member; SAVEPOINT member' : 'SAVEPOINT member')
@@ -306,7 +315,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
     async commit() {
       let results: readonly QueryResult[]
       try {
-        results = await current().exec(`COMMIT; SELECT pg_advisory_unlock_all()`)
+        results = await current().exec(`COMMIT${unlock}`)
       } catch (error) {
         if (failure !== undefined && isConflict(failure)) throw failure
         throw error instanceof DatabaseError && isUndone(error) ? error : commitUnknown(failure ?? error)
@@ -316,7 +325,7 @@ function writingLane(connectAgain: () => Promise<Connection>): Lane & { end(): P
     },
     async rollback() {
       try {
-        if (connection?.broken === undefined) await connection?.exec('ROLLBACK; SELECT pg_advisory_unlock_all()')
+        if (connection?.broken === undefined) await connection?.exec(`ROLLBACK${unlock}`)
         else await drop()
       } catch {
         await drop()

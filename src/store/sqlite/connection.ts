@@ -76,7 +76,8 @@ export function asRow(columns: readonly string[], values: readonly SqlValue[]): 
  * From the shared dialect: tables check their columns' types (STRICT), and `INTEGER PRIMARY KEY` never gives a number
  * twice, even after the highest row was deleted.
  */
-function translate(sql: string): string {
+function translate(whole: string): string {
+  const sql = whole.replace(/\s+FOR\s+SHARE\s*$/, '') // nobody else writes meanwhile
   if (!/^\s*CREATE\s+TABLE\b/i.test(sql)) return sql
   const numbered = sql.replace(/\bINTEGER\s+PRIMARY\s+KEY\b(?!\s+AUTOINCREMENT)/gi, 'INTEGER PRIMARY KEY AUTOINCREMENT')
   return /\bSTRICT\s*;?\s*$/i.test(numbered) ? numbered : `${numbered.replace(/;?\s*$/, '')} STRICT`
