@@ -38,6 +38,8 @@ export interface Simulation {
   readonly database?: string
   /** Threads that take connections; none unless told. */
   readonly workers?: number
+  /** Of several servers: how long another one may take to see a revocation. */
+  readonly revokedWithinMilliseconds?: number
 }
 
 /** Another way to take a server away. */
@@ -104,13 +106,13 @@ export const installFor = ({ database, workers }: Simulation, directory: string)
   install(directory, { database: database?.replace('@/', '@localhost/'), workers }) // the socket stands in the query
 
 export async function simulateAt(installation: Installation, simulation: Simulation): Promise<Outcome> {
-  const { seconds, seed, lines, stop, burst } = simulation
+  const { seconds, seed, lines, stop, burst, revokedWithinMilliseconds } = simulation
   const random = seeded(seed)
   const disturbance = { kills: 0, killsWhileStarting: 0 }
   let server = await startedServer(installation)
   let plant: Plant | undefined
   try {
-    plant = await openPlant(installation, seeded(seed + 1), burst?.connections)
+    plant = await openPlant(installation, seeded(seed + 1), { stationConnections: burst?.connections, revokedWithinMilliseconds })
     const { told, admin } = plant
     const log = await admin.call('showAuditLog', {})
     if (typeof stop === 'object' && 'prepare' in stop) await stop.prepare(plant)
@@ -187,8 +189,12 @@ async function openWhatIsLeft({ dataDirectory }: Installation): Promise<Database
   return db
 }
 
-async function startedServer(installation: Installation, stopAt?: string): Promise<ServerProcess> {
-  const server = startServer(installation, stopAt)
+export async function startedServer(
+  installation: Installation,
+  stopAt?: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<ServerProcess> {
+  const server = startServer(installation, stopAt, settings)
   await inTime(
     server,
     'start',
@@ -219,7 +225,7 @@ async function killRandomly(
   return startedServer(installation)
 }
 
-async function kill({ process, ended }: ServerProcess): Promise<void> {
+export async function kill({ process, ended }: ServerProcess): Promise<void> {
   process.kill('SIGKILL')
   const { signal, code, complaint } = await ended
   if (signal !== 'SIGKILL') throw new Error(`the server ended by itself with ${code}: ${complaint}`)
@@ -234,7 +240,7 @@ async function stopAt(installation: Installation, point: string): Promise<Server
 }
 
 /** In order, unless it has ended already: then it lets go of its leases. */
-async function end({ process, ended }: ServerProcess): Promise<void> {
+export async function end({ process, ended }: ServerProcess): Promise<void> {
   process.kill('SIGTERM')
   const { code, signal, complaint } = await ended
   if (code !== 0 && signal !== 'SIGKILL') throw new Error(`the server ended with ${code}: ${complaint}`)

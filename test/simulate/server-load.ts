@@ -12,7 +12,7 @@ import { equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import { type EstClient, estClient, type EstClientOptions, EstRefusal } from '#protocols/est/client.ts'
-import { ocspClient } from '#protocols/ocsp/client.ts'
+import { type OCSPClient, ocspClient } from '#protocols/ocsp/client.ts'
 import { requestFor, type TestKey, testKey } from '#protocols/testing.ts'
 import { type AnswerOf, type Client, httpsTransport, type InputOf, RemoteRefusal, restClient } from '#server/rest/client.ts'
 import { parseCertificate, serialHex } from '#x509/certificate.ts'
@@ -48,6 +48,8 @@ export interface Told {
 export interface Plant {
   readonly told: Told
   readonly admin: Client
+  /** What OCSP says of a certificate of the line, by the plant's own client unless told. */
+  statusOf(certificate: Uint8Array, responder?: OCSPClient): Promise<string>
   /** Makes products until `stop` is aborted, then finishes those under way. */
   work(lines: number, stop: AbortSignal): Promise<void>
   /** So many births asked for at once. */
@@ -55,6 +57,12 @@ export interface Plant {
   /** Asks for the state of every certificate by a fresh CRL, and by OCSP for at most so many. */
   checkStanding(askedMax?: number): Promise<void>
   close(): void
+}
+
+export interface PlantOptions {
+  readonly stationConnections?: number | undefined
+  /** How long OCSP may say good of a certificate after its revocation was acknowledged, by another server of the same plant. */
+  readonly revokedWithinMilliseconds?: number | undefined
 }
 
 export const HARDWARE_TYPE = '1.3.6.1.4.1.99999.7.1'
@@ -68,7 +76,7 @@ type Call = <Id extends Parameters<Client['call']>[0]>(id: Id, input: InputOf<Id
 export async function openPlant(
   installation: Installation,
   random: () => number,
-  stationConnections = STATION_CONNECTIONS,
+  { stationConnections = STATION_CONNECTIONS, revokedWithinMilliseconds = 0 }: PlantOptions = {},
 ): Promise<Plant> {
   const { origin, tlsRoot, tlsRootPEM, token } = installation
   const told: Told = {
@@ -244,12 +252,16 @@ export async function openPlant(
       if (!(error instanceof RemoteRefusal) || error.reason !== 'certificateRevoked') throw error
     }
     told.revoked.add(serialNumber)
-    if ((await statusOf(certificate)) !== 'revoked') told.problems.push(`${serialNumber} is revoked, and OCSP does not say so`)
+    const began = performance.now()
+    while ((await statusOf(certificate)) !== 'revoked') {
+      if (performance.now() - began < revokedWithinMilliseconds) await delay(50)
+      else return void told.problems.push(`${serialNumber} is revoked, and OCSP does not say so`)
+    }
   }
 
-  async function statusOf(certificate: Uint8Array): Promise<string> {
+  async function statusOf(certificate: Uint8Array, responder = asOCSPClient): Promise<string> {
     const certID = encodeCertID(issuerHashes(line1, 'sha256'), parseCertificate(certificate).serialNumber, 'sha256')
-    const response = await untilAnswered(() => asOCSPClient.ask(encodeOCSPRequest([certID])))
+    const response = await untilAnswered(() => responder.ask(encodeOCSPRequest([certID])))
     return response.type === 'answer' ? (response.answer.responses[0]?.status.type ?? 'nothing') : response.type
   }
 
@@ -290,6 +302,7 @@ export async function openPlant(
   return {
     told,
     admin,
+    statusOf,
     async burst(count) {
       const requests = await Promise.all(Array.from({ length: count }, (_, number) => requestOf(testKey(), `P-burst-${number}`)))
       const birth = (request: Uint8Array) =>

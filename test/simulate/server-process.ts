@@ -110,7 +110,7 @@ export function startServer(
 
 const cacheOf = (dataDirectory: string): string => join(dataDirectory, 'compiled')
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
       const address = server.address()
