@@ -480,6 +480,20 @@ export const english = {
   signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
   digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',
 
+  // approvals
+  approvalUnknown: 'There is no such request for approval. List them to see what waits.',
+  approvalOther: 'The request for approval was changed, or is for another act than the one named. Look at it again.',
+  approvalClosed: 'The request for approval is closed: it is {state}. Ask for a new one.',
+  approvalOwn: 'You asked for this yourself. Somebody else has to approve it.',
+  approvalByService: 'Services do not approve. A person has to do it, with a token of their own.',
+  approvalNotYours: 'You are not among those who may approve this. Ask one who is.',
+  approvalNotAsked: 'Only whoever asked for an approval may change what it is for.',
+  approvalInUse: 'The approval was used already, so what it is for cannot be changed. Ask for a new one.',
+  approvalGone:
+    'The approval does not hold any more: it was used, rejected or has ended, or who gave it may not approve now. Ask for a new one.',
+  approvalText: 'The text is longer than {limit} characters. Say it shorter.',
+  actTooLong: 'What is to be approved takes more than {limit} characters to say. Name what is large by its digest.',
+
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',
   fileUnwritable: 'The file {file} cannot be written ({problem}). Check the directory and that you may write there.',
