@@ -42,6 +42,8 @@ export const permissions = [
   'key.read',
   'key.manage',
   'key.unlock', // giving the PIN of a key store, not using its keys
+  'backup.read', // which backups there are
+  'backup.manage', // making and fetching backups, which are encrypted
   'signer.read',
   'signer.manage',
   'signer.use', // each signer says further who may use it
@@ -59,6 +61,8 @@ export const rights = {
     'key.read',
     'key.unlock',
     'signer.read',
+    'backup.read',
+    'backup.manage',
     ...READ_PKI,
   ],
   'pki-officer': [
@@ -81,7 +85,7 @@ export const rights = {
   'line-operator': [...READ_PKI, 'endpoint.secret'],
   'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
-  auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read'],
+  auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
   service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke', 'signer.read', 'signer.use'],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>

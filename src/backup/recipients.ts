@@ -92,7 +92,7 @@ export async function makeRecoveryKey(
   })
   const signature = await signMessage(tbs, signatureAlgorithm('ecdsa-sha256'), signing.privateKey, false)
   const certificate = encodePEM('CERTIFICATE', encodeSigned(tbs, identifier, signature))
-  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' })
   return { certificate, key: secret(utf8(`${pem}${certificate}`)) }
 }
 

@@ -126,6 +126,14 @@ export function backups({ database, world, audit, log, directory, version, conte
     }
   }
 
+  async function run(...[id, file, actor, given, renew]: Parameters<typeof make>): Promise<void> {
+    try {
+      await make(id, file, actor, given, renew)
+    } catch (error) {
+      await failed(id, actor, error)
+    }
+  }
+
   async function failed(id: string, actor: string, thrown: unknown): Promise<void> {
     const error = asTrustError(thrown)
     report.error('a backup failed', { backup: id, error })
@@ -172,12 +180,11 @@ export function backups({ database, world, audit, log, directory, version, conte
         await end()
         throw error
       }
-      running = make(id, file, actor, given, renew)
-        .catch((error: unknown) => failed(id, actor, error))
-        .finally(end)
+      running = run(id, file, actor, given, renew)
         .catch((error: unknown) =>
-          report.error('the record of a backup could not be written', { backup: id, error: asTrustError(error) }),
+          report.error('the record of a backup was not written', { backup: id, error: asTrustError(error) }),
         )
+        .then(end, end)
       return find(id)
     },
 

@@ -477,6 +477,8 @@ export const english = {
   signerMoved: 'The signer "{name}" has another key or certificate by now. Ask for it again and hash anew.',
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
+  signerNeedsNobody: 'The signer "{name}" needs no approval. Just sign.',
+  signerUsesTooMany: 'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',
   signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
   digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',
 

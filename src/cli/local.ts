@@ -11,6 +11,7 @@ import { TrustError } from '#base/errors.ts'
 import { createLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
+import { composeBackups } from '#server/backup.ts'
 import { openCA, openFoundation } from '#server/compose.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { inProcessTransport, restClient } from '#server/rest/client.ts'
@@ -22,7 +23,7 @@ import { type InstallationValues, openConfiguration } from './installation.ts'
 /** @throws TrustError `unavailable` before `init`; `conflict` naming the process that has the directory */
 export async function openLocalClient(context: Context, where: InstallationValues, token: Secret | undefined) {
   const opened = await openConfiguration(context, where)
-  const { config, dataDirectory, world } = opened
+  const { config, dataDirectory, world, environment, configFile } = opened
   if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
   // PostgreSQL has several writers; a SQLite file has one process.
   const lock = config.store.url.engine === 'sqlite' ? lockDirectory(dataDirectory, 'sealworks') : undefined
@@ -41,7 +42,8 @@ export async function openLocalClient(context: Context, where: InstallationValue
     const auditLog = await openAuditLog({ database: db, organizationId, keys })
     // Refusals are told to the person; the log is for what they cannot be told.
     const log = createLog({ level: 'error', clock: world.clock, write: (line) => context.say(line.trimEnd()) })
-    const web = composeWeb({ foundation, ca, auditLog, config, world, log, endpointsChanged: async () => {} })
+    const backups = composeBackups({ foundation, auditLog, config, environment, dataDirectory, configFile, log })
+    const web = composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged: async () => {} })
     const [rest] = web.routers('tls')
     if (rest === undefined) throw new TypeError('the TLS listener has no REST interface')
     const client = restClient({
@@ -51,6 +53,9 @@ export async function openLocalClient(context: Context, where: InstallationValue
     return {
       call: client.call,
       async close() {
+        await backups.settle()
+        // a restored log goes on where its journals end
+        if (ca.context.settings.issuanceClosed === true) return close()
         const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone: lock !== undefined })
         await sequencer.runOnce()
         await sequencer.release()

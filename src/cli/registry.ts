@@ -27,6 +27,12 @@ export const nouns: readonly Noun[] = [
   { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },
   { noun: 'role', summary: 'who may do what', load: () => import('./commands/role.ts') },
   { noun: 'audit', summary: 'the record of what was done', load: () => import('./commands/audit.ts') },
+  {
+    noun: 'backup',
+    summary: 'backups of the whole installation, and the keys that open them',
+    load: () => import('./commands/backup.ts'),
+  },
+  { noun: 'restore', summary: 'an installation from its backup', load: () => import('./commands/restore.ts') },
   { noun: 'inspect', summary: 'what is this file, in words', load: () => import('./commands/inspect.ts') },
   { noun: 'bench', summary: 'the built-in load generators', load: () => import('./commands/bench.ts') },
   {

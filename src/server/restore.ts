@@ -35,6 +35,9 @@ import { migrations, openFoundation, openWrappingKey } from './compose.ts'
 import { databaseURLOf } from './database-url.ts'
 import { TLS_ROOT_FILE } from './init.ts'
 
+// for the command line, which knows this room alone
+export { makeRecoveryKey, parseRecoveryKey } from '#backup/recipients.ts'
+
 const [softwareStore] = keyStores
 
 export interface BackupSource {

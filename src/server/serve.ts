@@ -9,6 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { forgetEndedSessions } from '#access/sessions.ts'
 import { openAuditLog } from '#audit/log.ts'
 import { auditSequencer } from '#audit/sequencer.ts'
+import { journal } from '#backup/journal.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
@@ -25,6 +26,7 @@ import { dispatcher, type Router } from '#protocols/dispatch.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
 import { sequenceOutbox } from '#store/outbox.ts'
 import { runInBackground } from './background.ts'
+import { composeBackups } from './backup.ts'
 import { type CAServices, composeProtocols, openCA, openFoundation, repositoryOf, type Foundation } from './compose.ts'
 import { TLS_ROOT_FILE } from './init.ts'
 import { issueListenerCertificate, type ListenerCertificate } from './listener-certificate.ts'
@@ -42,6 +44,8 @@ import { type Fronts, startFronts } from './fronts.ts'
 export interface ServeOptions {
   readonly config: Config
   readonly dataDirectory: string
+  /** Goes into backups; undefined where there is none. */
+  readonly configFile?: string | undefined
   readonly world: World
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly log: Log
@@ -102,7 +106,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       if (found === undefined || arrival.method === 'GET' || arrival.method === 'HEAD') return found
       return { ...found, run: () => found.run().finally(() => fronts?.changed()) }
     }
-  const web = composeWeb({ ...options, foundation, ca, auditLog, endpointsChanged: present })
+  const backups = composeBackups({ ...options, foundation, auditLog })
+  const web = composeWeb({ ...options, foundation, backups, ca, auditLog, endpointsChanged: present })
   const routers = {
     tls: web.routers('tls').map(seenByAll),
     public: web.routers('public').map(seenByAll),
@@ -167,9 +172,17 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     log,
   })
   let slices = 0
+  const isClosed = ca.context.settings.issuanceClosed === true
+  if (isClosed)
+    log.warn('restored from a backup, so nothing is issued until: sealworks restore --journal DIR, or --override REASON', {})
+  const { journal: directory } = config.backup
+  const following =
+    directory === undefined ? undefined : journal({ database: db, world, log: auditLog, directory, holder: uuidv7(world), alone })
   const background = runInBackground(
     [
-      { name: 'audit log', everySeconds: 1, run: () => sequencer.runOnce() },
+      // a restored log goes on where its journals end, once they are read
+      { name: 'audit log', everySeconds: 1, run: async () => (isClosed ? undefined : sequencer.runOnce()) },
+      { name: 'backup journal', everySeconds: 1, run: async () => (isClosed ? undefined : following?.runOnce()) },
       {
         name: 'audit witnesses',
         everySeconds: config.audit.witnessIntervalSeconds,
@@ -211,8 +224,12 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     async stop() {
       await Promise.all([fronts?.stop(), ...listeners.map((listener) => listener.stop())])
       await background.stop()
-      await sequencer.runOnce()
-      await sequencer.release()
+      await backups.settle()
+      if (!isClosed) {
+        await sequencer.runOnce()
+        await following?.runOnce()
+      }
+      await Promise.all([sequencer.release(), following?.release()])
       for (const step of undo.slice(0, 2).toReversed()) await step()
     },
   }

@@ -7,6 +7,7 @@ import { openAccess } from '#access/access.ts'
 import type { AuditLog } from '#audit/log.ts'
 import type { Log } from '#base/log.ts'
 import type { World } from '#base/world.ts'
+import { newestBackup, type Backups } from '#backup/runs.ts'
 import type { Config } from '#config/config.ts'
 import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
@@ -28,6 +29,7 @@ import { VERSION } from './version.ts'
 
 export interface WebParts {
   readonly foundation: Foundation
+  readonly backups: Backups
   readonly ca: CAServices
   readonly auditLog: AuditLog
   readonly config: Config
@@ -56,7 +58,7 @@ const SECURITY_HEADERS = {
 
 const HSTS_SECONDS = 365 * 86_400
 
-export function composeWeb({ foundation, ca, auditLog, config, world, log, endpointsChanged }: WebParts): Web {
+export function composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged }: WebParts): Web {
   const { db, audit, organizationId } = foundation
   const access = openAccess({ database: db, world, audit, organizationId })
   const startedAt = world.clock.now()
@@ -65,6 +67,7 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
       { name: 'database', run: () => db.query('SELECT 1 AS one') },
       { name: 'audit log key', run: () => foundation.keys.open(auditLog.signer.label) },
       ...keyStoreChecks(foundation.keys),
+      ...backupChecks(foundation, config),
     ],
     world.clock,
   )
@@ -75,6 +78,7 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
     audit: { db, world, organizationId, log: auditLog },
     server: { health: state, version: VERSION, name, startedAt },
     ca,
+    backups,
     signing: openSigningFor(foundation, ca),
     endpointsChanged,
   })
@@ -96,6 +100,17 @@ export function composeWeb({ foundation, ca, auditLog, config, world, log, endpo
       return listener === 'public' ? [probes, tlog] : [rest, probes, tlog, ...pages]
     },
   }
+}
+
+/** Looked after where backups are meant to be made; nothing stops for want of one. */
+const backupChecks = ({ db, organizationId, world }: Foundation, { backup }: Config): readonly HealthCheck[] => {
+  if (backup.recipients.length === 0) return []
+  const run = async (): Promise<void> => {
+    const { madeAt } = await newestBackup(db, organizationId)
+    const oldest = world.clock.now() - backup.warnAfterHours * 3_600_000
+    if (madeAt === undefined || madeAt < oldest) throw new Error('the newest backup is too old')
+  }
+  return [{ name: 'backup', vital: false, run }]
 }
 
 /** An authority whose token is away issues nothing; the others, and all CRLs that exist, are as they were. */

@@ -3,9 +3,11 @@ import type { Access } from '#access/access.ts'
 import type { Signing } from '#signing/service.ts'
 import type { CAServices } from '../compose.ts'
 import { accessRoutes } from './access.ts'
+import type { Backups } from '#backup/runs.ts'
 import { auditRoutes, type AuditServices } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { authorityLifeRoutes } from './authority-life.ts'
+import { backupRoutes } from './backups.ts'
 import { certificateRoutes } from './certificates.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
@@ -20,12 +22,13 @@ export interface RouteServices {
   readonly audit: AuditServices
   readonly server: ServerServices
   readonly ca: CAServices
+  readonly backups: Backups
   readonly signing: Signing
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
 
-export const allRoutes = ({ access, audit, server, ca, signing, endpointsChanged }: RouteServices) => [
+export const allRoutes = ({ access, audit, server, ca, backups, signing, endpointsChanged }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
   ...auditRoutes(audit),
@@ -37,6 +40,7 @@ export const allRoutes = ({ access, audit, server, ca, signing, endpointsChanged
   ...certificateRoutes(ca),
   ...verificationRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs),
+  ...backupRoutes(backups),
   ...signerRoutes(signing, ca, audit.organizationId),
 ]
 
