@@ -90,8 +90,16 @@ describe('the fuzz itself', () => {
   })
 
   test('an unbroken tree is written as it was read', () => {
-    const ofText = new Set(['pem', 'checkpoint', 'audit-proof', 'add-checkpoint', 'tile-path'])
-    for (const { seeds } of targets.filter(({ name }) => !ofText.has(name))) {
+    const notDER = new Set([
+      'pem',
+      'checkpoint',
+      'audit-proof',
+      'add-checkpoint',
+      'tile-path',
+      'format-authenticode-pe',
+      'format-jar',
+    ])
+    for (const { seeds } of targets.filter(({ name }) => !notDER.has(name))) {
       for (const seed of seeds) assert.equal(writeElements(readElements(seed) ?? []).toHex(), seed.toHex())
     }
   })

@@ -62,6 +62,17 @@ export const programs = {
     purpose: 'the transparency log packages of Go',
     at: '/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go',
   },
+  'x86_64-w64-mingw32-gcc': { debian: 'gcc-mingw-w64-x86-64-win32', purpose: 'makes programs for Windows to sign' },
+  osslsigncode: { debian: 'osslsigncode', purpose: 'signs and verifies Authenticode' },
+  sbverify: { debian: 'sbsigntool', purpose: 'verifies Authenticode as UEFI firmware does' },
+  sbsign: { debian: 'sbsigntool', purpose: 'signs for UEFI' },
+  pesign: { debian: 'pesign', purpose: 'a third reader of Authenticode' },
+  fallback: { debian: 'shim-unsigned', purpose: 'a boot loader to sign', at: '/usr/lib/shim/fbx64.efi' },
+  'fallback-signed': {
+    debian: 'shim-helpers-amd64-signed',
+    purpose: 'the same, signed by Debian',
+    at: '/usr/lib/shim/fbx64.efi.signed',
+  },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>

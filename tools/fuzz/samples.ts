@@ -9,6 +9,11 @@ import { join } from 'node:path'
 import { encode, octetStringOf } from '#asn1/codec.ts'
 import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
+import { concat } from '#base/bytes.ts'
+import { answer } from '#signing/artifact/answer.ts'
+import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
+import type { SigningFormat } from '#signing/format.ts'
+import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
@@ -304,6 +309,38 @@ export const timeStampResponses: readonly Uint8Array[] = [
     ),
   ),
 ]
+
+/** Signs for the formats: nobody checks the signature, so any number will do. */
+const answering = {
+  key: signing.key,
+  certificates: [signing.certificate, authority],
+  signatureAlgorithm: 'ecdsa-sha256',
+} as const
+async function signedBy(
+  format: SigningFormat,
+  artifact: Uint8Array,
+  options: Readonly<Record<string, string>> = {},
+): Promise<Uint8Array> {
+  const source = bytesSource(artifact)
+  const { requests, attach } = await format.toBeSigned(source, { ...answering, options })
+  const { pieces } = attach(await Promise.all(requests.map((request) => answer(request, answering))))
+  return concat(await Array.fromAsync(octetsOf(source, pieces)))
+}
+
+const hello = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/hello.exe')))
+const signedHello = await signedBy(authenticodePE, hello, { programName: 'hello', programUrl: 'https://press.example' })
+export const programs: readonly Uint8Array[] = [
+  signedHello,
+  await signedBy(authenticodePE, signedHello, { existing: 'nest' }),
+  await signedBy(authenticodePE, signedHello, { existing: 'append' }),
+]
+const [, nested = signedHello] = programs
+/** The certificate table lies behind the program, whose padding is not needed: 8 octets of header come first. */
+export const authenticode: readonly Uint8Array[] = [withoutPadding(nested.subarray(hello.length + 8))]
+
+function withoutPadding(octets: Uint8Array): Uint8Array {
+  return octets.subarray(0, 4 + (octets[2] as number) * 256 + (octets[3] as number))
+}
 
 /** What the fuzz opens {@link envelopes} with. */
 export const sharedKey = { type: 'kek', keyIdentifier: Uint8Array.of(1, 2), key: secret(new Uint8Array(16).fill(9)) } as const

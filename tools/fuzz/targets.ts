@@ -20,8 +20,10 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
+import { parseAuthenticode } from '#signing/artifact/spc.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Beside, SigningFormat } from '#signing/format.ts'
+import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { cms } from '#signing/formats/cms.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
@@ -141,6 +143,13 @@ export const targets: readonly Target[] = [
       await judge(cms, bytes, { content: bytesSource(bytes) })
     }
   }),
+  der('authenticode', samples.authenticode, (bytes) => parseAuthenticode(bytes, '1.3.6.1.4.1.311.2.1.15')),
+  {
+    name: 'format-authenticode-pe',
+    seeds: samples.programs,
+    run: (bytes) => judge(authenticodePE, bytes),
+    outer: anything,
+  },
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
   der('path-answer', paths.answerSeeds, paths.readAnswer),

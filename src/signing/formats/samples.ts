@@ -1,11 +1,17 @@
 /** An artifact of each format, made by the tools that make such artifacts, and one that is large; for tests. @module */
-import { utf8 } from '#base/bytes.ts'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { concat, utf8 } from '#base/bytes.ts'
 
 const firmware = utf8('firmware of press 7\n'.repeat(20))
+
+const made = (file: string): Uint8Array => new Uint8Array(readFileSync(join(import.meta.dirname, 'testdata', file)))
 
 const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['plain', firmware],
   ['cms', firmware],
+  // x86_64-w64-mingw32-gcc -Os -s -nostdlib -e start, of: int start(void) { return 42; }
+  ['authenticode-pe', made('hello.exe')],
 ])
 
 /** @throws Error for a format without one: nothing would be tested of it */
@@ -16,8 +22,8 @@ export function sampleOf(format: string): Uint8Array {
 }
 
 const LARGE_OCTETS = 4 << 20
+const filler = new Uint8Array(LARGE_OCTETS).fill(0x5a)
 
-/** Above any buffer, and cheap to make. */
-export function largeOf(_format: string): Uint8Array {
-  return new Uint8Array(LARGE_OCTETS).fill(0x5a)
-}
+/** Above any buffer, and cheap to make: a program with an archive behind it, as installers have. */
+export const largeOf = (format: string): Uint8Array =>
+  format.startsWith('authenticode') ? concat([sampleOf(format), filler]) : filler
