@@ -46,11 +46,12 @@ export const permissions = [
   'backup.manage', // making and fetching backups, which are encrypted
   'signer.read',
   'signer.manage',
+  'approval.read', // each request says who may approve it
   'signer.use', // each signer says further who may use it
 ] as const
 export type Permission = (typeof permissions)[number]
 
-const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read'] as const satisfies readonly Permission[]
+const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read', 'approval.read'] as const satisfies readonly Permission[]
 
 export const rights = {
   administrator: [

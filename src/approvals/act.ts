@@ -32,6 +32,12 @@ export function actText({ kind, object, parameters }: Act): string {
   return text
 }
 
+/** An act with how often and how long it may be done: what people agree to. */
+export const agreedText = (
+  act: string,
+  { usesMax, validSeconds }: { readonly usesMax: number; readonly validSeconds: number },
+): string => `${act}\n${canonical({ usesMax, validSeconds })}`
+
 export const digestOf = (text: string): Uint8Array => new Uint8Array(hash('sha256', text, 'buffer'))
 
 /** @param text made by {@link actText} */

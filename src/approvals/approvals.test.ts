@@ -58,7 +58,9 @@ async function inSetting(engine: Database['id'], body: (setting: Setting) => Pro
     await migrate(db, [...storeMigrations, ...auditMigrations, ...accessMigrations, ...approvalsMigrations], world)
     const audit = auditRecorder({ database: db, world, organizationId })
     const access = openAccess({ database: db, world, audit, organizationId })
-    const kinds = [{ id: 'test.destroy', describe: ({ parameters }: Act) => `Destroy the key ${String(parameters['label'])}` }]
+    const kinds = [
+      { id: 'test.destroy', describe: ({ parameters }: Act) => `Destroy the key ${JSON.stringify(parameters['label'])}` },
+    ]
     await body({
       db,
       access,
@@ -97,8 +99,10 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         const first = await approvals.perform(KEY, RULE, ada, async () => 'did')
         assert.ok(first.state === 'waiting')
         const { id, digest, description, state } = first.approval
-        assert.deepEqual([description, state], ['Destroy the key root', 'pending'])
+        assert.deepEqual([description, state], ['Destroy the key "root"', 'pending'])
         assert.equal((await approvals.ask(KEY, RULE, ada)).id, id, 'asked for once')
+        const often = await approvals.ask(KEY, { ...RULE, usesMax: 100 }, ada)
+        assert.notDeepEqual(often.digest, digest, 'how often is part of what people agree to')
         await approvals.approve(id, { digest, comment: 'as planned' }, bo)
         assert.equal(await done(approvals, ada), false)
         assert.equal((await approvals.approve(id, { digest }, cy)).state, 'approved')
@@ -106,7 +110,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.equal(await done(approvals, ada), true)
         assert.equal((await approvals.find(id)).state, 'used')
         assert.equal(await done(approvals, ada), false, 'once')
-        assert.deepEqual((await acts()).slice(0, 3), ['approval.ask done', 'approval.approve done', 'approval.approve done'])
+        assert.deepEqual((await acts()).slice(1, 4), ['approval.ask done', 'approval.approve done', 'approval.approve done'])
       }))
 
     test('what does not count: who asked, a service, who may not, the same person by two tokens, another act', () =>

@@ -18,7 +18,7 @@ import { uuidv7, type World } from '#base/world.ts'
 import { type Step, take } from '#store/batch.ts'
 import type { Database, Queries, Row, SqlValue, Transaction } from '#store/database.ts'
 import { publish } from '#store/outbox.ts'
-import { type Act, actText, digestOf, parseAct } from './act.ts'
+import { type Act, actText, agreedText, digestOf, parseAct } from './act.ts'
 import type { Approvers, People } from './people.ts'
 
 /** A kind of act that can be approved. */
@@ -54,7 +54,7 @@ export interface Approval {
   readonly act: Act
   /** In words. */
   readonly description: string
-  /** SHA-256 of the act's text: what an approval is bound to. */
+  /** SHA-256 of the act with how often and how long it may be done: what people agree to. */
   readonly digest: Uint8Array
   readonly askedBy: string
   readonly reason: string
@@ -238,7 +238,7 @@ export function openApprovals({ db, world, audit, organizationId, people, kinds 
     kindOf(act.kind)
     checkText(reason)
     const text = actText(act)
-    const digest = digestOf(text)
+    const digest = digestOf(agreedText(text, rule))
     return db.transaction(async (tx) => {
       const now = world.clock.now()
       await tx.query(
@@ -248,11 +248,11 @@ export function openApprovals({ db, world, audit, organizationId, people, kinds 
       )
       const id = uuidv7(world)
       const made = await tx.query(
-        `INSERT INTO approval (id, organization_id, version, kind, object, act, digest, asked_by, reason, rule, round, state,
+        `INSERT INTO approval (id, organization_id, version, kind, object, act, act_digest, digest, asked_by, reason, rule, round, state,
             uses, uses_max, asked_at, expires_at)
-          VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, 1, 'pending', 0, ?, ?, ?)
+          VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'pending', 0, ?, ?, ?)
           ON CONFLICT (organization_id, asked_by, digest) WHERE state IN ('pending', 'approved') DO NOTHING RETURNING id`,
-        ...[id, organizationId, act.kind, act.object, text, digest, by.actor, reason, JSON.stringify(rule)],
+        ...[id, organizationId, act.kind, act.object, text, digestOf(text), digest, by.actor, reason, JSON.stringify(rule)],
         ...[rule.usesMax, now, now + DECIDE_SECONDS * 1000],
       )
       if (made.length === 0) {
@@ -274,7 +274,7 @@ export function openApprovals({ db, world, audit, organizationId, people, kinds 
     const digest = digestOf(actText(act))
     const rows = await db.query<ApprovalRow>(
       `SELECT ${COLUMNS} FROM approval
-        WHERE organization_id = ? AND object = ? AND digest = ? AND state = 'approved' AND expires_at > ? ORDER BY id`,
+        WHERE organization_id = ? AND object = ? AND act_digest = ? AND state = 'approved' AND expires_at > ? ORDER BY id`,
       ...[organizationId, act.object, digest, now],
     )
     const votes = await votesOf(db, rows)
@@ -305,9 +305,10 @@ export function openApprovals({ db, world, audit, organizationId, people, kinds 
           if (before.askedBy !== by.actor) throw new TrustError('forbidden', 'approvalNotAsked')
           if (before.uses > 0) throw new TrustError('conflict', 'approvalInUse')
           await tx.query(
-            `UPDATE approval SET kind = ?, object = ?, act = ?, digest = ?, round = round + 1, state = 'pending', decided_at = NULL,
+            `UPDATE approval SET kind = ?, object = ?, act = ?, act_digest = ?, digest = ?, round = round + 1, state = 'pending', decided_at = NULL,
                 expires_at = ?, version = version + 1 WHERE id = ?`,
-            ...[act.kind, act.object, text, digestOf(text), world.clock.now() + DECIDE_SECONDS * 1000, id],
+            ...[act.kind, act.object, text, digestOf(text), digestOf(agreedText(text, before.rule))],
+            ...[world.clock.now() + DECIDE_SECONDS * 1000, id],
           )
           const after = await read(tx, id)
           await record(tx, by.actor, 'approval.amend', after)

@@ -12,6 +12,7 @@ export const approvalsMigrations: readonly Migration[] = [
         kind TEXT NOT NULL,
         object TEXT NOT NULL,
         act TEXT NOT NULL,
+        act_digest BLOB NOT NULL,
         digest BLOB NOT NULL,
         asked_by TEXT NOT NULL,
         reason TEXT NOT NULL,
@@ -26,7 +27,7 @@ export const approvalsMigrations: readonly Migration[] = [
       )`,
       // one open request of a person for one act: asking again finds it
       `CREATE UNIQUE INDEX approval_open ON approval (organization_id, asked_by, digest) WHERE state IN ('pending', 'approved')`,
-      'CREATE INDEX approval_usable ON approval (organization_id, object, digest)',
+      'CREATE INDEX approval_usable ON approval (organization_id, object, act_digest)',
       'CREATE INDEX approval_state ON approval (organization_id, state, id)',
       `CREATE TABLE approval_vote (
         id TEXT PRIMARY KEY,

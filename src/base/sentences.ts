@@ -273,6 +273,7 @@ export const english = {
   authorityNotNewest: 'The authority "{authority}" has a successor, "{newest}". Rotate that one.',
   authorityExternal:
     'The authority "{authority}" is certified by "{issuer}", whose key is not here. Make a request with `ca request`, have it signed there, and import the certificate.',
+  authorityHeld: 'The authority "{authority}" is on hold, which can be lifted. Revoke its certificate first, or retire it.',
   authorityInUse: 'The authority "{authority}" is what these endpoints issue with: {endpoints}. Disable them first.',
   authorityActive:
     'The authority "{authority}" is active. Retire it first; its key is destroyed once all that it issued has ended.',
@@ -478,7 +479,8 @@ export const english = {
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
   signerNeedsNobody: 'The signer "{name}" needs no approval. Just sign.',
-  signerUsesTooMany: 'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',
+  signerUsesTooMany:
+    'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',
   signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
   digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',
 
@@ -493,6 +495,7 @@ export const english = {
   approvalInUse: 'The approval was used already, so what it is for cannot be changed. Ask for a new one.',
   approvalGone:
     'The approval does not hold any more: it was used, rejected or has ended, or who gave it may not approve now. Ask for a new one.',
+  approvalDigest: 'A digest has 64 hexadecimal digits. Copy it from "approval show".',
   approvalText: 'The text is longer than {limit} characters. Say it shorter.',
   actTooLong: 'What is to be approved takes more than {limit} characters to say. Name what is large by its digest.',
 

@@ -25,6 +25,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'signer', summary: 'which key signs what, and for whom', load: () => import('./commands/signer.ts') },
   { noun: 'sign', summary: 'sign a file that stays where it is', load: () => import('./commands/sign.ts') },
   { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },
+  { noun: 'approval', summary: 'what needs more than one person', load: () => import('./commands/approval.ts') },
   { noun: 'role', summary: 'who may do what', load: () => import('./commands/role.ts') },
   { noun: 'audit', summary: 'the record of what was done', load: () => import('./commands/audit.ts') },
   {

@@ -14,6 +14,7 @@ import type { BlobSource, Piece, SignatureRequest, SigningFormat } from '#signin
 import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
+import { exitCodes } from './exit-codes.ts'
 import { checkWritable, writeOutput } from './files.ts'
 import { UsageError } from './usage.ts'
 
@@ -56,6 +57,7 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
       artifactOctets: artifact.source.size,
     }
     const made = await patiently(context, values.retry ?? RETRY_SECONDS, () => client.call('sign', { params: { name }, body }))
+    if (made.state === 'waiting') return waiting(made)
     const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
     const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
     if (out === undefined) throw new UsageError('Say where the signed file goes: --out FILE.', ['sign'])
@@ -72,6 +74,12 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
   } finally {
     await handle.close()
   }
+}
+
+const waiting = (value: Extract<AnswerOf<'sign'>, { readonly state: 'waiting' }>): Answer => {
+  const { id, least, description } = value.approval
+  const text = `It waits for ${least} to agree: ${description}\nApprove it with "sealworks approval approve ${id}", then run this command again.\n`
+  return { value, text, exitCode: exitCodes.waitsForApproval }
 }
 
 async function openArtifact({ directory }: Context, file: string): Promise<FileHandle> {

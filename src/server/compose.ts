@@ -5,12 +5,14 @@
  */
 import { mkdirSync, readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { approvers } from '#access/approvers.ts'
 import { accessMigrations } from '#access/migrations.ts'
 import { algorithmPolicy } from '#algorithms/policy.ts'
+import { type ActKind, type Approvals, openApprovals } from '#approvals/approvals.ts'
+import { approvalsMigrations } from '#approvals/migrations.ts'
 import type { Audit } from '#audit/audit.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
-import { backupMigrations } from '#backup/migrations.ts'
 import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
@@ -20,7 +22,6 @@ import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
-import { readRestoration } from '#ca/restoration.ts'
 import { readRestoration } from '#ca/restoration.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
 import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
@@ -36,7 +37,7 @@ import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
 import { signingMigrations } from '#signing/migrations.ts'
-import { openSigning, type Signing } from '#signing/service.ts'
+import { openSigning, type Signing, signingActs } from '#signing/service.ts'
 import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -47,12 +48,12 @@ import { restMigrations } from './rest/migrations.ts'
 import { VERSION } from './version.ts'
 
 /** Every step of the schema, of all rooms. */
-export /** Every step of the schema, of all rooms. */
 export const migrations: readonly Migration[] = [
   ...storeMigrations,
   ...keysMigrations,
   ...auditMigrations,
   ...accessMigrations,
+  ...approvalsMigrations,
   ...caMigrations,
   ...signingMigrations,
   ...restMigrations,
@@ -144,8 +145,10 @@ function forLibraries(config: Config, environment: FoundationOptions['environmen
 }
 
 /** @throws TrustError `unavailable`, `notFound` */
-export /** @throws TrustError `unavailable`, `notFound` */
-export function openWrappingKey({ keys: { wrappingKey } }: Config, environment: FoundationOptions['environment']): Promise<Secret> {
+export function openWrappingKey(
+  { keys: { wrappingKey } }: Config,
+  environment: FoundationOptions['environment'],
+): Promise<Secret> {
   if (wrappingKey.kind === 'file') return readWrappingKey(wrappingKey.path)
   return Promise.resolve(readSecret(wrappingKey, environment))
 }
@@ -168,7 +171,6 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   const { preset, ...schedules } = config.algorithms
   const policy = algorithmPolicy({ preset, schedules })
   const restoration = await readRestoration(db)
-  const restoration = await readRestoration(db)
   const policed = policedKeyStore(keys, policy, world.clock)
   const context: CAContext = {
     db,
@@ -180,7 +182,6 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
       publicUrl: config.server.publicUrl,
       ocspValiditySeconds: OCSP_VALIDITY_SECONDS,
       weakKeys: readWeakKeys(config.ca.weakKeyLists),
-      issuanceClosed: restoration?.state === 'closed',
       issuanceClosed: restoration?.state === 'closed',
       programVersion: VERSION,
     },
@@ -196,9 +197,18 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   }
 }
 
+/** What can be asked approval for: each room lists its own. */
+const actKinds: readonly ActKind[] = [...signingActs]
+
+export const openApprovalsFor = ({ db, audit, world, organizationId }: Omit<Foundation, 'keys'>): Approvals =>
+  openApprovals({ db, audit, world, organizationId, people: approvers(organizationId), kinds: actKinds })
+
 /** Signers take keys under the same policy of algorithms as authorities. */
-export const openSigningFor = ({ db, audit, world, organizationId }: Foundation, { keys }: Pick<CAServices, 'keys'>): Signing =>
-  openSigning({ db, keys, audit, world, organizationId })
+export const openSigningFor = (
+  { db, audit, world, organizationId }: Foundation,
+  { keys }: Pick<CAServices, 'keys'>,
+  approvals: Approvals,
+): Signing => openSigning({ db, keys, audit, world, organizationId }, approvals)
 
 /** @throws TrustError `malformed`, `notFound` */
 function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<string> {

@@ -27,7 +27,15 @@ import { lockDirectory } from '#store/directory-lock.ts'
 import { sequenceOutbox } from '#store/outbox.ts'
 import { runInBackground } from './background.ts'
 import { composeBackups } from './backup.ts'
-import { type CAServices, composeProtocols, openCA, openFoundation, repositoryOf, type Foundation } from './compose.ts'
+import {
+  type CAServices,
+  composeProtocols,
+  openApprovalsFor,
+  openCA,
+  openFoundation,
+  repositoryOf,
+  type Foundation,
+} from './compose.ts'
 import { TLS_ROOT_FILE } from './init.ts'
 import { issueListenerCertificate, type ListenerCertificate } from './listener-certificate.ts'
 import { type Listener, openListener } from './listener.ts'
@@ -189,6 +197,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: () => witnesses.runOnce(),
       },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
+      { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
       {
         name: 'authorities',

@@ -15,7 +15,7 @@ import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { Router } from '#protocols/dispatch.ts'
 import { formatName, parseName } from '#x509/name.ts'
-import { type CAServices, type Foundation, openSigningFor } from './compose.ts'
+import { type CAServices, type Foundation, openApprovalsFor, openSigningFor } from './compose.ts'
 import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -61,6 +61,7 @@ const HSTS_SECONDS = 365 * 86_400
 export function composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged }: WebParts): Web {
   const { db, audit, organizationId } = foundation
   const access = openAccess({ database: db, world, audit, organizationId })
+  const approvals = openApprovalsFor(foundation)
   const startedAt = world.clock.now()
   const state = health(
     [
@@ -79,7 +80,8 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, l
     server: { health: state, version: VERSION, name, startedAt },
     ca,
     backups,
-    signing: openSigningFor(foundation, ca),
+    signing: openSigningFor(foundation, ca, approvals),
+    approvals,
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })

@@ -9,6 +9,8 @@
  */
 import { hash } from 'node:crypto'
 import { signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table.ts'
+import type { Act, ActValue } from '#approvals/act.ts'
+import type { ActKind, Approval, Approvals, Ticket } from '#approvals/approvals.ts'
 import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import { usualDigest } from '#cms/digests.ts'
@@ -30,6 +32,12 @@ export interface Wanted {
   readonly artifactOctets?: number
 }
 
+export interface WantedUses {
+  readonly uses: number
+  readonly seconds: number
+  readonly reason?: string
+}
+
 export interface Made {
   readonly state: 'signed'
   /** To the requests, in their order. */
@@ -40,29 +48,43 @@ export interface Made {
   readonly entry: string
 }
 
+/** People have to agree first; whoever asks comes again when they have. */
+export interface Waiting {
+  readonly state: 'waiting'
+  readonly approval: Approval
+}
+
 export interface Signing {
   readonly signers: Signers
   /** @throws TrustError of any refusal, which is then in the audit log; `rateLimited` when there is too much to do */
-  sign(name: string, wanted: Wanted, by: Requester): Promise<Made>
+  sign(name: string, wanted: Wanted, by: Requester): Promise<Made | Waiting>
+  /** Asks people to agree to so many signatures of whatever artifacts, for so long, by whoever asks. */
+  askForUses(name: string, wanted: WantedUses, by: Requester): Promise<Approval>
 }
 
 /** Of the audit entry that each signature has. */
 export const SIGNATURE_ACT = 'signature.make'
+const USES_ACT = 'signature.uses'
 const HOUR_MILLISECONDS = 3_600_000
 /** The record changed between reading and signing that often in a row: somebody edits it without end. */
 const TRIES_MAX = 4
 
-export function openSigning(context: SigningContext, queue: SigningQueue = signingQueue()): Signing {
+export function openSigning(context: SigningContext, approvals: Approvals, queue: SigningQueue = signingQueue()): Signing {
   const { audit, db, world } = context
   const signers = openSigners(context)
 
   /** @returns undefined where the signer was another by then, and asking again may help */
-  async function attempt(open: OpenSigner, wanted: Wanted, by: Requester): Promise<Made | undefined> {
+  async function attempt(open: OpenSigner, wanted: Wanted, by: Requester): Promise<Made | Waiting | undefined> {
     const { record, key } = open
     const now = world.clock.now()
     checkMay(open, wanted, by, now)
+    const ticket = record.approval === undefined ? undefined : await ticketFor(record, wanted, by)
+    if (record.approval !== undefined && ticket === undefined) {
+      const rule = { ...record.approval, usesMax: 1 }
+      return { state: 'waiting', approval: await approvals.ask(exactAct(record, wanted), rule, by) }
+    }
     const entry = uuidv7(world)
-    const facts = factsOf(record, wanted)
+    const facts = { ...factsOf(record, wanted), ...(ticket !== undefined && { approval: ticket.approvalId }) }
     const recorded = audit.statement({
       id: entry,
       actor: by.actor,
@@ -72,7 +94,7 @@ export function openSigning(context: SigningContext, queue: SigningQueue = signi
       facts,
     })
     const use = stepToUse(record, now)
-    if (!(await isKept([use, recorded]))) return undefined
+    if (!(await isKept([use, ...(ticket?.steps ?? []), recorded]))) return undefined
     try {
       const answering = answeringOf(open, now)
       const answers: Uint8Array[] = []
@@ -80,7 +102,7 @@ export function openSigning(context: SigningContext, queue: SigningQueue = signi
       const { signatureAlgorithm: algorithm } = record.key
       return { state: 'signed', answers, signatureAlgorithm: algorithm, signerVersion: record.version, entry }
     } catch (thrown) {
-      await giveBack(record, now)
+      await giveBack(record, now, ticket)
       throw withFacts(thrown, { entry, key: key.label })
     }
   }
@@ -90,19 +112,24 @@ export function openSigning(context: SigningContext, queue: SigningQueue = signi
       await keep(db, steps)
       return true
     } catch (error) {
-      if (error instanceof TrustError && error.reason === 'signerChanged') return false
+      if (error instanceof TrustError && (error.reason === 'signerChanged' || error.reason === 'approvalGone')) return false
       throw error
     }
   }
 
-  const giveBack = (record: SignerRecord, at: number): Promise<unknown> =>
+  const giveBack = (record: SignerRecord, at: number, ticket: Ticket | undefined): Promise<unknown> =>
     keep(db, [
       {
         sql: `UPDATE signer_use SET uses = uses - 1, window_uses = CASE WHEN window_start = ? THEN window_uses - 1 ELSE window_uses END
           WHERE signer_id = ?`,
         parameters: [hourOf(at), record.id],
       },
+      ...(ticket?.giveBack ?? []),
     ])
+
+  /** For this very artifact, or for so many of whoever asks. */
+  const ticketFor = async (record: SignerRecord, wanted: Wanted, by: Requester): Promise<Ticket | undefined> =>
+    (await approvals.ticketFor(exactAct(record, wanted))) ?? (await approvals.ticketFor(usesAct(record, by)))
 
   /** Why it did not come to a signature: the record as it is now says so, or has moved on. */
   async function look(name: string): Promise<void> {
@@ -122,7 +149,7 @@ export function openSigning(context: SigningContext, queue: SigningQueue = signi
     }
   }
 
-  async function sign(name: string, wanted: Wanted, by: Requester): Promise<Made> {
+  async function sign(name: string, wanted: Wanted, by: Requester): Promise<Made | Waiting> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const open = await signers.open(name)
       if ((open.record.next?.at ?? Infinity) <= world.clock.now()) {
@@ -138,6 +165,17 @@ export function openSigning(context: SigningContext, queue: SigningQueue = signi
 
   return {
     signers,
+    async askForUses(name, { uses, seconds, reason }, by) {
+      const { record } = await signers.find(name)
+      const { approval: rule } = record
+      if (!isParty(record.users, by)) throw new TrustError('forbidden', 'signerNotYours', { facts: { name } })
+      if (rule === undefined) throw new TrustError('conflict', 'signerNeedsNobody', { facts: { name } })
+      if (uses > rule.usesMax || seconds > rule.validSeconds) {
+        const facts = { name, uses: rule.usesMax, seconds: rule.validSeconds }
+        throw new TrustError('policyRefused', 'signerUsesTooMany', { facts })
+      }
+      return approvals.ask(usesAct(record, by), { ...rule, usesMax: uses, validSeconds: seconds }, by, reason)
+    },
     async sign(name, wanted, by) {
       const { record } = await signers.open(name)
       return queue.run(record.priority, async () => {
@@ -236,6 +274,51 @@ function stepToUse({ id, name, version, usesMax, usesPerHourMax, next }: SignerR
     refusal: () => new TrustError('conflict', 'signerChanged', { facts: { name } }),
   }
 }
+
+/** One artifact, signed as the key and the terms are now. */
+const exactAct = (record: SignerRecord, wanted: Wanted): Act => ({
+  kind: SIGNATURE_ACT,
+  object: objectOf(record),
+  parameters: {
+    signer: record.name,
+    key: record.key.label,
+    format: wanted.format,
+    signatureAlgorithm: record.key.signatureAlgorithm,
+    requests: wanted.requests.map((request) => `sha256:${hash('sha256', requestText(request), 'hex')}`),
+    digests: wanted.requests.map(digestText),
+    artifactOctets: wanted.artifactOctets ?? null,
+  },
+})
+
+/** Whatever artifacts, by one who asked; how many and how long is the rule's. */
+const usesAct = (record: SignerRecord, by: Requester): Act => ({
+  kind: USES_ACT,
+  object: objectOf(record),
+  parameters: { signer: record.name, by: by.actor },
+})
+
+/** All that a request says, as one text: two of the same text are answered alike. */
+const requestText = (request: SignatureRequest): string =>
+  JSON.stringify(request, (_, value: unknown) =>
+    value instanceof Map ? [...value].toSorted() : value instanceof Uint8Array ? value.toBase64() : value,
+  )
+
+/** What this room asks approval for. */
+export const signingActs: readonly ActKind[] = [
+  {
+    id: SIGNATURE_ACT,
+    describe({ parameters: { signer, format, digests } }) {
+      return `Sign one artifact with the signer ${textOf(signer)} as ${textOf(format)}: ${textOf(digests)}`
+    },
+  },
+  {
+    id: USES_ACT,
+    describe: ({ parameters: { signer, by } }) =>
+      `Sign artifacts not yet known with the signer ${textOf(signer)}, by ${textOf(by)}`,
+  },
+]
+
+const textOf = (value: ActValue | undefined): string => (typeof value === 'string' ? value : JSON.stringify(value))
 
 /** What was signed, so that whoever has the artifact finds its entry in the log. */
 function factsOf({ key, version }: SignerRecord, { format, requests, artifactOctets }: Wanted): Facts {

@@ -4,6 +4,7 @@ import type { AnswerOf } from '#server/rest/client.ts'
 import { integer, many, oneOf, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import type { Context } from '../command.ts'
+import { exitCodes } from '../exit-codes.ts'
 import { readInput } from '../files.ts'
 import { findPrincipal, type Principal } from '../people.ts'
 import { fields, table } from '../terminal.ts'
@@ -67,17 +68,23 @@ export const commands = [
       usesPerHour: integer('N', 1, 1_000_000_000, 'signatures in an hour'),
       from: text('TIME', 'from when on it signs, such as 2027-01-31 or 2027-01-31T12:00:00Z'),
       until: text('TIME', 'until when it signs; its certificate bounds it further'),
+      approvals: integer('N', 1, 20, 'how many people have to agree to what it signs; nobody unless told'),
+      approverRole: many('ROLE', 'whose agreement counts; approver unless told'),
+      approver: many('USER', 'whose agreement counts: this person, by name or id'),
+      approvalUses: integer('N', 1, 1_000_000_000, 'how many signatures one agreement may cover; 1 unless told'),
+      approvalHours: integer('N', 1, 8760, 'how long an agreement may be used; 8 unless told'),
       priority: oneOf(
         ['high', 'normal', 'low'],
         'who goes first when there is more to sign than can be signed; normal unless told',
       ),
     },
-    async run(client, { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, priority, ...key }, context) {
+    async run(client, { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, priority, ...more }, context) {
       const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
       const value = await client.call('createSigner', {
         body: {
           name,
-          ...(await keyBody(context, key)),
+          ...(await keyBody(context, more)),
+          ...(await approvalBody(client, more)),
           formats: [...format],
           ...(users !== undefined && { users }),
           ...(sizeMax !== undefined && { sizeMaxOctets: sizeMax }),
@@ -89,6 +96,26 @@ export const commands = [
         },
       })
       return { value, text: described(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'request',
+    summary: 'Ask people to agree to several signatures at once, of files that are not known yet',
+    details: 'Only for who asks, only for so many and so long. Without it, `sign` asks for each file by itself.',
+    example: 'sealworks signer request firmware --uses 20 --hours 4 --reason "release 4.2"',
+    operands: { name },
+    options: {
+      uses: required(integer('N', 1, 1_000_000_000, 'how many signatures')),
+      hours: required(integer('N', 1, 8760, 'for how long, once enough have agreed')),
+      reason: text('TEXT', 'what for'),
+    },
+    async run(client, { name, uses, hours, reason }) {
+      const body = { uses, validSeconds: hours * 3600, ...(reason !== undefined && { reason }) }
+      const value = await client.call('requestSignerUses', { params: { name }, body })
+      const text = `It waits for ${value.least} to agree: "sealworks approval approve ${value.id}".\n`
+      return { value, text, exitCode: value.state === 'pending' ? exitCodes.waitsForApproval : exitCodes.done }
     },
   }),
 
@@ -153,6 +180,30 @@ async function partyOf(client: Caller, roles: readonly string[], users: readonly
   const people: string[] = []
   for (const user of users) people.push((await findPrincipal(client, user)).id)
   return { roles: [...roles] as Role[], people } // the server knows which roles there are
+}
+
+interface ApprovalValues {
+  readonly approvals: number | undefined
+  readonly approverRole: readonly string[]
+  readonly approver: readonly string[]
+  readonly approvalUses: number | undefined
+  readonly approvalHours: number | undefined
+}
+
+async function approvalBody(client: Caller, values: ApprovalValues) {
+  const { approvals: least, approverRole, approver, approvalUses, approvalHours } = values
+  const said = approverRole.length + approver.length > 0
+  if (least === undefined) {
+    if (!said && approvalUses === undefined && approvalHours === undefined) return {}
+    throw new UsageError('Say how many people have to agree: --approvals N.', ['signer', 'create'])
+  }
+  const approval = {
+    least,
+    ...(said && { approvers: await partyOf(client, approverRole, approver) }),
+    ...(approvalUses !== undefined && { usesMax: approvalUses }),
+    ...(approvalHours !== undefined && { validSeconds: approvalHours * 3600 }),
+  }
+  return { approval }
 }
 
 interface KeyValues {

@@ -52,6 +52,8 @@ export interface Route<
   readonly response?: Response
   /** 200 unless told; 201 for what was made. */
   readonly status?: 200 | 201
+  /** 202 for an answer that says what is waited for. */
+  isPending?(answer: Static<Response>): boolean
   /** The answer carries a key or a credential: it is given once and kept nowhere (decision 17). */
   readonly answersSecret?: true
   handle(call: Call, input: Input<Params, Query, Body>): Promise<Static<Response>>

@@ -162,9 +162,9 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
   }
   const work = async () => {
     const result: unknown = await route.handle({ ...caller, requestId }, reading.input as never) // as its schemas say
-    return route.response === undefined
-      ? { status: 204, body: '' }
-      : { status: route.status ?? 200, body: JSON.stringify(result) }
+    if (route.response === undefined) return { status: 204, body: '' }
+    const status = route.isPending?.(result as never) === true ? 202 : (route.status ?? 200)
+    return { status, body: JSON.stringify(result) }
   }
   if (SAFE.has(method)) return toReply(await work(), false)
   const request = {

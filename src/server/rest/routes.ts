@@ -1,7 +1,9 @@
 /** The whole REST interface. Adding routes: write a file, add one line here. @module */
 import type { Access } from '#access/access.ts'
+import type { Approvals } from '#approvals/approvals.ts'
 import type { Signing } from '#signing/service.ts'
 import type { CAServices } from '../compose.ts'
+import { approvalRoutes } from './approvals.ts'
 import { accessRoutes } from './access.ts'
 import type { Backups } from '#backup/runs.ts'
 import { auditRoutes, type AuditServices } from './audit.ts'
@@ -24,11 +26,12 @@ export interface RouteServices {
   readonly ca: CAServices
   readonly backups: Backups
   readonly signing: Signing
+  readonly approvals: Approvals
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
 
-export const allRoutes = ({ access, audit, server, ca, backups, signing, endpointsChanged }: RouteServices) => [
+export const allRoutes = ({ access, audit, server, ca, backups, signing, approvals, endpointsChanged }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
   ...auditRoutes(audit),
@@ -41,7 +44,8 @@ export const allRoutes = ({ access, audit, server, ca, backups, signing, endpoin
   ...verificationRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs),
   ...backupRoutes(backups),
-  ...signerRoutes(signing, ca, audit.organizationId),
+  ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
+  ...approvalRoutes(approvals, access),
 ]
 
 /** Every row with its types, for the client. */

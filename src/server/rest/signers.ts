@@ -1,5 +1,6 @@
 /** REST: signers, and what they sign. @module */
 import { type Static, Type } from 'typebox'
+import type { Access } from '#access/access.ts'
 import { roles } from '#access/rights.ts'
 import { encodeProof } from '#audit/proof-file.ts'
 import { proveEntry } from '#audit/prove.ts'
@@ -10,9 +11,10 @@ import { TrustError } from '#base/errors.ts'
 import type { Requester } from '#signing/context.ts'
 import type { SignatureRequest } from '#signing/format.ts'
 import { SIGNATURE_ACT, type Signing } from '#signing/service.ts'
-import { PRIORITIES, type SignerKey, type SignerRecord } from '#signing/signer.ts'
+import { PRIORITIES, type SignerApproval, type SignerKey, type SignerRecord } from '#signing/signer.ts'
 import type { NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
 import type { CAServices } from '../compose.ts'
+import { approvalShape, ApprovalShape } from './approvals.ts'
 import { belongsToInstallation, KeyLabel } from './keys.ts'
 import { orRecord } from './refusals.ts'
 import { type Call, record, route } from './route.ts'
@@ -41,6 +43,11 @@ const KeyFields = {
   signatureAlgorithm: Type.Optional(SignatureAlgorithmName),
 }
 
+const YEAR_SECONDS = 366 * 86_400
+const Seconds = Type.Integer({ minimum: 1, maximum: YEAR_SECONDS })
+/** More people than any plant finds for one signature. */
+const LEAST_MAX = 20
+
 const TermsFields = {
   formats: Type.Array(FormatName, { minItems: 1, maxItems: 50 }),
   sizeMaxOctets: Type.Optional(Count),
@@ -57,6 +64,17 @@ const NewSignerShape = record({
   name: SignerName,
   ...KeyFields,
   ...TermsFields,
+  approval: Type.Optional(
+    record(
+      {
+        least: Type.Integer({ minimum: 1, maximum: LEAST_MAX, description: 'how many people have to agree' }),
+        approvers: Type.Optional(PartyShape),
+        usesMax: Type.Optional(Count),
+        validSeconds: Type.Optional(Seconds),
+      },
+      'signatures need the agreement of others: each by itself, or so many for so long',
+    ),
+  ),
   users: Type.Optional(PartyShape),
   priority: Type.Optional(Type.Enum([...PRIORITIES])),
 })
@@ -78,6 +96,14 @@ const SignerShape = record({
   next: Type.Optional(record({ key: KeyShape, at: Type.Optional(Time), afterUses: Type.Optional(Count) })),
   users: record({ roles: Type.Array(Type.String()), people: Type.Array(Uuid) }),
   priority: Type.Enum([...PRIORITIES]),
+  approval: Type.Optional(
+    record({
+      least: Type.Integer(),
+      approvers: record({ roles: Type.Array(Type.String()), people: Type.Array(Uuid) }),
+      usesMax: Count,
+      validSeconds: Seconds,
+    }),
+  ),
   ...TermsFields,
   createdAt: Time,
 })
@@ -141,11 +167,17 @@ function base64Length(octets: number): number {
 
 const ByName = Type.Object({ name: SignerName })
 
-export function signerRoutes(
-  { signers, sign }: Signing,
-  { context: { audit, db }, authorities }: CAServices,
-  organizationId: string,
-) {
+export interface SignerServices {
+  readonly signing: Signing
+  readonly ca: CAServices
+  readonly access: Access
+  readonly organizationId: string
+}
+
+export function signerRoutes({ signing, ca, access, organizationId }: SignerServices) {
+  const { signers } = signing
+  const { context, authorities } = ca
+  const { audit, db } = context
   const shown = async (name: string) => {
     const { record: found, uses } = await signers.find(name)
     return withUses(found, uses)
@@ -241,16 +273,40 @@ export function signerRoutes(
         signerVersion: Type.Optional(Type.Integer({ minimum: 1 })),
         artifactOctets: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
       }),
-      response: record({
-        state: Type.Enum(['signed']),
-        answers: Type.Array(Base64, { description: 'to the requests, in their order: a signature, or a CMS message' }),
-        signatureAlgorithm: SignatureAlgorithmName,
-        signerVersion: Type.Integer(),
-        entry: Type.Union([Uuid], { description: 'the audit entry: its place in the log can be proven' }),
-      }),
+      response: Type.Union([
+        record({
+          state: Type.Literal('signed'),
+          answers: Type.Array(Base64, { description: 'to the requests, in their order: a signature, or a CMS message' }),
+          signatureAlgorithm: SignatureAlgorithmName,
+          signerVersion: Type.Integer(),
+          entry: Type.Union([Uuid], { description: 'the audit entry: its place in the log can be proven' }),
+        }),
+        record({ state: Type.Literal('waiting'), approval: ApprovalShape }),
+      ]),
+      isPending: ({ state }) => state === 'waiting',
       async handle(call, { params: { name }, body: { requests, ...rest } }) {
-        const made = await sign(name, { ...rest, requests: requests.map(parseRequest) }, requesterOf(call))
+        const made = await signing.sign(name, { ...rest, requests: requests.map(parseRequest) }, requesterOf(call))
+        if (made.state === 'waiting') return { state: 'waiting' as const, approval: await approvalShape(made.approval, access) }
         return { ...made, answers: made.answers.map((octets) => octets.toBase64()) }
+      },
+    }),
+    route({
+      id: 'requestSignerUses',
+      method: 'POST',
+      path: '/api/v1/signers/{name}/approvals',
+      permission: 'signer.use',
+      summary: 'Ask people to agree to so many signatures, for so long, of artifacts that are not known yet',
+      params: ByName,
+      body: record({
+        uses: Count,
+        validSeconds: Seconds,
+        reason: Type.Optional(Type.String({ maxLength: 500 })),
+      }),
+      response: ApprovalShape,
+      status: 201,
+      async handle(call, { params: { name }, body: { uses, validSeconds: seconds, reason } }) {
+        const wanted = { uses, seconds, ...(reason !== undefined && { reason }) }
+        return approvalShape(await signing.askForUses(name, wanted, requesterOf(call)), access)
       },
     }),
     route({
@@ -331,6 +387,18 @@ const USERS = { roles: ['release-engineer', 'service'], people: [] }
 
 type NewSignerBody = Static<typeof NewSignerShape>
 
+/** Each signature by itself, and for as long as a working day. */
+const APPROVAL = { usesMax: 1, validSeconds: 8 * 3600, approvers: { roles: ['approver'], people: [] } }
+
+function newApproval({ least, approvers, usesMax, validSeconds }: NonNullable<NewSignerBody['approval']>): SignerApproval {
+  return {
+    least,
+    approvers: approvers === undefined ? APPROVAL.approvers : { roles: approvers.roles ?? [], people: approvers.people ?? [] },
+    usesMax: usesMax ?? APPROVAL.usesMax,
+    validSeconds: validSeconds ?? APPROVAL.validSeconds,
+  }
+}
+
 function newSigner({
   name,
   key,
@@ -338,6 +406,7 @@ function newSigner({
   signatureAlgorithm,
   users,
   priority,
+  approval,
   notBefore,
   notAfter,
   ...terms
@@ -352,6 +421,7 @@ function newSigner({
     }),
     users: users === undefined ? USERS : { roles: users.roles ?? [], people: users.people ?? [] },
     priority: priority ?? 'normal',
+    ...(approval !== undefined && { approval: newApproval(approval) }),
     ...(notBefore !== undefined && { notBefore: Date.parse(notBefore) }),
     ...(notAfter !== undefined && { notAfter: Date.parse(notAfter) }),
   }
@@ -367,13 +437,16 @@ const keyShape = ({ label, keyAlgorithm, signatureAlgorithm, publicKey, chain }:
 
 const timeOf = (at: number): string => new Date(at).toISOString()
 
-function shape({ key, next, users, formats, notBefore, notAfter, createdAt, ...rest }: SignerRecord) {
+function shape({ key, next, users, approval, formats, notBefore, notAfter, createdAt, ...rest }: SignerRecord) {
   return {
     ...rest,
     formats: [...formats],
     key: keyShape(key),
     users: { roles: [...users.roles], people: [...users.people] },
     createdAt: timeOf(createdAt),
+    ...(approval !== undefined && {
+      approval: { ...approval, approvers: { roles: [...approval.approvers.roles], people: [...approval.approvers.people] } },
+    }),
     ...(notBefore !== undefined && { notBefore: timeOf(notBefore) }),
     ...(notAfter !== undefined && { notAfter: timeOf(notAfter) }),
     ...(next !== undefined && {
