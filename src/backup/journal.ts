@@ -19,7 +19,7 @@ import { decodePeaks, emptyTree, encodePeaks, grow, type Tree } from '#audit/mer
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
-import { certificatesForJournal, type JournaledCertificate } from '#ca/restoration.ts'
+import { certificatesForJournal, type JournaledCertificate, revocationTimes } from '#ca/restoration.ts'
 import type { Database } from '#store/database.ts'
 import { acquireLease, type Lease, releaseLease, renewLease } from '#store/lease.ts'
 
@@ -44,6 +44,8 @@ export interface Stretch {
   readonly to: number
   readonly entries: readonly JournaledEntry[]
   readonly certificates: readonly JournaledCertificate[]
+  /** By certificate, of those that were revoked or held: milliseconds. */
+  readonly revokedAt: Readonly<Record<string, number>>
   /** Base64: the tree of the log after these entries. */
   readonly peaks: string
 }
@@ -105,13 +107,21 @@ export function journal({ database, world, log, directory, holder, alone }: Jour
       tree,
       taken.map(({ leaf_hash }) => leaf_hash),
     )
-    const certificates = await certificatesForJournal(database, taken.flatMap(issuedCertificate))
+    const certificates = await certificatesForJournal(
+      database,
+      taken.flatMap((row) => certificateOf(row, ISSUES)),
+    )
+    const revokedAt = await revocationTimes(
+      database,
+      taken.flatMap((row) => certificateOf(row, TAKES_OUT_OF_USE)),
+    )
     const stretch = {
       origin: log.origin,
       from: tree.size,
       to: grown.size,
       entries: taken.map(journaledEntry),
       certificates,
+      revokedAt,
       peaks: encodePeaks(grown).toBase64(),
     }
     return { stretch, tree: grown }
@@ -240,17 +250,19 @@ export function parseStretch(json: string): Stretch {
     throw badJournal(cause)
   }
   if (typeof value !== 'object' || value === null) throw badJournal()
-  const { origin, from, to, entries, certificates, peaks } = value as Partial<Stretch>
+  const { origin, from, to, entries, certificates, revokedAt, peaks } = value as Partial<Stretch>
   const whole =
     typeof origin === 'string' &&
     Number.isSafeInteger(from) &&
     Number.isSafeInteger(to) &&
     Array.isArray(entries) &&
     Array.isArray(certificates) &&
+    typeof revokedAt === 'object' &&
+    revokedAt !== null &&
     typeof peaks === 'string' &&
     (to as number) - (from as number) === entries.length
   if (!whole) throw badJournal()
-  return { origin, from: from as number, to: to as number, entries, certificates, peaks }
+  return { origin, from: from as number, to: to as number, entries, certificates, revokedAt, peaks }
 }
 
 const badJournal = (cause?: unknown): TrustError => new TrustError('malformed', 'badJournal', { facts: { file: 'it' }, cause })
@@ -259,9 +271,12 @@ const journaledEntry = (row: EntryRow): JournaledEntry => [
   ...([row.id, row.organization_id, row.at, row.actor, row.act, row.object, row.outcome, row.reason, row.facts] as const),
 ]
 
-function issuedCertificate({ act, object, outcome }: EntryRow): readonly string[] {
+const ISSUES: ReadonlySet<string> = new Set(['certificate.issue'])
+const TAKES_OUT_OF_USE: ReadonlySet<string> = new Set(['certificate.revoke', 'certificate.hold'])
+
+function certificateOf({ act, object, outcome }: EntryRow, acts: ReadonlySet<string>): readonly string[] {
   const [kind, id] = object.split(':')
-  return act === 'certificate.issue' && outcome === 'done' && kind === 'certificate' && id !== undefined ? [id] : []
+  return acts.has(act) && outcome === 'done' && kind === 'certificate' && id !== undefined ? [id] : []
 }
 
 function withinOctets(rows: readonly EntryRow[]): readonly EntryRow[] {

@@ -117,7 +117,8 @@ async function replayStretch(
     if (outcome !== 'done') continue
     const { reason } = JSON.parse(facts) as Facts
     const revocationReason = typeof reason === 'string' ? reason : null
-    if (await replayAct(tx, world, { act, actor, object, at, revocationReason })) changes++
+    const effectiveAt = stretch.revokedAt[object.slice(object.indexOf(':') + 1)] ?? at
+    if (await replayAct(tx, world, { act, actor, object, at: effectiveAt, revocationReason })) changes++
   }
   return { certificates, changes }
 }

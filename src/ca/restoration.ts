@@ -155,12 +155,23 @@ export async function replayCertificates(
   return added
 }
 
+/** When certificates were taken out of use, which the audit log knows to a few milliseconds only. @param ids at most a thousand or so */
+export async function revocationTimes(db: Queries, ids: readonly string[]): Promise<Readonly<Record<string, number>>> {
+  if (ids.length === 0) return {}
+  const rows = await db.query<{ id: string; revoked_at: number }>(
+    `SELECT id, revoked_at FROM certificate WHERE revoked_at IS NOT NULL AND id IN (${ids.map(() => '?').join(', ')})`,
+    ...ids,
+  )
+  return Object.fromEntries(rows.map((row) => [row.id, row.revoked_at]))
+}
+
 /** An act on a certificate or a one-time secret that the audit log tells of. */
 export interface JournaledAct {
   readonly act: string
   readonly actor: string
   /** Such as `certificate:ID`. */
   readonly object: string
+  /** When it took effect. */
   readonly at: number
   readonly revocationReason: string | null
 }
