@@ -99,8 +99,12 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
 
   port.on('message', (message: ToFront) => {
     if (message.kind === 'answer') main.answered(message.id, message.reply)
-    else if (message.kind === 'changed') void look().finally(() => post({ kind: 'seen', id: message.id }))
-    else if (message.kind === 'present') tls.present(receivedFace(message.face))
+    else if (message.kind === 'changed') {
+      // Without its database a front still says so to those who ask; it looks again by itself.
+      void look()
+        .catch((error: unknown) => log.error('what was changed could not be read', { error }))
+        .finally(() => post({ kind: 'seen', id: message.id }))
+    } else if (message.kind === 'present') tls.present(receivedFace(message.face))
     else void stop()
   })
   post({ kind: 'ready' })

@@ -45,7 +45,7 @@ export function diskMissing(): string | false {
   }
 }
 
-const SIZE_OCTETS = 192 * 1024 * 1024
+const SIZE_OCTETS = 192 << 20
 /** Of 20 ms each: a file system without its disk is let go once its last writes have failed. */
 const UNMOUNT_TRIES_MAX = 500
 /** Who hears of a cut from the file system hears of it before the pipe does. */
@@ -61,13 +61,13 @@ interface Powered {
 }
 
 /** @param directory of the test's own, not on such a disk */
-export async function makeDisk(directory: string, seed: number): Promise<Disk> {
+export async function makeDisk(directory: string, seed: number, sizeOctets = SIZE_OCTETS): Promise<Disk> {
   const [image, device, folder] = [join(directory, 'image'), join(directory, 'device'), join(directory, 'disk')]
   writeFileSync(image, '')
-  truncateSync(image, SIZE_OCTETS)
+  truncateSync(image, sizeOctets)
   writeFileSync(device, '')
   mkdirSync(folder)
-  await run('mkfs.ext4', ['-q', '-F', '-b', '4096', image])
+  await run('mkfs.ext4', ['-q', '-F', '-b', '4096', '-m', '0', image])
   const mount = async (): Promise<void> => void (await run('mount', ['-t', 'ext4', '-o', 'loop', device, folder]))
   let times = 0
   let powered = await power(0)

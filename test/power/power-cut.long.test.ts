@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { diskMissing } from './disk.ts'
-import { powerCuts } from './power-cut.ts'
+import { assertCaught, powerCuts } from './power-cut.ts'
 
 for (const workers of [0, 2]) {
   test(`decision 4: what was answered survives 25 power cuts, ${workers} threads`, { skip: diskMissing() }, async () => {
@@ -12,3 +12,7 @@ for (const workers of [0, 2]) {
     assert.ok(outcome.lost > 0, 'nobody was disturbed at work')
   })
 }
+
+test('a server that waits only where SQLite does is caught by one power cut', { skip: diskMissing() }, () =>
+  assertCaught('no-log-syncs'),
+)

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -56,6 +57,13 @@ export async function powerCuts({ cuts, seed, lines, workers, waits }: PowerCuts
     await disk.remove()
     await rm(directory, { recursive: true })
   }
+}
+
+/** Shows that the simulation sees losses: certificates that were answered and are gone. */
+export async function assertCaught(waits: 'no-syncs' | 'no-log-syncs'): Promise<void> {
+  const { problems } = await powerCuts({ cuts: 1, seed: 42, lines: 16, waits })
+  const isLoss = (problem: string): boolean => /^received certificate [0-9a-f]+ lost$/.test(problem)
+  assert.ok(problems.some(isLoss), `nothing was lost: ${problems.join('; ')}`)
 }
 
 function powerFailures(disk: Disk, times: number, random: () => number): Interruption & { whileStarting: number } {

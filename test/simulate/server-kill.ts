@@ -60,6 +60,8 @@ export interface Outcome {
   readonly killsWhileStarting: number
   /** Requests that got no answer and were asked again. */
   readonly lost: number
+  /** Requests that were refused for the moment and asked again. */
+  readonly unavailable: number
   /** Clones, second keys and used secrets that were refused, as they had to be. */
   readonly refused: number
   /** Empty when nothing was lost or doubled. */
@@ -158,6 +160,7 @@ export async function simulateAt(installation: Installation, simulation: Simulat
         revocations: told.revoked.size,
         ...disturbance,
         lost: told.lost,
+        unavailable: told.unavailable,
         refused: told.refused,
         problems: [...told.problems, ...problems],
       }

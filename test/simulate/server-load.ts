@@ -39,6 +39,8 @@ export interface Told {
   readonly crlNumbers: number[]
   /** Questions without an answer, which were asked again. */
   lost: number
+  /** Questions that were told to come again, and were asked again. */
+  unavailable: number
   /** Refusals that were due. */
   refused: number
   /** What should not have happened. */
@@ -86,6 +88,7 @@ export async function openPlant(
     secrets: [],
     crlNumbers: [],
     lost: 0,
+    unavailable: 0,
     refused: 0,
     problems: [],
   }
@@ -159,8 +162,9 @@ export async function openPlant(
       try {
         return await ask()
       } catch (error) {
-        if (!isLost(error) || closed || performance.now() - began > PATIENCE_MILLISECONDS) throw error
-        told.lost++
+        const kind = kindOf(error)
+        if (kind === 'answer' || closed || performance.now() - began > PATIENCE_MILLISECONDS) throw error
+        told[kind]++
         await delay(50 + random() * 100) // sooner would take the time that the server needs to start
       }
     }
@@ -253,9 +257,13 @@ export async function openPlant(
     }
     told.revoked.add(serialNumber)
     const began = performance.now()
-    while ((await statusOf(certificate)) !== 'revoked') {
-      if (performance.now() - began < revokedWithinMilliseconds) await delay(50)
-      else return void told.problems.push(`${serialNumber} is revoked, and OCSP does not say so`)
+    for (;;) {
+      const status = await statusOf(certificate)
+      if (status === 'revoked') return
+      if (status === 'tryLater') told.unavailable++
+      else if (performance.now() - began >= revokedWithinMilliseconds)
+        return void told.problems.push(`${serialNumber} is revoked, and OCSP says ${status}`)
+      await delay(50)
     }
   }
 
@@ -342,9 +350,13 @@ const serialsOf = (crl: string): ReadonlySet<string> =>
 
 const SERVICE_UNAVAILABLE = 503
 
-/** No answer, or one that says to ask again: everything else is an answer. */
-function isLost(error: unknown): boolean {
-  if (error instanceof EstRefusal) return error.status === SERVICE_UNAVAILABLE
-  if (error instanceof TrustError) return error.code === 'unavailable'
-  return error instanceof RemoteRefusal && (error.code === 'unavailable' || error.reason === 'unreachable')
+/** No answer, or one that says why and when to ask again; everything else is an answer. */
+function kindOf(error: unknown): 'lost' | 'unavailable' | 'answer' {
+  if (error instanceof EstRefusal) {
+    const says = error.status === SERVICE_UNAVAILABLE && error.reason !== undefined && error.retryAfterSeconds !== undefined
+    return says ? 'unavailable' : 'answer'
+  }
+  if (error instanceof TrustError) return error.code === 'unavailable' ? 'lost' : 'answer'
+  if (!(error instanceof RemoteRefusal)) return 'answer'
+  return error.code === 'unavailable' ? 'unavailable' : error.code === 'unreachable' ? 'lost' : 'answer'
 }

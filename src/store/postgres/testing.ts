@@ -18,6 +18,11 @@ export interface TestServer {
   readonly url: string
   /** @returns the URL of a new, empty database */
   createDatabase(): Promise<string>
+  /** Ends it at once, as a crash does; what it was told to keep stays. */
+  halt(): Promise<void>
+  /** Starts it again after a halt. */
+  restart(): Promise<void>
+  /** For good. */
   stop(): Promise<void>
 }
 
@@ -80,8 +85,14 @@ export async function startPostgres({ durable = true, source = 'debian' }: Postg
     'max_connections=60',
   ]
   const command = [join(programs, 'postgres'), '-D', data, ...settings.flatMap((setting) => ['-c', setting])]
-  const server = spawn('/bin/sh', ['-c', UNTIL_STDIN_ENDS, 'sh', ...command], { ...account, stdio: ['pipe', 'ignore', 'ignore'] })
-  const exited = new Promise<void>((resolve) => server.once('exit', () => resolve()))
+  const launch = () => {
+    const server = spawn('/bin/sh', ['-c', UNTIL_STDIN_ENDS, 'sh', ...command], {
+      ...account,
+      stdio: ['pipe', 'ignore', 'ignore'],
+    })
+    return { server, exited: new Promise<void>((resolve) => server.once('exit', () => resolve())) }
+  }
+  let running = launch()
 
   const url = `postgres://sealworks@/postgres?host=${encodeURIComponent(directory)}`
   let made = 0
@@ -94,29 +105,39 @@ export async function startPostgres({ durable = true, source = 'debian' }: Postg
       await client.end()
     }
   }
+  const halt = async (): Promise<void> => {
+    running.server.stdin.end()
+    await running.exited
+  }
   const stop = async (): Promise<void> => {
-    server.stdin.end()
-    await exited
+    await halt()
     await rm(directory, { recursive: true, force: true })
   }
-  for (let tries = 0; ; tries++) {
-    try {
-      await ask('SELECT 1')
-      break
-    } catch (error) {
-      if (tries >= STARTING_TRIES_MAX) {
-        await stop()
-        throw new Error('the test server does not start', { cause: error })
+  const started = async (): Promise<void> => {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await ask('SELECT 1')
+      } catch (error) {
+        if (tries >= STARTING_TRIES_MAX) {
+          await stop()
+          throw new Error('the test server does not start', { cause: error })
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50))
       }
-      await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }
+  await started()
   return {
     url,
     async createDatabase() {
       const name = `test${made++}`
       await ask(`CREATE DATABASE ${name}`)
       return url.replace('/postgres?', `/${name}?`)
+    },
+    halt,
+    async restart() {
+      running = launch()
+      await started()
     },
     stop,
   }

@@ -1,0 +1,124 @@
+/** What a server needs goes away under load and comes back: everyone is told when to ask again, and nothing is half done. */
+import assert from 'node:assert/strict'
+import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
+import { diskMissing, makeDisk } from '../power/disk.ts'
+import { installFor, type Interruption, simulateAt, type Simulation } from './server-kill.ts'
+import type { Plant } from './server-load.ts'
+import { openSocketLine } from './socket-line.ts'
+
+const PATIENCE_MILLISECONDS = 30_000
+/** Of either kind, before the fault, under it and after it. */
+const ANSWERS_LEAST = 20
+
+interface Fault {
+  readonly simulation: Pick<Simulation, 'database' | 'workers'>
+  readonly dataDirectory: string
+  begin(): Promise<void> | void
+  end(): Promise<void> | void
+}
+
+async function suffer({ simulation, dataDirectory, begin, end }: Fault): Promise<void> {
+  let plant: Plant | undefined
+  const waitFor = async (count: () => number, what: string): Promise<void> => {
+    const due = count() + ANSWERS_LEAST
+    for (const began = performance.now(); count() < due; await delay(10)) {
+      const problems = plant?.told.problems.join('\n')
+      assert.ok(
+        performance.now() - began < PATIENCE_MILLISECONDS,
+        `${what}: ${count()} of ${due}, ${plant?.told.lost} without an answer\n${problems}`,
+      )
+    }
+  }
+  const issued = (): number => plant?.told.received.length ?? 0
+  const stop: Interruption = {
+    times: 1,
+    prepare: (opened) => Promise.resolve(void (plant = opened)),
+    async next(server) {
+      await waitFor(issued, 'certificates before the fault')
+      await begin()
+      await waitFor(() => plant?.told.unavailable ?? 0, 'refusals under the fault')
+      await end()
+      await waitFor(issued, 'certificates after the fault')
+      return server // which nobody started again
+    },
+  }
+  const whole: Simulation = { ...simulation, seconds: 0, seed: 71, lines: 12, stop }
+  const outcome = await simulateAt(await installFor(whole, dataDirectory), whole)
+  assert.deepEqual(outcome.problems, [])
+  assert.equal(outcome.lost, 0, 'somebody got no answer')
+}
+
+async function folder(t: { after(done: () => Promise<void>): void }): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'sealworks-fault-'))
+  t.after(() => rm(directory, { recursive: true }))
+  return directory
+}
+
+test('R10: a full disk refuses, and room brings the service back', { skip: diskMissing() }, async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'sealworks-fault-'))
+  const disk = await makeDisk(directory, 72, 64 << 20)
+  t.after(async () => {
+    await disk.remove()
+    await rm(directory, { recursive: true })
+  })
+  const dataDirectory = join(disk.folder, 'data')
+  mkdirSync(dataDirectory)
+  const filler = join(disk.folder, 'filler')
+  await suffer({ simulation: {}, dataDirectory, begin: () => fill(filler), end: () => rmSync(filler) })
+})
+
+/** To the last octet. */
+function fill(path: string): void {
+  const file = openSync(path, 'w')
+  try {
+    for (let octets = 1 << 20; octets >= 1;) {
+      try {
+        writeSync(file, Buffer.alloc(octets))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+        octets >>= 1
+      }
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+test('R10: a database that crashes refuses, and its return brings the service back', { skip: postgresMissing() }, async (t) => {
+  const postgres = await startPostgres()
+  t.after(postgres.stop)
+  const database = await postgres.createDatabase()
+  await suffer({
+    simulation: { database, workers: 2 },
+    dataDirectory: await folder(t),
+    begin: postgres.halt,
+    end: postgres.restart,
+  })
+})
+
+test('R10: a line to the database that stands still and breaks', { skip: postgresMissing() }, async (t) => {
+  const postgres = await startPostgres()
+  t.after(postgres.stop)
+  const line = await openSocketLine(await postgres.createDatabase())
+  t.after(line.close)
+  await suffer({
+    simulation: { database: line.url },
+    dataDirectory: await folder(t),
+    async begin() {
+      line.stall()
+      await delay(1500)
+      line.mend()
+      await delay(200)
+      line.stall()
+      await delay(500)
+      line.cut()
+    },
+    end: line.mend,
+  })
+})
