@@ -224,6 +224,7 @@ export async function cancelRequest(context: CAContext, authorities: Authorities
     await takeRequest(tx, id, slug)
     await audit.record(tx, { actor, act: 'ca.cancel-request', object: `authority:${id}`, outcome: 'done', facts: { address } })
   })
+  await authorities.refresh() // another process may have made an authority of this key a moment ago
   if (!authorities.list().some((authority) => authority.keyLabel === keyLabel)) await keys.destroy(keyLabel)
 }
 
@@ -252,7 +253,9 @@ export async function importCertificate(
   const issuer = await checkForRequest(context, authorities, request, certificate)
   const signer = await keys.open(request.keyLabel)
   const former = authorities.list().findLast((one) => one.slug === slug)
-  const isRenewal = former?.generation === request.generation
+  const isRenewal = former?.generation === request.generation && former.keyLabel === request.keyLabel
+  if (former !== undefined && !isRenewal && former.generation >= request.generation)
+    throw new TrustError('conflict', 'authorityNotNewest', { facts: { authority: request.address, newest: former.address } })
   const stored: Stored = {
     id: isRenewal ? former.id : request.id,
     slug,

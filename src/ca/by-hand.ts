@@ -21,7 +21,7 @@ import { type Authorities, chainOf } from './authorities.ts'
 import type { CAContext } from './context.ts'
 import type { Endpoint } from './endpoint.ts'
 import type { IssuedAnswer } from './enrollment.ts'
-import { checkBinding, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
+import { checkBinding, rehearse, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import { openProfile } from './profiles.ts'
 import { provenKey } from './proof.ts'
 import { planCertificate } from './request-rules.ts'
@@ -110,7 +110,7 @@ async function issue(
   await checkBinding(context, rehearsed)
   const issued = await signRehearsed(rehearsed)
   const by = { actor, ...(where.endpoint !== undefined && { endpointId: where.endpoint.id }) }
-  await keep(context.db, stepsToInsert(context, issued, by))
+  await keep(context.db, [stillIssues(authority), ...stepsToInsert(context, issued, by)])
   return { state: 'issued', certificateId: issued.id, certificate: issued.der, chain: chainOf(authorities, authority) }
 }
 

@@ -21,7 +21,7 @@ import type { Authorities, Authority } from './authorities.ts'
 import { keepFurther, noteChange } from './authority-record.ts'
 import type { CAContext } from './context.ts'
 import { checkAuthorityCertificate, refused, trustedIssuerOf } from './foreign-certificate.ts'
-import { type Issued, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
+import { type Issued, rehearse, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import type { NameConstraintRules, Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 import { activeOne } from './rotate.ts'
@@ -53,7 +53,8 @@ export async function crossSign(
   if (base.holder !== 'authority')
     throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: base.id } })
   const other = await read(context, wanted.of)
-  if (authorities.bySubject(other.subject).length > 0)
+  // as relying parties compare names: whoever has the name may speak of what is revoked (RFC 5280, 6.3.3 (b))
+  if (authorities.list().some(({ certificate }) => equalNames(certificate.subject, other.subject)))
     throw refused('its name is that of an authority here, which gets its certificates by rotation')
   const profile: Profile = {
     ...base,
@@ -78,7 +79,7 @@ export async function crossSign(
   }
   const issued = await signRehearsed(rehearse(context, plan))
   await db.transaction(async (tx) => {
-    await take(tx, stepsToInsert(context, issued, { actor }))
+    await take(tx, [stillIssues(authority), ...stepsToInsert(context, issued, { actor })])
     await audit.record(tx, {
       actor,
       act: 'ca.cross-sign',

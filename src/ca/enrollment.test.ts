@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { findCertificates, holdCertificate, revokeCertificate } from './certificates.ts'
-import { createEndpoint, createEnrollmentSecret, type Endpoint, type EndpointRules } from './endpoint.ts'
+import { createEndpoint, createEnrollmentSecret, type Endpoint, type EndpointRules, openEndpoint } from './endpoint.ts'
 import { type Authorize, enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
+import { rekeyAuthority } from './rotate.ts'
 import { hierarchy, person, type TestCA, testCA, testRequest } from './testing.ts'
 
 const allow: Authorize = async () => {}
@@ -100,4 +101,19 @@ describe('R2: a certificate that is taken out of use while its holder enrolls wi
       assert.equal((await ca.entries()).at(-1)?.reason, reason)
     })
   }
+})
+
+test('R8: an authority that gets a new key while a device enrolls issues nothing more with its former one', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const endpoint = await endpointFor(ca, {})
+  const rekey: Authorize = async () => void (await rekeyAuthority(ca.context, ca.authorities, 'line1', {}, person))
+  const slow = enrollment(ca.context, ca.authorities, rekey)
+  const request = await testRequest({ subject })
+  const input = { operation: 'enroll', request, identity: officer } as const
+  await assert.rejects(slow.enroll({ ...input, endpoint }), { code: 'unavailable', reason: 'authorityRetired' })
+  assert.equal(await count(ca), 0)
+  const again = await openEndpoint(ca.context, 'est', 'owners')
+  const answer = (await enrollment(ca.context, ca.authorities, allow).enroll({ ...input, endpoint: again })) as IssuedAnswer
+  assert.deepEqual(answer.chain[0], ca.authorities.byAddress('line1.2').certificate.der)
 })

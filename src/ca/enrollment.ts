@@ -25,7 +25,7 @@ import {
   openEnrollmentSecret,
   secretUse,
 } from './endpoint.ts'
-import { checkBinding, type Issued, rehearse, signRehearsed, stepsToInsert } from './issue.ts'
+import { checkBinding, type Issued, rehearse, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import type { Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 import { provenKey } from './proof.ts'
@@ -125,14 +125,20 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
     const issued = await signRehearsed(rehearsed)
     world.faults.reach('certificate signed')
-    const claimed = await claim(input, asker, requestHash, issued)
+    const claimed = await claim(input, asker, requestHash, issued, authority)
     if (claimed !== issued.id) return sameAnswer(claimed, authority) // another copy of this request was faster
     world.faults.reach('certificate kept')
     return answerOf(issued, authority)
   }
 
   /** Keeps the certificate unless the same request has one already. @returns the certificate that answers this request */
-  async function claim(input: EnrollmentInput, asker: string, requestHash: string, issued: Issued): Promise<string> {
+  async function claim(
+    input: EnrollmentInput,
+    asker: string,
+    requestHash: string,
+    issued: Issued,
+    authority: Authority,
+  ): Promise<string> {
     const { endpoint, identity } = input
     const key = claimOf(endpoint, asker, requestHash)
     const now = world.clock.now()
@@ -157,6 +163,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
         refusal: (row) => new AnsweredBefore(row?.['certificate_id'] as string),
       },
       ...stillGood(identity, requestHash, now),
+      stillIssues(authority),
       ...stepsToInsert(context, issued, { actor: asker, endpointId: endpoint.id }),
     ]
     if (isRenewal(input) && identity.kind === 'device') {

@@ -5,12 +5,13 @@ import { extensionOf, parseCertificate } from '#x509/certificate.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
 import { nameConstraints } from '#x509/extensions/name-constraints.ts'
 import { nameOf } from '#x509/name.ts'
-import { chainOf, offeredBy } from './authorities.ts'
+import { chainOf, offeredBy, openAuthorities } from './authorities.ts'
 import { cancelRequest, importCertificate, listRequests, requestAuthority, requestRotation } from './authority-requests.ts'
 import { generateAndIssue } from './by-hand.ts'
 import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { issueCRL } from './crl.ts'
 import { crossSign, importCrossCertificate } from './cross-sign.ts'
+import { rekeyAuthority } from './rotate.ts'
 import { hierarchy, person, type TestCA, testCA } from './testing.ts'
 import { distrustAuthority, importCRL, latestImportedCRL, offlineStates, trustAuthority } from './trusted.ts'
 
@@ -209,6 +210,41 @@ test('renewal and rekey of an authority that is certified elsewhere go by reques
   const next = await importCertificate(context, authorities, 'line1', await signedBy(offline, rekey.request), person)
   assert.equal(next.address, 'line1.2')
   assert.equal(authorities.byAddress('line1.1').state, 'retired')
+})
+
+test('a request for the next key is of no use once the authority was given another key here', async () => {
+  await using offline = await offlineMachine()
+  await using online = await testCA()
+  const { context, authorities } = online
+  await hierarchy(online)
+  await trustAuthority(context, authorities, { slug: 'vault', kind: 'foreign', certificate: rootOf(offline) }, person)
+  const { request } = await requestRotation(context, authorities, 'line1', { mode: 'rekey' }, person)
+  const { certificate } = await rekeyAuthority(context, authorities, 'line1', {}, person)
+  await assert.rejects(importCertificate(context, authorities, 'line1', await signedBy(offline, request), person), {
+    code: 'conflict',
+    reason: 'authorityNotNewest',
+  })
+  const reopened = await openAuthorities(context)
+  assert.deepEqual(
+    reopened.byAddress('line1.2').certificate.der,
+    certificate.der,
+    'the program starts, with the key that is there',
+  )
+})
+
+test('nobody gets the name of an authority here signed by writing it another way, or could speak of what that one revoked', async () => {
+  await using online = await testCA()
+  await using other = await testCA()
+  await hierarchy(online)
+  const asOurs = nameOf([
+    { type: 'O', value: 'EXAMPLE' },
+    { type: 'CN', value: 'example  LINE 1' },
+  ])
+  const { request } = await requestAuthority(other.context, { ...wanted, name: asOurs }, person)
+  await assert.rejects(crossSign(online.context, online.authorities, { authority: 'root', of: { request } }, person), {
+    code: 'policyRefused',
+    reason: 'foreignCertificate',
+  })
 })
 
 test('RFC 5280, 4.2.1.10: a cross certificate limits how deep and in which name spaces the other may issue', async () => {

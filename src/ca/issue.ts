@@ -347,6 +347,19 @@ export function stepsToInsert(
   ]
 }
 
+/**
+ * The issuer's state when the certificate is kept, not only when it was signed: an authority that was retired in between,
+ * here or by another process, has issued its last certificate, and its key may be gone next.
+ *
+ * Goes before {@link stepsToInsert}; ends with TrustError `unavailable`, as {@link rehearse} does.
+ */
+export const stillIssues = ({ id, address }: Pick<Authority, 'id' | 'address'>): Step => ({
+  sql: 'SELECT state FROM authority WHERE id = ? FOR SHARE',
+  parameters: [id],
+  expects: { state: 'active' },
+  refusal: () => new TrustError('unavailable', 'authorityRetired', { facts: { authority: address } }),
+})
+
 /** Keeps an issued certificate within a transaction that does more. */
 export const insertIssued = (context: CAContext, tx: Transaction, issued: Issued, by: IssuedBy): Promise<void> =>
   take(tx, stepsToInsert(context, issued, by))

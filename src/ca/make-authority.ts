@@ -9,13 +9,14 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import { keyReference } from '#keys/key-ring.ts'
 import type { Signer } from '#keys/key-store.ts'
+import { take } from '#store/batch.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { encodeName, formatName, type Name } from '#x509/name.ts'
 import type { Authorities, Authority } from './authorities.ts'
 import { checkSlug, checkSlugFree, describe, keepAuthority, keyLabelOf, type Stored, withNewKey } from './authority-record.ts'
 import { ceremonyFacts } from './ceremony.ts'
 import type { CAContext } from './context.ts'
-import { insertIssued, rehearse, selfSigned, signRehearsed } from './issue.ts'
+import { insertIssued, rehearse, selfSigned, signRehearsed, stillIssues } from './issue.ts'
 import { allowsKey, type Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
 
@@ -69,6 +70,7 @@ export async function createAuthority(
     const authority = describe(stored, parseCertificate(issued.der), signer)
     await keepAuthority(context, authority, async (tx) => {
       await checkSlugFree(tx, stored.slug)
+      if (issuer !== undefined) await take(tx, [stillIssues(issuer)])
       // a root's own certificate is recorded under itself, so that every certificate ever signed has its row
       await insertIssued(context, tx, { ...issued, authorityId: authority.issuerId ?? authority.id }, { actor })
       await context.audit.record(tx, {

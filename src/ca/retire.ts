@@ -9,6 +9,7 @@ import { noteChange } from './authority-record.ts'
 import { ceremonyFacts } from './ceremony.ts'
 import type { CAContext } from './context.ts'
 import { listEndpoints } from './endpoint.ts'
+import { ocspResponder } from './profiles/ocsp-responder.ts'
 import { activeOne, retireIn } from './rotate.ts'
 
 /** Issues nothing more from now on; CRLs and OCSP go on. @throws TrustError `conflict` while an enabled endpoint issues with it */
@@ -56,19 +57,27 @@ export async function destroyAuthorityKey(
 ): Promise<Authority> {
   const { db, audit, keys, world } = context
   const authority = authorities.byAddress(address)
-  const { id, state, certificate } = authority
+  const { id, state, certificate, issuerId = id } = authority
   const facts = { authority: authority.address }
   if (state === 'active') throw new TrustError('conflict', 'authorityActive', { facts })
   if (state !== 'ended') {
     await db.transaction(async (tx) => {
       await noteChange(tx)
+      // as it is now, whatever was seen before: a hold may be lifted, and then the key is needed again
+      const [now] = await tx.query(
+        `SELECT a.state, c.state AS own FROM authority a LEFT JOIN certificate c ON c.serial_number = ? AND c.authority_id = ?
+          WHERE a.id = ?`,
+        ...[certificate.serialNumber, issuerId, id],
+      )
+      const isRevoked = now?.['own'] === 'revoked'
+      if (now?.['state'] === 'active' && !isRevoked) throw new TrustError('conflict', 'authorityHeld', { facts })
+      // its responders speak for it, and are made anew as long as it is there
       const [last] = await tx.query(
-        'SELECT MAX(not_after) AS until FROM certificate WHERE authority_id = ? AND serial_number <> ?',
-        id,
-        certificate.serialNumber,
+        'SELECT MAX(not_after) AS until FROM certificate WHERE authority_id = ? AND serial_number <> ? AND profile <> ?',
+        ...[id, certificate.serialNumber, ocspResponder.id],
       )
       const until = (last?.['until'] as number | null | undefined) ?? 0
-      if (state === 'retired' && until >= world.clock.now())
+      if (!isRevoked && until >= world.clock.now())
         throw new TrustError('conflict', 'authorityNeeded', { facts: { ...facts, until: new Date(until).toISOString() } })
       await tx.query("UPDATE authority SET state = 'ended', version = version + 1 WHERE id = ?", id)
       await audit.record(tx, {

@@ -7,7 +7,7 @@ import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifie
 import { encodeCertID, encodeOCSPRequest, issuerHashes, parseOCSPResponse } from '#x509/ocsp.ts'
 import { chainOf, offeredBy, openAuthorities } from './authorities.ts'
 import { ceremoniesOf } from './ceremony.ts'
-import { findCertificates, revokeCertificate } from './certificates.ts'
+import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { issueDueCRLs } from './crl.ts'
 import { createEndpoint, disableEndpoint, openEndpoint } from './endpoint.ts'
 import { generateAndIssue } from './by-hand.ts'
@@ -201,4 +201,50 @@ test('an authority retires, outlives what it issued, and only then its key may b
   assert.equal(made.facts['issuer'], 'root.1')
   assert.equal(made.facts['programVersion'], 'test')
   assert.match(String(made.facts['certificateFingerprint']), /^[0-9a-f]{64}$/)
+})
+
+test('R10: responders do not keep the key of a retired authority from being destroyed', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca, { noExpiry: false })
+  const { context, authorities } = ca
+  await retireAuthority(context, authorities, 'line1', person)
+  ca.advance(86_400 * 20)
+  await ocsp(context, authorities).renewResponders() // as long as the authority is there
+  assert.equal((await destroyAuthorityKey(context, authorities, 'line1', person)).state, 'ended')
+})
+
+test('R10: the key of an authority on hold stays, since the hold can be lifted', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca, { noExpiry: false })
+  const { context, authorities } = ca
+  const [own] = await findCertificates(context, { profile: 'issuing' }, { limit: 1 })
+  await holdCertificate(context, own?.id ?? '', person)
+  await authorities.refresh()
+  await assert.rejects(destroyAuthorityKey(context, authorities, 'line1', person), { code: 'conflict', reason: 'authorityHeld' })
+  await releaseCertificate(context, own?.id ?? '', person)
+  await authorities.refresh()
+  await issueTo(ca, 'line1')
+  await holdCertificate(context, own?.id ?? '', person)
+  await authorities.refresh()
+  // seen as held a moment ago, and released since by another process
+  await releaseCertificate(context, own?.id ?? '', person)
+  await assert.rejects(destroyAuthorityKey(context, authorities, 'line1', person), { code: 'conflict' })
+})
+
+test('R8: what another process retired a moment ago issues nothing more, to whoever asks', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca, { noExpiry: false })
+  const { context, authorities } = ca
+  const other = await openAuthorities(context)
+  await retireAuthority(context, other, 'line1', person)
+  await retireAuthority(context, other, 'root', person)
+  const asBefore = { code: 'unavailable', reason: 'authorityRetired' }
+  await assert.rejects(issueTo(ca, 'line1'), asBefore)
+  const name = nameOf([{ type: 'CN', value: 'Line 2' }])
+  const line2 = { slug: 'line2', name, profile: 'issuing', issuer: 'root', keyAlgorithm: 'ecdsa-p256' } as const
+  await assert.rejects(authorities.create(line2, person), asBefore)
+  await assert.rejects(renewAuthority(context, authorities, 'line1', person), asBefore)
+  await assert.rejects(rekeyAuthority(context, authorities, 'line1', {}, person), asBefore)
+  const labels = (await context.keys.list()).map(({ label }) => label)
+  assert.equal(labels.filter((label) => label.startsWith('ca/')).length, 2, 'keys made for it are gone again')
 })

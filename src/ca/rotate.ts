@@ -20,7 +20,7 @@ import { describe, keepAuthority, keepFurther, keyLabelOf, noteChange, type Stor
 import { ceremonyFacts } from './ceremony.ts'
 import type { CAContext } from './context.ts'
 import { followRekey, forgetEndpoints } from './endpoint.ts'
-import { type Issued, NO_EXPIRY, rehearse, selfSigned, signRehearsed, stepsToInsert } from './issue.ts'
+import { type Issued, NO_EXPIRY, rehearse, selfSigned, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import { holderOf, openAuthorityProfile } from './make-authority.ts'
 import type { Profile } from './profile.ts'
 
@@ -44,6 +44,7 @@ export async function renewAuthority(
   const renewed = describe({ ...authority, issuerId: issuer?.id }, parseCertificate(issued.der), authority.signer)
   await db.transaction(async (tx) => {
     await noteChange(tx)
+    if (issuer !== undefined) await take(tx, [stillIssues(issuer)])
     await replaceCertificate(context, tx, authority, renewed)
     await take(tx, stepsToInsert(context, { ...issued, authorityId: issuer?.id ?? authority.id }, { actor }))
     await audit.record(tx, {
@@ -112,6 +113,7 @@ export async function rekeyAuthority(
     const authority = describe(stored, parseCertificate(issued.der), signer)
     const links = issuer === undefined ? await linksBetween(context, former, authority, profile) : []
     await keepAuthority(context, authority, async (tx) => {
+      if (issuer !== undefined) await take(tx, [stillIssues(issuer)])
       await retireIn(tx, former)
       await followRekey(context, tx, { from: former, to: authority }, actor)
       await take(tx, stepsToInsert(context, { ...issued, authorityId: issuer?.id ?? authority.id }, { actor }))
