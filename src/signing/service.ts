@@ -77,7 +77,12 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
   async function attempt(open: OpenSigner, wanted: Wanted, by: Requester): Promise<Made | Waiting | undefined> {
     const { record, key } = open
     const now = world.clock.now()
-    checkMay(open, wanted, by, now)
+    try {
+      checkMay(open, wanted, by, now)
+    } catch (refusal) {
+      if (await isAsRead(open)) throw refusal
+      return undefined // another process changed it: what it is now may say yes
+    }
     const ticket = record.approval === undefined ? undefined : await ticketFor(record, wanted, by)
     if (record.approval !== undefined && ticket === undefined) {
       const rule = { ...record.approval, usesMax: 1 }
@@ -105,6 +110,11 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
       await giveBack(record, now, ticket)
       throw withFacts(thrown, { entry, key: key.label })
     }
+  }
+
+  const isAsRead = async ({ record: { name, version } }: OpenSigner): Promise<boolean> => {
+    signers.forget(name)
+    return (await signers.open(name)).record.version === version
   }
 
   const isKept = async (steps: readonly Step[]): Promise<boolean> => {
@@ -300,7 +310,7 @@ const usesAct = (record: SignerRecord, by: Requester): Act => ({
 /** All that a request says, as one text: two of the same text are answered alike. */
 const requestText = (request: SignatureRequest): string =>
   JSON.stringify(request, (_, value: unknown) =>
-    value instanceof Map ? [...value].toSorted() : value instanceof Uint8Array ? value.toBase64() : value,
+    value instanceof Map ? [...value.entries()] : value instanceof Uint8Array ? value.toBase64() : value,
   )
 
 /** What this room asks approval for. */

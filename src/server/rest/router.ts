@@ -163,7 +163,7 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
   const work = async () => {
     const result: unknown = await route.handle({ ...caller, requestId }, reading.input as never) // as its schemas say
     if (route.response === undefined) return { status: 204, body: '' }
-    const status = route.isPending?.(result as never) === true ? 202 : (route.status ?? 200)
+    const status = route.isPending?.(result) === true ? 202 : (route.status ?? 200)
     return { status, body: JSON.stringify(result) }
   }
   if (SAFE.has(method)) return toReply(await work(), false)
