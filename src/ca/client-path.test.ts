@@ -8,12 +8,14 @@ import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
 import { makeCertificate, makeKey, rootExtensions, type TestKey as SigningKey } from '#x509/testing.ts'
+import { generateAndIssue } from './by-hand.ts'
 import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
 import { ISSUER_PATH_MILLISECONDS, clientPaths } from './client-path.ts'
+import { issueCRL } from './crl.ts'
 import { createEndpoint } from './endpoint.ts'
 import { enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
 import { hierarchy, person, testCA, testRequest, type TestCA } from './testing.ts'
-import { trustAuthority } from './trusted.ts'
+import { distrustAuthority, importCRL, trustAuthority } from './trusted.ts'
 import { verifyHere } from './verification.ts'
 
 const common = (CN: string) => nameOf([{ type: 'CN', value: CN }])
@@ -153,6 +155,54 @@ test("R3: another's station counts when a trusted authority that is listed vouch
   await assert.rejects(show(server, middle), { code: 'forbidden', reason: 'clientPath' })
   await assert.rejects(show(impostor, middle), { code: 'forbidden', reason: 'clientPath' })
   await assert.rejects(show(root), { code: 'forbidden' })
+})
+
+test('R3: a trusted authority below a root counts no longer than the root vouches for it', async () => {
+  for (const loss of ['distrusted', 'revoked'] as const) {
+    await using ca = await testCA()
+    await using maker = await testCA()
+    await hierarchy(ca)
+    await maker.authorities.create(
+      { slug: 'root', name: common('Maker root'), profile: 'root', keyAlgorithm: 'ecdsa-p256' },
+      person,
+    )
+    const below = {
+      slug: 'line',
+      name: common('Maker line'),
+      profile: 'issuing',
+      issuer: 'root',
+      keyAlgorithm: 'ecdsa-p256',
+    } as const
+    await maker.authorities.create(below, person)
+    const wanted = {
+      authority: 'line',
+      profile: 'tls-client',
+      subject: common('Station'),
+      names: [],
+      keyAlgorithm: 'ecdsa-p256',
+    } as const
+    const station = await generateAndIssue(maker.context, maker.authorities, wanted, person)
+    for (const slug of ['root', 'line']) {
+      const certificate = maker.authorities.byAddress(slug).certificate.der
+      await trustAuthority(ca.context, ca.authorities, { slug: `maker${slug}`.slice(1), kind: 'foreign', certificate }, person)
+    }
+    const registrationAuthorities = [{ fingerprint: fingerprint(station.certificate).toHex(), productSerials: ['A-*'] }]
+    const endpoint = await ownersEndpoint(ca, { clientIssuers: ['akerline.1'], registrationAuthorities })
+    const { authenticate } = enrollment(ca.context, ca.authorities, async () => {})
+    const show = (): Promise<Identity> => authenticate(endpoint, { chain: [station.certificate], basic: undefined })
+    assert.equal((await show()).kind, 'foreign-registration-authority')
+
+    if (loss === 'distrusted') await distrustAuthority(ca.context, ca.authorities, 'akerroot', person)
+    else {
+      const [line] = await findCertificates(maker.context, { profile: 'issuing' }, { limit: 1 })
+      await revokeCertificate(maker.context, line?.id ?? '', 'cACompromise', person)
+      const list = await issueCRL(maker.context, maker.authorities.byAddress('root'), 0, person)
+      await importCRL(ca.context, ca.authorities, list.der, person)
+      ca.advance(ISSUER_PATH_MILLISECONDS / 1000) // as with one of ours, a validation holds for a moment
+    }
+    const reason = loss === 'distrusted' ? 'issuerNoLongerTrusted' : 'issuerPath'
+    await assert.rejects(show(), { code: 'forbidden', reason })
+  }
 })
 
 /** By `key` under `issuer`, for the key of `holder`. */

@@ -20,13 +20,13 @@ export const ISSUER_PATH_MILLISECONDS = 60_000
 
 export interface ClientPaths {
   /** @throws TrustError `forbidden` when the issuer, or an authority above it, is revoked, has ended, or is not trusted */
-  checkIssuer(issuer: Authority): Promise<void>
+  checkIssuer(issuer: Authority | TrustedAuthority): Promise<void>
   /**
    * The trusted authority, of those listed, that vouches for a certificate of another.
    *
    * @param chain what the peer showed, its own first; DER @param addresses of the trusted authorities that count
    * @returns undefined when none of those listed is trusted only
-   * @throws TrustError `forbidden` when none of them vouches for it
+   * @throws TrustError `forbidden` when none of them vouches for it, or the one that does is itself no longer vouched for
    */
   foreignIssuer(chain: readonly Uint8Array[], addresses: readonly string[]): Promise<TrustedAuthority | undefined>
 }
@@ -36,7 +36,7 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
   /** An authority that was changed is another object, so that nothing of before holds for it. */
   const validated = new WeakMap<Certificate, { readonly at: number; readonly verdict: Promise<Verdict> }>()
 
-  function validate(issuer: Authority): Promise<Verdict> {
+  function validate(issuer: Authority | TrustedAuthority): Promise<Verdict> {
     const now = clock.now()
     const known = validated.get(issuer.certificate)
     if (known !== undefined && Math.abs(now - known.at) < ISSUER_PATH_MILLISECONDS) return known.verdict
@@ -49,7 +49,7 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
     return verdict
   }
 
-  function checkNow(issuer: Authority): void {
+  function checkNow(issuer: Authority | TrustedAuthority): void {
     const now = clock.now()
     for (let at: Authority | TrustedAuthority | undefined = issuer; at !== undefined; at = authorities.issuerOf(at)) {
       const facts = { issuer: at.address }
@@ -59,15 +59,17 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
     }
   }
 
+  async function checkIssuer(issuer: Authority | TrustedAuthority): Promise<void> {
+    checkNow(issuer)
+    const verdict = await validate(issuer)
+    if (!verdict.valid) {
+      const facts = { issuer: issuer.address, detail: sentenceOf(verdict.failure) }
+      throw new TrustError('forbidden', 'issuerPath', { facts })
+    }
+  }
+
   return {
-    async checkIssuer(issuer) {
-      checkNow(issuer)
-      const verdict = await validate(issuer)
-      if (!verdict.valid) {
-        const facts = { issuer: issuer.address, detail: sentenceOf(verdict.failure) }
-        throw new TrustError('forbidden', 'issuerPath', { facts })
-      }
-    },
+    checkIssuer,
     async foreignIssuer([own = new Uint8Array(0), ...shown], addresses) {
       const listed = authorities.trusted().filter(({ address }) => addresses.includes(address))
       let refusal: string | undefined
@@ -83,7 +85,11 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
           // who imports the lists of an authority keeps them current, and relies on them
           revocation: { demand: lists.length > 0 ? 'required' : 'known', lists },
         })
-        if (verdict.valid) return issuer
+        if (verdict.valid) {
+          // the path ended here; one below a root is trusted because of what is above it
+          await checkIssuer(issuer)
+          return issuer
+        }
         if (verdict.failure.reason !== 'pathIssuerMissing') refusal = sentenceOf(verdict.failure)
       }
       if (refusal !== undefined) throw new TrustError('forbidden', 'clientPath', { facts: { detail: refusal } })

@@ -194,8 +194,15 @@ function incomparable(): never {
 
 const within =
   (base: readonly string[]) =>
-  ({ levels = [] }: Comparable): boolean =>
-    base.length <= levels.length && base.every((level, i) => level === levels[i])
+  ({ levels = [], name }: Comparable, some: boolean): boolean => {
+    if (base.length <= levels.length && base.every((level, i) => level === levels[i])) return true
+    // RFC 5280, 7.1 compares these with themselves only: the same text in another type would lie outside
+    if (some && name.type === 'directoryName' && name.value.flat().some(({ encoding }) => !COMPARED.has(encoding)))
+      throw new Incomparable('it has text of a type that is not compared with others')
+    return false
+  }
+
+const COMPARED: ReadonlySet<string> = new Set(['printableString', 'utf8String', 'ia5String'])
 
 /** RFC 1034, 3.5 as changed by RFC 1123, 2.1; underscores are in no host name. */
 const LABEL = /^(?!-)[a-z0-9-]{1,63}(?<!-)$/
@@ -241,9 +248,12 @@ function mailboxIn(text: string, limit: string): boolean {
   return local === limit.slice(0, limitAt) && host === limit.slice(limitAt + 1).toLowerCase()
 }
 
-/** RFC 5280, 4.2.1.10: a URI without a host, or with an address for one, is refused where URIs are limited. */
+/**
+ * RFC 5280, 4.2.1.10: a URI without a host, or with an address for one, is refused where URIs are limited. So is one with
+ * characters that stand in no authority (RFC 3986, 3.2), such as a backslash, which some readers take for a slash.
+ */
 function hostOfURI(text: string): string {
-  const authority = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i.exec(text)?.[1]
+  const authority = /^[a-z][a-z0-9+.-]*:\/\/([a-z0-9._~!$&'()*+,;=:@%-]*)(?:[/?#]|$)/i.exec(text)?.[1]
   const host = authority
     ?.slice(authority.lastIndexOf('@') + 1)
     .replace(/:\d*$/, '')

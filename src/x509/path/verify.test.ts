@@ -125,6 +125,7 @@ describe('name constraints', () => {
     [mailbox('plant.example'), mailbox('"a b"@plant.example'), 'pathNameUnreadable', 'pathNameUnreadable'],
     [uri('plant.example'), uri('opc.tcp://x@plant.example:4840/a'), 'valid', 'pathNameExcluded'],
     [uri('plant.example'), uri('urn:plant.example:a'), 'pathNameUnreadable', 'pathNameUnreadable'],
+    [uri('plant.example'), uri('https://other.example\\@plant.example/'), 'pathNameUnreadable', 'pathNameUnreadable'],
     [uri('plant.example'), uri('https://192.0.2.1/'), 'pathNameUnreadable', 'pathNameUnreadable'],
     [ip(10, 0, 0, 0, 255, 0, 0, 0), ip(10, 1, 2, 3), 'valid', 'pathNameExcluded'],
     [ip(10, 0, 0, 0, 255, 0, 0, 0), ip(11, 1, 2, 3), 'pathNameNotPermitted', 'valid'],
