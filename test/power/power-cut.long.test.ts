@@ -9,6 +9,7 @@ for (const workers of [0, 2]) {
     const outcome = await powerCuts({ cuts: 25, seed: 50 + workers, lines: 24, workers, waits: 'often' })
     assert.deepEqual(outcome.problems, [])
     assert.equal(outcome.kills, 25)
+    assert.ok(outcome.checkpoints > 25, 'there were no checkpoints')
     assert.ok(outcome.lost > 0, 'nobody was disturbed at work')
   })
 }

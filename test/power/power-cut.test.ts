@@ -16,6 +16,7 @@ test('decision 4: what was answered survives power cuts, checkpoints and starts 
   assert.deepEqual(outcome.problems, [])
   assert.ok(outcome.certificates > 0 && outcome.lost > 0, 'nobody was disturbed at work')
   assert.equal(outcome.kills, 3)
+  assert.ok(outcome.checkpoints > 3, 'there were no checkpoints')
 })
 
 test('a server that answers before the disk has it is caught by one power cut', { skip }, () => assertCaught('no-syncs'))

@@ -7,7 +7,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, statSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,12 +31,17 @@ export interface PowerCuts {
 export interface PowerOutcome extends Outcome {
   /** Of the cuts, those before the server answered. */
   readonly cutsWhileStarting: number
+  /** How often the write-ahead log was seen copied into the database. */
+  readonly checkpoints: number
 }
 
 /** Writes of 4 kB and more; a group of enrollments takes about ten. */
 const WRITES_MAX = 1500
 /** The power fails by then, however little is written. */
 const CUT_MAX_MILLISECONDS = 2500
+/** SQLite writes the database itself only when it copies the log into it. */
+const DATABASE_FILE = 'sealworks.db'
+const LOOK_MILLISECONDS = 20
 
 export async function powerCuts({ cuts, seed, lines, workers, waits }: PowerCuts): Promise<PowerOutcome> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-power-'))
@@ -52,7 +57,7 @@ export async function powerCuts({ cuts, seed, lines, workers, waits }: PowerCuts
       SEALWORKS_TEST_DISK: waits,
     }
     const outcome = await simulateAt({ ...installation, environment }, simulation)
-    return { ...outcome, cutsWhileStarting: interruption.whileStarting }
+    return { ...outcome, cutsWhileStarting: interruption.whileStarting, checkpoints: interruption.copies.size }
   } finally {
     await disk.remove()
     await rm(directory, { recursive: true })
@@ -66,14 +71,22 @@ export async function assertCaught(waits: 'no-syncs' | 'no-log-syncs'): Promise<
   assert.ok(problems.some(isLoss), `nothing was lost: ${problems.join('; ')}`)
 }
 
-function powerFailures(disk: Disk, times: number, random: () => number): Interruption & { whileStarting: number } {
-  return {
+function powerFailures(disk: Disk, times: number, random: () => number) {
+  const copies = new Set<number>()
+  const interruption: Interruption & { whileStarting: number; readonly copies: ReadonlySet<number> } = {
     times,
     whileStarting: 0,
+    copies,
     // what was set up is no part of what is tried
     prepare: () => disk.settle(),
     async next(server, installation, isLast) {
-      await Promise.race([disk.gone, delay(random() * CUT_MAX_MILLISECONDS)])
+      const began = performance.now()
+      const most = random() * CUT_MAX_MILLISECONDS
+      const isOver = (): boolean => performance.now() - began > most
+      while (!isOver() && !(await Promise.race([disk.gone.then(() => true), delay(LOOK_MILLISECONDS, false)]))) {
+        const copied = changedAt(join(installation.dataDirectory, DATABASE_FILE))
+        if (copied !== undefined) copies.add(copied)
+      }
       disk.cut()
       await disk.gone
       server.process.kill('SIGKILL') // without a disk it answers nothing that it did not answer before
@@ -81,7 +94,7 @@ function powerFailures(disk: Disk, times: number, random: () => number): Interru
       for (;;) {
         // few writes as often as many: in the first of them the server starts
         if (!(await disk.restore(isLast ? 0 : Math.ceil(random() * random() * WRITES_MAX)))) {
-          this.whileStarting++
+          interruption.whileStarting++
           continue
         }
         const next = startServer(installation)
@@ -95,9 +108,19 @@ function powerFailures(disk: Disk, times: number, random: () => number): Interru
         next.process.kill('SIGKILL')
         const { complaint } = await next.ended
         if (!isCut) throw new Error(`the server does not start after a power cut: ${complaint}`)
-        this.whileStarting++
+        interruption.whileStarting++
       }
     },
+  }
+  return interruption
+}
+
+/** Undefined also where the disk has just gone. */
+function changedAt(path: string): number | undefined {
+  try {
+    return statSync(path).mtimeMs
+  } catch {
+    return undefined
   }
 }
 

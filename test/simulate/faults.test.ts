@@ -10,11 +10,14 @@ import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { diskMissing, makeDisk } from '../power/disk.ts'
 import { installFor, type Interruption, simulateAt, type Simulation } from './server-kill.ts'
 import type { Plant } from './server-load.ts'
+import { runProduct } from './server-process.ts'
 import { openSocketLine } from './socket-line.ts'
 
 const PATIENCE_MILLISECONDS = 30_000
 /** Of either kind, before the fault, under it and after it. */
 const ANSWERS_LEAST = 20
+
+const IDLE: Simulation = { seconds: 0, seed: 0, lines: 0, stop: 'never' }
 
 interface Fault {
   readonly simulation: Pick<Simulation, 'database' | 'workers'>
@@ -48,7 +51,7 @@ async function suffer({ simulation, dataDirectory, begin, end }: Fault): Promise
       return server // which nobody started again
     },
   }
-  const whole: Simulation = { ...simulation, seconds: 0, seed: 71, lines: 12, stop }
+  const whole: Simulation = { ...IDLE, ...simulation, seed: 71, lines: 12, stop }
   const outcome = await simulateAt(await installFor(whole, dataDirectory), whole)
   assert.deepEqual(outcome.problems, [])
   assert.equal(outcome.lost, 0, 'somebody got no answer')
@@ -121,4 +124,19 @@ test('R10: a line to the database that stands still and breaks', { skip: postgre
     },
     end: line.mend,
   })
+})
+
+test('R10: doctor finds a PostgreSQL that does not wait for the disk', { skip: postgresMissing() }, async (t) => {
+  for (const durable of [false, true]) {
+    const postgres = await startPostgres({ durable })
+    t.after(postgres.stop)
+    const directory = await folder(t)
+    await installFor({ ...IDLE, database: await postgres.createDatabase() }, directory)
+    const { stdout } = await runProduct(['doctor', '--json', '--data', directory]).catch(
+      (error: unknown) => error as { stdout: string },
+    )
+    const { findings } = JSON.parse(stdout) as { findings: readonly { check: string; state: string; detail: string }[] }
+    const found = findings.find(({ check }) => check === 'durability')
+    assert.deepEqual([found?.state, found?.detail.includes('fsync')], durable ? ['good', false] : ['bad', true])
+  }
 })

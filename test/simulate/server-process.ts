@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, type ExecFileOptions, spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -44,6 +44,10 @@ export interface InstallOptions {
   readonly workers?: number | undefined
 }
 
+/** One command of the product. */
+export const runProduct = (words: readonly string[], options: ExecFileOptions = {}): Promise<{ readonly stdout: string }> =>
+  promisify(execFile)(process.execPath, [product, ...words], { ...options, encoding: 'utf8' })
+
 /** What `sealworks init` does, by `sealworks init`. */
 export async function install(dataDirectory: string, { database, workers = 0 }: InstallOptions = {}): Promise<Installation> {
   const [tls, open] = await Promise.all([freePort(), freePort()])
@@ -65,10 +69,7 @@ export async function install(dataDirectory: string, { database, workers = 0 }: 
   writeFileSync(join(dataDirectory, 'sealworks.toml'), settings.join('\n'))
   const tokenFile = join(dataDirectory, 'administrator.token')
   const words = ['init', '--data', dataDirectory, '--administrator', 'Ada Berg', '--token-file', tokenFile]
-  await promisify(execFile)(process.execPath, [product, ...words], {
-    cwd: dataDirectory,
-    env: { ...process.env, NODE_COMPILE_CACHE: cacheOf(dataDirectory) },
-  })
+  await runProduct(words, { cwd: dataDirectory, env: { ...process.env, NODE_COMPILE_CACHE: cacheOf(dataDirectory) } })
   const tlsRootPEM = readFileSync(join(dataDirectory, 'tls-root.pem'), 'utf8')
   return {
     dataDirectory,

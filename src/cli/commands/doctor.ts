@@ -170,6 +170,7 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
       return [
         { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${row?.entries ?? 0} audit entries` },
         clock,
+        ...(database.id === 'postgres' ? [await checkDurability(database)] : []),
         ...(await checkOfflineCRLs(database, now)),
       ]
     } finally {
@@ -184,6 +185,22 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
         mend: 'Start the database, or restore the backup.',
       },
     ]
+  }
+}
+
+/** What PostgreSQL says it does for the disk; `synchronous_commit` each connection sets for itself. */
+async function checkDurability(database: Pick<Database, 'query'>): Promise<Finding> {
+  const check = 'durability'
+  const off = await database.query<{ name: string }>(
+    "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
+  )
+  if (off.length === 0) return { check, state: 'good', detail: 'PostgreSQL waits for the disk' }
+  const names = off.map(({ name }) => name).join(' and ')
+  return {
+    check,
+    state: 'bad',
+    detail: `${names} ${off.length > 1 ? 'are' : 'is'} off: a power cut can destroy the database`,
+    mend: `Set ${names} = on in postgresql.conf, and restart PostgreSQL.`,
   }
 }
 
