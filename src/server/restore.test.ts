@@ -11,9 +11,9 @@ import { issueCRL } from '#ca/crl.ts'
 import { createEndpoint, createEnrollmentSecret } from '#ca/endpoint.ts'
 import { testRequest } from '#ca/testing.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
-import { atWork, environment, makePlant, removeAll, restoreBeside, sourceOf, type Working } from './backup-testing.ts'
+import { atWork, environment, makePlant, removeAll, restoreBeside, type Working } from './backup-testing.ts'
 import type { Foundation } from './compose.ts'
-import { openRestored, rehearseBackup } from './restore.ts'
+import { openRestored } from './restore.ts'
 
 interface Engine {
   readonly name: 'sqlite' | 'postgres'
@@ -159,10 +159,6 @@ describe('backup across engines', { skip: postgresMissing() }, () => {
       assert.deepEqual(await contentsOf(working.foundation), all)
       return working.backUp()
     })
-    const seen = await rehearseBackup(sourceOf(plant, again))
-    assert.equal(seen.manifest.engine, 'postgres')
-    assert.ok((seen.counts['certificate'] ?? 0) >= 20_000)
-    assert.deepEqual(seen.audit.problems, [])
     const back = await restoreBeside(plant, again)
     assert.deepEqual(await atWork(back, ({ foundation }) => contentsOf(foundation)), all)
   })
@@ -231,7 +227,7 @@ async function contentsOf({ db }: Foundation): Promise<Readonly<Record<string, s
     'SELECT id, log_index, hex(leaf_hash) AS leaf, facts FROM audit_entry WHERE log_index IS NOT NULL ORDER BY log_index'
   const digest = createHash('sha256')
   for await (const { id, log_index: index, leaf, facts } of db.iterate(entries))
-    digest.update(`${id} ${index} ${String(leaf).toLowerCase()} ${facts}`)
+    digest.update(JSON.stringify([id, index, String(leaf).toLowerCase(), facts]))
   return { ...digests, entries: digest.digest('hex') }
 }
 
