@@ -123,7 +123,7 @@ export async function openPlant({ dataDirectory }: Plant): Promise<OpenedPlant> 
 }
 
 /** One client on one machine asks for all, which the limit for each address would keep from it. */
-function configure(dataDirectory: string, database?: string): Config {
+export function configure(dataDirectory: string, database?: string): Config {
   const file = [
     '[server]',
     'listen = "127.0.0.1:0"',

@@ -194,7 +194,7 @@ function heldKey(label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array
         const scheme = schemeOf(signature)
         checkDigest(octets, scheme)
         if (key === undefined) throw notFound(label)
-        forDigests ??= openDigestKey(secret(key.export({ format: 'der', type: 'pkcs8' })))
+        forDigests ??= openDigestKey(secret(key.export({ format: 'der', type: 'pkcs8' })), slow)
         return forDigests.sign(octets, scheme)
       },
     },

@@ -11,7 +11,6 @@
 import koffi from 'koffi'
 import type { SignatureAlgorithm } from '#algorithms/table.ts'
 import type { Secret } from '#base/secret.ts'
-import { staysInTurn } from '#base/turn.ts'
 
 interface NativeFunction {
   (...parameters: readonly unknown[]): unknown
@@ -63,8 +62,11 @@ function functions(): Functions {
   return loaded
 }
 
-/** @param pkcs8 DER PrivateKeyInfo of an RSA or EC key, erased here */
-export function openDigestKey(pkcs8: Secret): DigestKey {
+/**
+ * @param pkcs8 DER PrivateKeyInfo of an RSA or EC key, erased here
+ * @param slow what the key's row says; quick signatures are made at once, since handing a call to the pool costs more here
+ */
+export function openDigestKey(pkcs8: Secret, slow: boolean): DigestKey {
   const { parseKey, freeKey, newContext, freeContext, beginSign, set, sign, clearErrors } = functions()
   const octets = pkcs8.reveal('open a key for digests')
   const at = Buffer.alloc(SIZE_OCTETS)
@@ -103,7 +105,7 @@ export function openDigestKey(pkcs8: Secret): DigestKey {
         if (result !== OK) throw refused('EVP_PKEY_sign')
         return new Uint8Array(signature.buffer, 0, Number(length.readBigUInt64LE()))
       }
-      if (!isRSA && staysInTurn()) return finish(sign(context, signature, length, digest, digest.length))
+      if (!slow) return finish(sign(context, signature, length, digest, digest.length))
       return later(sign, context, signature, length, digest, digest.length).then(finish, (cause: unknown) => {
         freeContext(context)
         throw cause
