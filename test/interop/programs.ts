@@ -73,6 +73,11 @@ export const programs = {
     purpose: 'the same, signed by Debian',
     at: '/usr/lib/shim/fbx64.efi.signed',
   },
+  jar: { debian: 'openjdk-17-jdk-headless', purpose: 'makes Java archives to sign' },
+  jarsigner: { debian: 'openjdk-17-jdk-headless', purpose: 'signs and verifies Java archives' },
+  keytool: { debian: 'openjdk-17-jdk-headless', purpose: 'tells jarsigner whom to trust' },
+  'mkfs.ext4': { debian: 'e2fsprogs', purpose: 'the file system that a power cut hits', at: '/usr/sbin/mkfs.ext4' },
+  mount: { debian: 'mount', purpose: 'puts it on a disk that loses writes' },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>

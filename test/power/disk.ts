@@ -1,7 +1,7 @@
 /**
  * A disk of a test's own that loses what was not flushed when its power is cut, with an ext4 file system on it.
  *
- * Needs Linux and root: FUSE, a loop device, mount. Decision 0006 says why it is this and not a virtual machine.
+ * Needs Linux and root: FUSE, a loop device, mount. Decision 0007 says why it is this and not a virtual machine.
  *
  * @module
  */
@@ -10,10 +10,11 @@ import { accessSync, constants, mkdirSync, truncateSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { nothingMayBeSkipped } from '../interop/programs.ts'
+import { needs, nothingMayBeSkipped } from '../interop/programs.ts'
 
 const run = promisify(execFile)
 const program = join(import.meta.dirname, 'disk-process.ts')
+const tools = needs('mkfs.ext4', 'mount')
 
 export interface Disk {
   /** Where its file system is while it has power. */
@@ -39,7 +40,7 @@ export function diskMissing(): string | false {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) return 'a disk that loses writes needs Linux and root'
   try {
     for (const file of ['/dev/fuse', '/dev/loop-control']) accessSync(file, constants.R_OK | constants.W_OK)
-    return false
+    return tools.skip
   } catch {
     return 'a disk that loses writes needs /dev/fuse and a loop device'
   }
@@ -67,8 +68,8 @@ export async function makeDisk(directory: string, seed: number, sizeOctets = SIZ
   truncateSync(image, sizeOctets)
   writeFileSync(device, '')
   mkdirSync(folder)
-  await run('mkfs.ext4', ['-q', '-F', '-b', '4096', '-m', '0', image])
-  const mount = async (): Promise<void> => void (await run('mount', ['-t', 'ext4', '-o', 'loop', device, folder]))
+  await run(tools.path('mkfs.ext4'), ['-q', '-F', '-b', '4096', '-m', '0', image])
+  const mount = async (): Promise<void> => void (await run(tools.path('mount'), ['-t', 'ext4', '-o', 'loop', device, folder]))
   let times = 0
   let powered = await power(0)
   await mount()
