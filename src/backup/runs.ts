@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { mkdir, open, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Audit } from '#audit/audit.ts'
 import type { AuditLog } from '#audit/log.ts'
@@ -12,7 +12,7 @@ import type { Log } from '#base/log.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Recipient } from '#cms/encrypt.ts'
 import type { Database, Queries, Row } from '#store/database.ts'
-import { acquireLease, releaseLease, renewLease } from '#store/lease.ts'
+import { acquireLease, type Lease, releaseLease, renewLease } from '#store/lease.ts'
 import type { BackupFile } from './records.ts'
 import { writeBackup } from './write.ts'
 
@@ -46,6 +46,8 @@ export interface BackupsOptions {
   /** Read when a backup begins: certificates and keys may be replaced while the server runs. */
   readonly contents: () => Promise<{ readonly recipients: readonly Recipient[]; readonly files: readonly BackupFile[] }>
   readonly report: Log
+  /** No other process can be at work on this database, so that the lease of one that crashed need not run out. */
+  readonly alone: boolean
 }
 
 type Given = Awaited<ReturnType<BackupsOptions['contents']>>
@@ -73,9 +75,10 @@ const SEEN_MILLISECONDS = 1000
 const PART_OCTETS = 512 << 10
 const LISTED_MAX = 200
 
-export function backups({ database, world, audit, log, directory, version, contents, report }: BackupsOptions): Backups {
+export function backups({ database, world, audit, log, directory, version, contents, report, alone }: BackupsOptions): Backups {
   const { organizationId } = log
   let running: Promise<void> = Promise.resolve()
+  let isRunning = false
 
   const find = async (id: string): Promise<BackupRun> => {
     const [row] = await database.query('SELECT * FROM backup_run WHERE organization_id = ? AND id = ?', organizationId, id)
@@ -146,6 +149,20 @@ export function backups({ database, world, audit, log, directory, version, conte
     await audit.refuse({ actor, act: 'backup.create', object: `backup:${id}`, reason: error.reason, facts: { code: error.code } })
   }
 
+  /** One backup at a time, of all processes. */
+  async function takeTurn(holder: string): Promise<Lease> {
+    if (isRunning) throw new TrustError('conflict', 'backupRunning')
+    isRunning = true
+    try {
+      const lease = await acquireLease(database, world, { name: LEASE, holder, seconds: LEASE_SECONDS, alone })
+      if (lease === undefined) throw new TrustError('conflict', 'backupRunning')
+      return lease
+    } catch (error) {
+      isRunning = false
+      throw error
+    }
+  }
+
   const seen = (id: string, rows: number, octets: number): Promise<unknown> =>
     database.transaction((tx) =>
       tx.query(
@@ -161,14 +178,17 @@ export function backups({ database, world, audit, log, directory, version, conte
       const given = await contents()
       if (given.recipients.length === 0) throw new TrustError('unavailable', 'backupRecipients')
       const id = uuidv7(world)
-      const lease = await acquireLease(database, world, { name: LEASE, holder: id, seconds: LEASE_SECONDS })
-      if (lease === undefined) throw new TrustError('conflict', 'backupRunning')
+      const lease = await takeTurn(id)
       const now = world.clock.now()
       const file = fileName(now, id)
       const renew = async (): Promise<void> => void (await renewLease(database, world, lease, LEASE_SECONDS))
-      const end = (): Promise<void> => releaseLease(database, lease)
+      const end = async (): Promise<void> => {
+        isRunning = false
+        await releaseLease(database, lease)
+      }
       try {
         await mkdir(directory, { recursive: true, mode: 0o700 })
+        await removeParts(directory)
         await database.transaction((tx) =>
           tx.query(
             `INSERT INTO backup_run (id, organization_id, version, state, actor, file, row_count, octets, started_at, seen_at)
@@ -266,6 +286,12 @@ function runOf(row: Row, now: number): BackupRun {
 /** Sorted by time; the end of the id keeps two of one second apart. */
 const fileName = (now: number, id: string): string =>
   `sealworks-${new Date(now).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z-${id.slice(-8)}.backup`
+
+/** What processes that died left: who has the lease is the only one that writes. */
+async function removeParts(directory: string): Promise<void> {
+  const parts = (await readdir(directory)).filter((name) => name.startsWith('sealworks-') && name.endsWith('.backup.part'))
+  for (const name of parts) await rm(join(directory, name), { force: true })
+}
 
 async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r')

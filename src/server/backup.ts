@@ -37,6 +37,7 @@ export function composeBackups({ foundation, auditLog, config, log, ...where }: 
     directory: config.backup.directory,
     version: VERSION,
     report: log,
+    alone: config.store.url.engine === 'sqlite',
     contents: async () => ({
       recipients: config.backup.recipients.flatMap((file) => parseRecipients(readRecipients(file ?? ''))),
       files: await filesBeside({ config, ...where }),
