@@ -7,6 +7,7 @@ import { issueAllCRLs } from '#ca/crl.ts'
 import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { AuthorityShape, authorityShape } from './authority-shape.ts'
+import { recordingRefusals } from './refusals.ts'
 import { route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time } from './shapes.ts'
 
@@ -58,9 +59,10 @@ export function authorityRoutes({ context, authorities }: CAServices) {
           noExpiry,
           crlValiditySeconds,
         } = body
-        if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
-        const authority = await authorities.create(
-          {
+        const attempt = { actor, act: 'ca.create', object: `authority:${slug}` }
+        const authority = await recordingRefusals(context.audit, attempt, async () => {
+          if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
+          const wanted = {
             slug,
             name: parseDistinguishedName(name),
             profile,
@@ -69,9 +71,9 @@ export function authorityRoutes({ context, authorities }: CAServices) {
             ...(issuer !== undefined && { issuer }),
             ...(noExpiry !== undefined && { noExpiry }),
             ...(crlValiditySeconds !== undefined && { crlValiditySeconds }),
-          },
-          actor,
-        )
+          }
+          return authorities.create(wanted, actor)
+        })
         // its certificates will point to a CRL, which must be there before them
         await issueAllCRLs(context, authority, actor)
         return shape(authority)

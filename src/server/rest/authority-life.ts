@@ -1,7 +1,7 @@
 /** REST: the life of authorities: rotated, retired, certified elsewhere, signing across; and those that are only trusted. @module */
 import { Type } from 'typebox'
 import { isKeyAlgorithmId, type KeyAlgorithmId } from '#algorithms/table.ts'
-import { asTrustError, TrustError } from '#base/errors.ts'
+import { TrustError } from '#base/errors.ts'
 import {
   type AuthorityRequest,
   cancelRequest,
@@ -25,13 +25,17 @@ import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { listPublications } from '../publication/publisher.ts'
 import { AuthorityShape, authorityShape } from './authority-shape.ts'
+import { recordingRefusals } from './refusals.ts'
 import { route } from './route.ts'
-import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid } from './shapes.ts'
+import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Slug, Time, Uuid, octetsOf } from './shapes.ts'
 
 const ByAddress = Type.Object({ address: Address })
 const BySlug = Type.Object({ slug: Slug })
 const closed = { additionalProperties: false }
 const CRLValidity = Type.Integer({ minimum: 60, maximum: 366 * 86_400 })
+
+/** In base64: a list of a million entries. What the listener takes of any request bounds it first (`server.bodyMaxBytes`). */
+const LIST_MAX_OCTETS = 90 << 20
 
 const RequestShape = Type.Object({
   id: Uuid,
@@ -91,17 +95,9 @@ const PublicationShape = Type.Object({
 export function authorityLifeRoutes({ context, authorities }: CAServices, changed: () => Promise<void>) {
   const shape = (authority: Authority) => authorityShape(authorities, authority, context.world.clock.now())
 
-  /** What was refused to a person who may do it is kept too (decision 9). */
-  async function kept<T>(actor: string, act: string, object: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work()
-    } catch (thrown) {
-      const { code, reason, facts } = asTrustError(thrown)
-      if (['policyRefused', 'badProof', 'conflict', 'forbidden'].includes(code))
-        await context.audit.refuse({ actor, act, object: `authority:${object}`, reason, facts: { ...facts, code } })
-      throw thrown
-    }
-  }
+  /** What was refused to a person who may do it is kept too. */
+  const kept = <T>(actor: string, act: string, object: string, work: () => Promise<T>): Promise<T> =>
+    recordingRefusals(context.audit, { actor, act, object: `authority:${object}` }, work)
 
   async function trustedShapes(trusted: readonly TrustedAuthority[]) {
     const states = await offlineStates(context, authorities)
@@ -226,10 +222,7 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
           throw new TrustError('malformed', 'inputInvalid', {
             facts: { problems: 'body must have either request or certificate' },
           })
-        const of =
-          request === undefined
-            ? { certificate: Uint8Array.fromBase64(certificate ?? '') }
-            : { request: Uint8Array.fromBase64(request) }
+        const of = request === undefined ? { certificate: octetsOf(certificate ?? '') } : { request: octetsOf(request) }
         const validity = noExpiry === true ? { noExpiry } : validityDays === undefined ? undefined : { days: validityDays }
         const wanted = {
           authority: address,
@@ -260,7 +253,7 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       handle: async ({ actor }, { body }) =>
         shape(
           await kept(actor, 'ca.import-cross', 'unknown', () =>
-            importCrossCertificate(context, authorities, Uint8Array.fromBase64(body.certificate), actor),
+            importCrossCertificate(context, authorities, octetsOf(body.certificate), actor),
           ),
         ),
     }),
@@ -342,7 +335,8 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       permission: 'ca.create',
       summary: 'Take a request back; a key that was made for it is destroyed',
       params: BySlug,
-      handle: ({ actor }, { params: { slug } }) => cancelRequest(context, authorities, slug, actor),
+      handle: ({ actor }, { params: { slug } }) =>
+        kept(actor, 'ca.cancel-request', slug, () => cancelRequest(context, authorities, slug, actor)),
     }),
     route({
       id: 'importAuthorityCertificate',
@@ -355,7 +349,7 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       response: AuthorityShape,
       status: 201,
       async handle({ actor }, { params: { slug }, body }) {
-        const der = Uint8Array.fromBase64(body.certificate)
+        const der = octetsOf(body.certificate)
         const authority = await kept(actor, 'ca.import', slug, () => importCertificate(context, authorities, slug, der, actor))
         await issueAllCRLs(context, authority, actor)
         await changed()
@@ -381,7 +375,7 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       response: TrustedShape,
       status: 201,
       async handle({ actor }, { body: { slug, kind, certificate } }) {
-        const wanted = { slug, kind, certificate: Uint8Array.fromBase64(certificate) }
+        const wanted = { slug, kind, certificate: octetsOf(certificate) }
         parseCertificate(wanted.certificate)
         const trusted = await kept(actor, 'ca.trust', slug, () => trustAuthority(context, authorities, wanted, actor))
         await changed()
@@ -408,8 +402,9 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       path: '/api/v1/trusted-authorities/crls',
       permission: 'crl.issue',
       summary: 'Take the CRL of an offline authority; it is published from now on',
+      bodyMaxOctets: LIST_MAX_OCTETS,
       body: Type.Object(
-        { crl: Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 90 << 20, description: 'base64' }) },
+        { crl: Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: LIST_MAX_OCTETS, description: 'base64' }) },
         closed,
       ),
       response: Type.Object({
@@ -422,7 +417,7 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       status: 201,
       async handle({ actor }, { body }) {
         const { authority, crl } = await kept(actor, 'ca.import-crl', 'unknown', () =>
-          importCRL(context, authorities, Uint8Array.fromBase64(body.crl), actor),
+          importCRL(context, authorities, octetsOf(body.crl), actor),
         )
         await changed()
         return {

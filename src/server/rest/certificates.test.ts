@@ -8,6 +8,8 @@ import { enrollment, type Identity, type IssuedAnswer } from '#ca/enrollment.ts'
 import { openAuthorities } from '#ca/authorities.ts'
 import { hierarchy, person, type TestCA, testCA, testRequest } from '#ca/testing.ts'
 import type { CAServices } from '../compose.ts'
+import { authorityLifeRoutes } from './authority-life.ts'
+import { authorityRoutes } from './authorities.ts'
 import { certificateRoutes } from './certificates.ts'
 import { keyRoutes } from './keys.ts'
 import type { Call, Route } from './route.ts'
@@ -20,7 +22,12 @@ const callOf = (role: Role): Call => ({
 
 async function call(ca: TestCA, id: string, role: Role, input: object): Promise<unknown> {
   const services = ca as unknown as CAServices
-  const routes: readonly Route[] = [...certificateRoutes(services), ...keyRoutes(services, async () => false)] as never
+  const routes: readonly Route[] = [
+    ...certificateRoutes(services),
+    ...keyRoutes({ ...services, keys: ca.context.keys } as never, async () => false),
+    ...authorityRoutes(services),
+    ...authorityLifeRoutes(services, async () => {}),
+  ] as never
   const route = routes.find((one) => one.id === id) ?? assert.fail(id)
   return route.handle(callOf(role), { params: {}, query: {}, body: {}, ...input })
 }
@@ -103,4 +110,38 @@ test('who reaches for a key of the installation itself is in the audit log', asy
     assert.deepEqual((await ca.entries()).at(-1), { act, outcome: 'refused', reason: 'keyInUse', actor: 'person:pki-officer' })
   }
   await ca.context.keys.open(label)
+})
+
+test('decision 9: making keys and authorities that is refused is in the audit log, whatever the reason', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const label = 'release-1'
+  await call(ca, 'createKey', 'pki-officer', { body: { label, keyAlgorithm: 'ecdsa-p256' } })
+  const attempts: readonly [id: string, body: object, act: string, reason: string][] = [
+    ['createKey', { label, keyAlgorithm: 'ecdsa-p256' }, 'key.create', 'keyLabelTaken'],
+    ['createKey', { label: 'release-2', keyAlgorithm: 'md5-rsa' }, 'key.create', 'keyAlgorithm'],
+    ['createAuthority', { slug: 'line1', name: 'CN=x', issuer: 'root' }, 'ca.create', 'authorityTaken'],
+    ['createAuthority', { slug: 'line2', name: 'CN=x', profile: 'tls-server' }, 'ca.create', 'profileNotForAuthorities'],
+  ]
+  for (const [id, body, act, reason] of attempts) {
+    await assert.rejects(call(ca, id, 'pki-officer', { body }), { reason })
+    assert.deepEqual((await ca.entries()).at(-1), { act, outcome: 'refused', reason, actor: 'person:pki-officer' })
+  }
+})
+
+test('text that is not whole base64 is refused as such, wherever octets are asked for', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const params = { address: 'line1', slug: 'line1' }
+  const odd = 'AAAAA'
+  for (const [id, body] of [
+    ['crossSign', { request: odd }],
+    ['crossSign', { certificate: odd }],
+    ['importCrossCertificate', { certificate: odd }],
+    ['importAuthorityCertificate', { certificate: odd }],
+    ['trustAuthority', { slug: 'acme', kind: 'foreign', certificate: odd }],
+    ['importCRL', { crl: odd }],
+    ['importKey', { label: 'release-1', privateKey: odd }],
+  ] as const)
+    await assert.rejects(call(ca, id, 'pki-officer', { params, body }), { code: 'malformed', reason: 'notBase64' }, id)
 })

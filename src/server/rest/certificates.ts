@@ -24,7 +24,7 @@ import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { orRecord } from './refusals.ts'
 import { type Call, route } from './route.ts'
-import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Time, Uuid } from './shapes.ts'
+import { Address, Base64, DistinguishedName, Empty, KeyAlgorithmName, Time, Uuid, octetsOf } from './shapes.ts'
 
 const CertificateShape = Type.Object({
   id: Uuid,
@@ -146,7 +146,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
           certificateId: id,
           certificate,
           chain,
-        } = await issueForRequest(context, authorities, where, Uint8Array.fromBase64(request), actor)
+        } = await issueForRequest(context, authorities, where, octetsOf(request), actor)
         return { id, certificate: certificate.toBase64(), chain: chain.map((der) => der.toBase64()) }
       },
     }),

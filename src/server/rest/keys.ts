@@ -7,9 +7,9 @@ import type { Authorities } from '#ca/authorities.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
-import { orRecord } from './refusals.ts'
+import { orRecord, recordingRefusals } from './refusals.ts'
 import { route } from './route.ts'
-import { Base64, KeyAlgorithmName, Time } from './shapes.ts'
+import { Base64, KeyAlgorithmName, Time, octetsOf } from './shapes.ts'
 
 export const KeyLabel = Type.String({
   pattern: '^(?:[a-z][a-z0-9-]{0,31}:)?[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$',
@@ -52,6 +52,8 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
   })
   const recorded = async (actor: string, act: string, label: string): Promise<void> =>
     db.transaction((tx) => audit.record(tx, { actor, act, object: `key:${label}`, outcome: 'done' }))
+  const refusable = <T>(actor: string, act: string, label: string, work: () => Promise<T>): Promise<T> =>
+    recordingRefusals(audit, { actor, act, object: `key:${label}` }, work)
   const refuseOwn = (actor: string, act: string, label: string): Promise<void> =>
     orRecord(audit, { actor, act, object: `key:${label}` }, () => {
       if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
@@ -96,7 +98,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
         const store = keys.guarded(id)
         if (store === undefined) throw new TrustError('notFound', 'keyStoreNoLock', { facts: { store: id } })
         try {
-          await store.unlock(secret(Uint8Array.fromBase64(pin)))
+          await store.unlock(secret(octetsOf(pin)))
         } catch (thrown) {
           await audit.refuse({ ...attempt, reason: asTrustError(thrown).reason })
           throw thrown
@@ -116,7 +118,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
       status: 201,
       async handle({ actor }, { body: { label } }) {
         await refuseOwn(actor, 'key.adopt', label)
-        const signer = await keys.open(label)
+        const signer = await refusable(actor, 'key.adopt', label, () => keys.open(label))
         await recorded(actor, 'key.adopt', label)
         return shape(signer)
       },
@@ -131,9 +133,11 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
       response: KeyShape,
       status: 201,
       async handle({ actor }, { body: { label, keyAlgorithm } }) {
-        if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
         await refuseOwn(actor, 'key.create', label)
-        const signer = await keys.generate(label, keyAlgorithm)
+        const signer = await refusable(actor, 'key.create', label, async () => {
+          if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
+          return keys.generate(label, keyAlgorithm)
+        })
         await recorded(actor, 'key.create', label)
         return shape(signer)
       },
@@ -148,9 +152,11 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
       response: KeyShape,
       status: 201,
       async handle({ actor }, { body: { label, privateKey } }) {
-        if (keys.import === undefined) throw new TrustError('unsupported', 'keyImport', { facts: { store: keys.id } })
         await refuseOwn(actor, 'key.import', label)
-        const signer = await keys.import(label, secret(Uint8Array.fromBase64(privateKey)))
+        const signer = await refusable(actor, 'key.import', label, async () => {
+          if (keys.import === undefined) throw new TrustError('unsupported', 'keyImport', { facts: { store: keys.id } })
+          return keys.import(label, secret(octetsOf(privateKey)))
+        })
         await recorded(actor, 'key.import', label)
         return shape(signer)
       },
@@ -169,7 +175,7 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
         await orRecord(audit, { actor, act: 'key.destroy', object: `key:${label}` }, () => {
           if (needed) throw new TrustError('conflict', 'keyOfSigner', { facts: { label } })
         })
-        await keys.destroy(label)
+        await refusable(actor, 'key.destroy', label, () => keys.destroy(label))
         await recorded(actor, 'key.destroy', label)
         return { label }
       },

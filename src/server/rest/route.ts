@@ -48,6 +48,8 @@ export interface Route<
   readonly params?: Params
   readonly query?: Query
   readonly body?: Body
+  /** Where a body may be longer than those of most routes. */
+  readonly bodyMaxOctets?: number
   /** Absent where the answer is 204. */
   readonly response?: Response
   /** 200 unless told; 201 for what was made. */

@@ -150,7 +150,7 @@ async function checkPermission({ id, method, permission }: Route, caller: Caller
 async function run(row: Row, values: readonly string[], arrival: Arrival, caller: Caller, context: RestContext): Promise<Reply> {
   const { route } = row
   const { requestId, method, path, query } = arrival
-  const body = route.body === undefined ? undefined : await readJSONBody(arrival)
+  const body = route.body === undefined ? undefined : await readJSONBody(arrival, route.bodyMaxOctets)
   const params = Object.fromEntries(row.names.map((name, index) => [name, values[index] ?? '']))
   const reading = row.read({ params, query, body } satisfies RawInput)
   if ('problems' in reading) {
@@ -183,11 +183,11 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
 /** What `curl -X POST` sends is no JSON, and clear enough. */
 const EMPTY_RECORD = utf8('{}')
 
-async function readJSONBody({ headers, body }: Arrival): Promise<Uint8Array> {
+async function readJSONBody({ headers, body }: Arrival, maxOctets = BODY_MAX_OCTETS): Promise<Uint8Array> {
   if ((headers['content-length'] ?? '0') === '0' && headers['transfer-encoding'] === undefined) return EMPTY_RECORD
   const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
   if (type !== 'application/json') throw new TrustError('unsupported', 'jsonNeeded')
-  return body(BODY_MAX_OCTETS)
+  return body(maxOctets)
 }
 
 const toReply = ({ status, body }: { readonly status: number; readonly body: string }, replayed: boolean): Reply => ({

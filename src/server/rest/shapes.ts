@@ -1,8 +1,18 @@
 /** Schemas that several route files share. @module */
 import { Type } from 'typebox'
+import { TrustError } from '#base/errors.ts'
 
 /** Octets in base64, as JSON carries them. */
 export const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: 1 << 20, description: 'base64' })
+
+/** The schema knows the letters; only the decoder knows whether they are whole. @throws TrustError `malformed` */
+export function octetsOf(base64: string): Uint8Array<ArrayBuffer> {
+  try {
+    return Uint8Array.fromBase64(base64)
+  } catch (cause) {
+    throw new TrustError('malformed', 'notBase64', { cause })
+  }
+}
 
 /** RFC 3339, UTC. */
 export const Time = Type.String({ format: 'date-time' })

@@ -18,7 +18,7 @@ import { approvalShape, ApprovalShape } from './approvals.ts'
 import { belongsToInstallation, KeyLabel } from './keys.ts'
 import { orRecord } from './refusals.ts'
 import { type Call, record, route } from './route.ts'
-import { Base64, Empty, Time, Uuid } from './shapes.ts'
+import { Base64, Empty, octetsOf, Time, Uuid } from './shapes.ts'
 
 const SignerName = Type.String({
   pattern: '^[a-z0-9][a-z0-9-]{0,62}$',
@@ -359,15 +359,6 @@ function digestOf({ digestAlgorithm, digest }: { readonly digestAlgorithm: Diges
   const expected = digestOctets[digestAlgorithm]
   if (octets.length === expected) return octets
   throw new TrustError('malformed', 'digestLength', { facts: { signature: digestAlgorithm, expected, octets: octets.length } })
-}
-
-/** The schema knows the letters; only the decoder knows whether they are whole. */
-function octetsOf(base64: string): Uint8Array {
-  try {
-    return Uint8Array.fromBase64(base64)
-  } catch (cause) {
-    throw new TrustError('malformed', 'notBase64', { cause })
-  }
 }
 
 interface KeyBody {

@@ -1,13 +1,12 @@
 /** REST: whether a certificate is good, by the authorities and the records of this installation. @module */
 import { type Static, Type } from 'typebox'
-import { TrustError } from '#base/errors.ts'
 import { verifyHere } from '#ca/verification.ts'
 import { describeVerdict } from '#x509/path/describe.ts'
 import { parsePeerName } from '#x509/path/peer-name.ts'
 import { purposeNames } from '#x509/path/purpose-names.ts'
 import type { CAServices } from '../compose.ts'
 import { record, route } from './route.ts'
-import { Base64, Time } from './shapes.ts'
+import { Base64, octetsOf, Time } from './shapes.ts'
 
 /** A chain, a mesh of a few plants; more is looked at by the command line alone. */
 const CERTIFICATES_MAX = 64
@@ -79,7 +78,7 @@ export const verificationRoutes = ({ context, authorities }: CAServices) => [
 
 function inputOf(body: Static<typeof Given>, now: number): Parameters<typeof verifyHere>[2] {
   const { certificates, purpose, name, at, policies, lenient = false, requireRevocation = false, lists = [], answers = [] } = body
-  const [certificate = new Uint8Array(0), ...intermediates] = certificates.map(octets)
+  const [certificate = new Uint8Array(0), ...intermediates] = certificates.map(octetsOf)
   return {
     certificate,
     intermediates,
@@ -92,15 +91,7 @@ function inputOf(body: Static<typeof Given>, now: number): Parameters<typeof ver
     inhibitPolicyMapping: body.inhibitPolicyMapping === true,
     inhibitAnyPolicy: body.inhibitAnyPolicy === true,
     requireRevocation,
-    lists: lists.map(octets),
-    answers: answers.map(octets),
-  }
-}
-
-function octets(base64: string): Uint8Array {
-  try {
-    return Uint8Array.fromBase64(base64)
-  } catch (cause) {
-    throw new TrustError('malformed', 'unknownObject', { cause })
+    lists: lists.map(octetsOf),
+    answers: answers.map(octetsOf),
   }
 }
