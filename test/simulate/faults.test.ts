@@ -8,60 +8,10 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { diskMissing, makeDisk } from '../power/disk.ts'
-import { installFor, type Interruption, simulateAt, type Simulation } from './server-kill.ts'
-import type { Plant } from './server-load.ts'
+import { folder, IDLE, suffer } from './faults.ts'
+import { installFor } from './server-kill.ts'
 import { runProduct } from './server-process.ts'
 import { openSocketLine } from './socket-line.ts'
-
-const PATIENCE_MILLISECONDS = 30_000
-/** Of either kind, before the fault, under it and after it. */
-const ANSWERS_LEAST = 20
-
-const IDLE: Simulation = { seconds: 0, seed: 0, lines: 0, stop: 'never' }
-
-interface Fault {
-  readonly simulation: Pick<Simulation, 'database' | 'workers'>
-  readonly dataDirectory: string
-  begin(): Promise<void> | void
-  end(): Promise<void> | void
-}
-
-async function suffer({ simulation, dataDirectory, begin, end }: Fault): Promise<void> {
-  let plant: Plant | undefined
-  const waitFor = async (count: () => number, what: string): Promise<void> => {
-    const due = count() + ANSWERS_LEAST
-    for (const began = performance.now(); count() < due; await delay(10)) {
-      const problems = plant?.told.problems.join('\n')
-      assert.ok(
-        performance.now() - began < PATIENCE_MILLISECONDS,
-        `${what}: ${count()} of ${due}, ${plant?.told.lost} without an answer\n${problems}`,
-      )
-    }
-  }
-  const issued = (): number => plant?.told.received.length ?? 0
-  const stop: Interruption = {
-    times: 1,
-    prepare: (opened) => Promise.resolve(void (plant = opened)),
-    async next(server) {
-      await waitFor(issued, 'certificates before the fault')
-      await begin()
-      await waitFor(() => plant?.told.unavailable ?? 0, 'refusals under the fault')
-      await end()
-      await waitFor(issued, 'certificates after the fault')
-      return server // which nobody started again
-    },
-  }
-  const whole: Simulation = { ...IDLE, ...simulation, seed: 71, lines: 12, stop }
-  const outcome = await simulateAt(await installFor(whole, dataDirectory), whole)
-  assert.deepEqual(outcome.problems, [])
-  assert.equal(outcome.lost, 0, 'somebody got no answer')
-}
-
-async function folder(t: { after(done: () => Promise<void>): void }): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'sealworks-fault-'))
-  t.after(() => rm(directory, { recursive: true }))
-  return directory
-}
 
 test('R10: a full disk refuses, and room brings the service back', { skip: diskMissing() }, async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-fault-'))

@@ -40,6 +40,8 @@ export interface Simulation {
   readonly workers?: number
   /** Of several servers: how long another one may take to see a revocation. */
   readonly revokedWithinMilliseconds?: number
+  /** How long clients wait for an answer. */
+  readonly answerWithinSeconds?: number
 }
 
 /** Another way to take a server away. */
@@ -108,13 +110,17 @@ export const installFor = ({ database, workers }: Simulation, directory: string)
   install(directory, { database: database?.replace('@/', '@localhost/'), workers }) // the socket stands in the query
 
 export async function simulateAt(installation: Installation, simulation: Simulation): Promise<Outcome> {
-  const { seconds, seed, lines, stop, burst, revokedWithinMilliseconds } = simulation
+  const { seconds, seed, lines, stop, burst, revokedWithinMilliseconds, answerWithinSeconds } = simulation
   const random = seeded(seed)
   const disturbance = { kills: 0, killsWhileStarting: 0 }
   let server = await startedServer(installation)
   let plant: Plant | undefined
   try {
-    plant = await openPlant(installation, seeded(seed + 1), { stationConnections: burst?.connections, revokedWithinMilliseconds })
+    plant = await openPlant(installation, seeded(seed + 1), {
+      stationConnections: burst?.connections,
+      revokedWithinMilliseconds,
+      answerWithinSeconds,
+    })
     const { told, admin } = plant
     const log = await admin.call('showAuditLog', {})
     if (typeof stop === 'object' && 'prepare' in stop) await stop.prepare(plant)

@@ -65,6 +65,8 @@ export interface PlantOptions {
   readonly stationConnections?: number | undefined
   /** How long OCSP may say good of a certificate after its revocation was acknowledged, by another server of the same plant. */
   readonly revokedWithinMilliseconds?: number | undefined
+  /** How long clients wait for an answer. */
+  readonly answerWithinSeconds?: number | undefined
 }
 
 export const HARDWARE_TYPE = '1.3.6.1.4.1.99999.7.1'
@@ -78,7 +80,7 @@ type Call = <Id extends Parameters<Client['call']>[0]>(id: Id, input: InputOf<Id
 export async function openPlant(
   installation: Installation,
   random: () => number,
-  { stationConnections = STATION_CONNECTIONS, revokedWithinMilliseconds = 0 }: PlantOptions = {},
+  { stationConnections = STATION_CONNECTIONS, revokedWithinMilliseconds = 0, answerWithinSeconds = 10 }: PlantOptions = {},
 ): Promise<Plant> {
   const { origin, tlsRoot, tlsRootPEM, token } = installation
   const told: Told = {
@@ -100,7 +102,7 @@ export async function openPlant(
     body: { slug: 'line1', issuer: 'root', name: 'CN=Line 1,O=Example', noExpiry: true },
   })
   const line1 = parseCertificate(Uint8Array.fromBase64(line.certificate))
-  const asOCSPClient = ocspClient({ url: `${installation.publicOrigin}/ocsp/line1.1` })
+  const asOCSPClient = ocspClient({ url: `${installation.publicOrigin}/ocsp/line1.1`, timeoutSeconds: answerWithinSeconds })
   const stationKey = testKey()
   const station = await admin.call('issueCertificate', {
     body: {
@@ -145,7 +147,7 @@ export async function openPlant(
     return estClient({
       url: `${origin}/.well-known/est/${label}`,
       trust: [tlsRoot],
-      timeoutSeconds: 10,
+      timeoutSeconds: answerWithinSeconds,
       ...(who !== undefined && {
         certificate: {
           chain: [who.certificate],
