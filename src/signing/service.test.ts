@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { accessMigrations } from '#access/migrations.ts'
 import { approvers } from '#access/approvers.ts'
 import { openApprovals } from '#approvals/approvals.ts'
@@ -242,6 +243,33 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.equal(touched.count, before)
         await signing.signers.setState('firmware', 'enabled', officer)
         await signed(other, 'firmware')
+      }))
+
+    test('once it is disabled it signs no more, also for who was waiting for the count by then', () =>
+      inSetting(engine, async ({ db, signing, other, touched }) => {
+        const { id } = await signing.signers.create(plain('firmware'), officer)
+        await signed(signing, 'firmware')
+        const held = Promise.withResolvers<void>()
+        const holds = Promise.withResolvers<void>()
+        const counting = db.transaction(async (tx) => {
+          await tx.query('UPDATE signer_use SET uses = uses WHERE signer_id = ?', id)
+          holds.resolve()
+          await held.promise
+        })
+        await holds.promise
+        const waiting = Promise.allSettled([signing.sign('firmware', wanted, CI)])
+        let isDisabled = false
+        const disabling = other.signers.setState('firmware', 'disabled', officer).then(() => (isDisabled = true))
+        await Promise.race([disabling, sleep(200)])
+        const before = isDisabled
+        held.resolve()
+        await counting
+        const [outcome] = await waiting
+        await disabling
+        if (before) assert.equal(outcome.status, 'rejected')
+        const { count } = touched
+        await assert.rejects(signing.sign('firmware', wanted, CI), { reason: 'signerDisabled' })
+        assert.equal(touched.count, count)
       }))
 
     test('the next key takes over at its count and at its time, exactly once', () =>

@@ -98,8 +98,7 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
       outcome: 'done',
       facts,
     })
-    const use = stepToUse(record, now)
-    if (!(await isKept([use, ...(ticket?.steps ?? []), recorded]))) return undefined
+    if (!(await isKept([...stepsToUse(record, now), ...(ticket?.steps ?? []), recorded]))) return undefined
     try {
       const answering = answeringOf(open, now)
       const answers: Uint8Array[] = []
@@ -269,20 +268,31 @@ const answeringOf = ({ record, key }: OpenSigner, now: number): Answering => ({
 const hourOf = (at: number): number => Math.floor(at / HOUR_MILLISECONDS) * HOUR_MILLISECONDS
 const isoOf = (at: number): string => new Date(at).toISOString()
 
-/** Counts one more where all that was checked still is so. */
-function stepToUse({ id, name, version, usesMax, usesPerHourMax, next }: SignerRecord, now: number): Step {
+/**
+ * Counts one more where all that was checked still is so. The signer's row is looked at after the count's, for which this
+ * may have waited, and stays as it is until the batch is kept.
+ */
+function stepsToUse({ id, name, version, usesMax, usesPerHourMax, next }: SignerRecord, now: number): readonly Step[] {
   const hour = hourOf(now)
   const most = Math.min(usesMax ?? Number.MAX_SAFE_INTEGER, next?.afterUses ?? Number.MAX_SAFE_INTEGER)
-  return {
-    sql: `UPDATE signer_use SET uses = uses + 1, window_start = ?,
-        window_uses = CASE WHEN window_start = ? THEN window_uses + 1 ELSE 1 END
-      WHERE signer_id = ? AND uses < ? AND (window_start <> ? OR window_uses < ?)
-        AND EXISTS (SELECT 1 FROM signer WHERE id = ? AND version = ? AND state = 'enabled')
-      RETURNING signer_id`,
-    parameters: [hour, hour, id, most, hour, usesPerHourMax ?? Number.MAX_SAFE_INTEGER, id, version],
-    expects: { signer_id: id },
-    refusal: () => new TrustError('conflict', 'signerChanged', { facts: { name } }),
-  }
+  const refusal = (): TrustError => new TrustError('conflict', 'signerChanged', { facts: { name } })
+  return [
+    {
+      sql: `UPDATE signer_use SET uses = uses + 1, window_start = ?,
+          window_uses = CASE WHEN window_start = ? THEN window_uses + 1 ELSE 1 END
+        WHERE signer_id = ? AND uses < ? AND (window_start <> ? OR window_uses < ?)
+        RETURNING signer_id`,
+      parameters: [hour, hour, id, most, hour, usesPerHourMax ?? Number.MAX_SAFE_INTEGER],
+      expects: { signer_id: id },
+      refusal,
+    },
+    {
+      sql: 'SELECT version, state FROM signer WHERE id = ? FOR SHARE',
+      parameters: [id],
+      expects: { version, state: 'enabled' },
+      refusal,
+    },
+  ]
 }
 
 /** One artifact, signed as the key and the terms are now. */
