@@ -382,6 +382,18 @@ onEach('a witness that lies, or is away, changes nothing, and is asked again lat
       (await listWitnesses(database, organizationId)).map(({ size, failures, problem }) => [size, failures, problem]),
       [[10, 0, null]],
     )
+
+    // one process ended and the next began: it waits for the lease, unless the lock on the directory proves that nobody has it
+    await recordMany(setting, 1)
+    await setting.sequencer.runOnce()
+    const next = (alone: boolean) =>
+      witnessing({
+        ...{ database, world, log, witnesses: [{ key, url: 'http://witness.example' }], holder: 'there', alone },
+        post: (url, body) => reply(url, body),
+        onProblem: (_, error) => reasons.push(error.reason),
+      })
+    assert.equal(await next(false).runOnce(), 0)
+    assert.equal(await next(true).runOnce(), 1)
   })
 })
 

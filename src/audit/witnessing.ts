@@ -44,6 +44,8 @@ export interface WitnessingOptions {
   readonly post: Post
   /** This process: a fresh id at each start. */
   readonly holder: string
+  /** Whoever else held it is dead: see `LeaseRequest`. */
+  readonly alone?: boolean
   /** Whom the operator must hear of. */
   readonly onProblem: (witness: string, error: TrustError) => void
 }
@@ -60,7 +62,7 @@ const RETRY_MAX_SECONDS = 3600
 export const ANSWER_MAX_OCTETS = 16_384
 
 export function witnessing(options: WitnessingOptions): Witnessing {
-  const { database, world, log, witnesses, holder, onProblem } = options
+  const { database, world, log, witnesses, holder, alone = false, onProblem } = options
   const { organizationId } = log
 
   async function ask(witness: KnownWitness, newest: KeptCheckpoint, known: WitnessRow | undefined): Promise<boolean> {
@@ -91,7 +93,7 @@ export function witnessing(options: WitnessingOptions): Witnessing {
   return {
     async runOnce() {
       if (witnesses.length === 0) return 0
-      const lease = { name: `audit-witnessing:${organizationId}`, holder, seconds: LEASE_SECONDS }
+      const lease = { name: `audit-witnessing:${organizationId}`, holder, seconds: LEASE_SECONDS, alone }
       if ((await acquireLease(database, world, lease)) === undefined) return 0
       const newest = await newestSigned(database, organizationId)
       if (newest === undefined) return 0

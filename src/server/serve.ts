@@ -169,7 +169,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   // the lock on a SQLite directory proves that who held the lease before us is gone
   const alone = config.store.url.engine === 'sqlite'
   const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone })
-  const witnesses = composeWitnessing({ database: db, world, auditLog, config, log })
+  const witnesses = composeWitnessing({ database: db, world, auditLog, config, log, alone })
   const publishing = publisher({
     db,
     world,

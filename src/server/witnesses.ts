@@ -18,10 +18,12 @@ export interface WitnessingParts {
   readonly auditLog: AuditLog
   readonly config: Config
   readonly log: Log
+  /** Whoever asked them before this process is dead. */
+  readonly alone: boolean
 }
 
 /** @throws TrustError `malformed`, `unsupported` for a key in the settings that is none of a witness */
-export function composeWitnessing({ database, world, auditLog, config, log }: WitnessingParts): Witnessing {
+export function composeWitnessing({ database, world, auditLog, config, log, alone }: WitnessingParts): Witnessing {
   const witnesses = config.audit.witnesses.map(({ verifierKey, url }): KnownWitness => {
     const key = parseVerifierKey(verifierKey)
     if (key.kind !== 'witness')
@@ -29,7 +31,7 @@ export function composeWitnessing({ database, world, auditLog, config, log }: Wi
     return { key, url }
   })
   return witnessing({
-    ...{ database, world, log: auditLog, witnesses, post, holder: uuidv7(world) },
+    ...{ database, world, log: auditLog, witnesses, post, holder: uuidv7(world), alone },
     // what it asserts against us is an alarm; that it is away is not
     onProblem: (witness, error) =>
       error.code === 'conflict'
