@@ -98,6 +98,7 @@ describe('the fuzz itself', () => {
       'tile-path',
       'format-authenticode-pe',
       'format-jar',
+      'manifest',
     ])
     for (const { seeds } of targets.filter(({ name }) => !notDER.has(name))) {
       for (const seed of seeds) assert.equal(writeElements(readElements(seed) ?? []).toHex(), seed.toHex())

@@ -116,7 +116,7 @@ export interface Beside {
 export interface Extracted {
   /** None is no fault of the artifact: nobody signed it. */
   readonly signatures: readonly FoundSignature[]
-  /** What no signature covers and somebody could have changed, in words: an unsigned entry, what follows the image. */
+  /** What not every signature covers, so that somebody could have added it, in words: an entry. Nothing with it is valid. */
   readonly uncovered: readonly string[]
 }
 

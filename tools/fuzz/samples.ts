@@ -14,6 +14,7 @@ import { answer } from '#signing/artifact/answer.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
 import type { SigningFormat } from '#signing/format.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
+import { jar } from '#signing/formats/jar.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
@@ -334,6 +335,15 @@ export const programs: readonly Uint8Array[] = [
   await signedBy(authenticodePE, signedHello, { existing: 'nest' }),
   await signedBy(authenticodePE, signedHello, { existing: 'append' }),
 ]
+const pressJar = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.jar')))
+const signedJar = await signedBy(jar, pressJar)
+export const archives: readonly Uint8Array[] = [pressJar, signedJar, await signedBy(jar, signedJar, { signerName: 'SECOND' })]
+/** A manifest of names that go over several lines, and one as it is written by hand. */
+export const manifests: readonly Uint8Array[] = [
+  `Manifest-Version: 1.0\r\n\r\nName: ${'a'.repeat(64)}\r\n bcd\r\nSHA-256-Digest: ${'A'.repeat(43)}=\r\n\r\n`,
+  'Manifest-Version: 1.0\n\nName: a/b\nX: y\n\n\nName: c\nX: z',
+].map((text) => new TextEncoder().encode(text))
+
 const [, nested = signedHello] = programs
 /** The certificate table lies behind the program, whose padding is not needed: 8 octets of header come first. */
 export const authenticode: readonly Uint8Array[] = [withoutPadding(nested.subarray(hello.length + 8))]

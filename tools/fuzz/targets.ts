@@ -20,11 +20,14 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
+import { parseManifest } from '#signing/artifact/manifest.ts'
+import { contentOf, parseZip } from '#signing/artifact/zip.ts'
 import { parseAuthenticode } from '#signing/artifact/spc.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Beside, SigningFormat } from '#signing/format.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { cms } from '#signing/formats/cms.ts'
+import { jar } from '#signing/formats/jar.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { parseCertificateList } from '#x509/crl.ts'
@@ -75,6 +78,15 @@ const readExtensions = (extensions: readonly Extension[]): void => {
 const { random } = systemWorld()
 async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 50) yield bytes.subarray(at, at + 50)
+}
+
+/** What is left to try where a refusal is expected. */
+async function orRefused(answer: Promise<unknown>): Promise<void> {
+  try {
+    await answer
+  } catch (error) {
+    if (!(error instanceof TrustError) || error.code === 'internal') throw error
+  }
 }
 
 const AT = new Date('2027-06-01T00:00:00Z')
@@ -150,6 +162,19 @@ export const targets: readonly Target[] = [
     run: (bytes) => judge(authenticodePE, bytes),
     outer: anything,
   },
+  {
+    name: 'format-jar',
+    seeds: samples.archives,
+    async run(bytes) {
+      const source = bytesSource(bytes)
+      const { entries } = await parseZip(source)
+      // almost any change breaks a checksum, so that this is a right answer like another
+      for (const entry of entries) await orRefused(Array.fromAsync(contentOf(source, entry)))
+      await orRefused(judge(jar, bytes))
+    },
+    outer: anything,
+  },
+  { name: 'manifest', seeds: samples.manifests, run: parseManifest, outer: anything },
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
   der('path-answer', paths.answerSeeds, paths.readAnswer),

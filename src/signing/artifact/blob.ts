@@ -71,14 +71,23 @@ export async function* octetsOf(source: BlobSource, pieces: readonly Piece[]): A
 
 export const sizeOf = (pieces: readonly Piece[]): number => pieces.reduce((sum, { length }) => sum + length, 0)
 
-/** A range of an artifact as one of its own. */
-export const rangeSource = (source: BlobSource, { offset, length }: Range): BlobSource => ({
-  size: length,
-  async read(at, count) {
-    checkWithin(length, at, count)
-    return source.read(offset + at, count)
-  },
-})
+/** The same artifact for whoever reads many small ranges in order: they come from one larger read. */
+export function windowed(source: BlobSource): BlobSource {
+  let window: { readonly offset: number; readonly octets: Promise<Uint8Array> } | undefined
+  return {
+    size: source.size,
+    async read(offset, length) {
+      if (length > CHUNK_OCTETS / 2) return source.read(offset, length)
+      if (window === undefined || offset < window.offset || offset + length > window.offset + CHUNK_OCTETS) {
+        checkWithin(source.size, offset, length)
+        window = { offset, octets: source.read(offset, Math.min(CHUNK_OCTETS, source.size - offset)) }
+      }
+      const { offset: start, octets } = window
+      checkWithin(source.size, offset, length)
+      return (await octets).subarray(offset - start, offset - start + length)
+    },
+  }
+}
 
 /** All of a small part. @throws TrustError `tooLarge` before anything is read */
 export async function readWhole(source: BlobSource, what: string, limit: number): Promise<Uint8Array> {

@@ -83,7 +83,7 @@ export interface SignatureReport {
 
 export interface ArtifactReport {
   readonly format: string
-  /** At least one signature is valid and none is invalid. */
+  /** At least one signature is valid, none is invalid, and nothing is there that they do not cover. */
   readonly valid: boolean
   readonly signatures: readonly SignatureReport[]
   readonly uncovered: readonly string[]
@@ -102,7 +102,8 @@ export async function verifyArtifact(
     const purpose = judging.purpose === undefined ? format.signerPurpose : (judging.purpose ?? undefined)
     reports.push(...(await reportOf(one, { ...judging, purpose }, beside?.certificates ?? [])))
   }
-  const valid = reports.some(({ verdict }) => verdict === 'valid') && reports.every(({ verdict }) => verdict !== 'invalid')
+  const isSigned = reports.some(({ verdict }) => verdict === 'valid') && reports.every(({ verdict }) => verdict !== 'invalid')
+  const valid = isSigned && uncovered.length === 0
   return { format: format.id, valid, signatures: reports, uncovered }
 }
 

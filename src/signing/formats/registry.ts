@@ -3,10 +3,11 @@ import { TrustError } from '#base/errors.ts'
 import type { BlobSource, SigningFormat } from '../format.ts'
 import { authenticodePE } from './authenticode-pe.ts'
 import { cms } from './cms.ts'
+import { jar } from './jar.ts'
 import { plain } from './plain.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
-export const signingFormats = [authenticodePE, cms, plain] as const satisfies readonly SigningFormat[]
+export const signingFormats = [authenticodePE, jar, cms, plain] as const satisfies readonly SigningFormat[]
 
 /** @throws TrustError `notFound` */
 export function signingFormat(id: string): SigningFormat {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { concat, utf8 } from '#base/bytes.ts'
+import { endOf, newEntry } from '../artifact/zip.ts'
 
 const firmware = utf8('firmware of press 7\n'.repeat(20))
 
@@ -12,6 +13,8 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['cms', firmware],
   // x86_64-w64-mingw32-gcc -Os -s -nostdlib -e start, of: int start(void) { return 42; }
   ['authenticode-pe', made('hello.exe')],
+  // jar --create --manifest … --release 11 …: two classes, one of them once more for Java 11, and a long text
+  ['jar', made('press.jar')],
 ])
 
 /** @throws Error for a format without one: nothing would be tested of it */
@@ -24,6 +27,10 @@ export function sampleOf(format: string): Uint8Array {
 const LARGE_OCTETS = 4 << 20
 const filler = new Uint8Array(LARGE_OCTETS).fill(0x5a)
 
-/** Above any buffer, and cheap to make: a program with an archive behind it, as installers have. */
-export const largeOf = (format: string): Uint8Array =>
-  format.startsWith('authenticode') ? concat([sampleOf(format), filler]) : filler
+/** Above any buffer, and cheap to make: a program with an archive behind it, as installers have, an archive, a file. */
+export function largeOf(format: string): Uint8Array {
+  if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
+  if (format !== 'jar') return filler
+  const { local, record } = newEntry('filler', filler, 0)
+  return concat([local, record, endOf(1, record.length, local.length)])
+}
