@@ -476,6 +476,7 @@ export const english = {
   signerTooOften: 'The signer "{name}" has made all the signatures of this hour. Wait for the time given.',
   signerChanged: 'The signer "{name}" is being changed. Ask again in a moment.',
   signerMoved: 'The signer "{name}" has another key or certificate by now. Ask for it again and hash anew.',
+  signerTwoCertificates: 'Certificates are given and one is to be issued. Say one of the two.',
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
   signerNeedsNobody: 'The signer "{name}" needs no approval. Just sign.',

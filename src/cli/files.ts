@@ -4,6 +4,7 @@
  * @module
  */
 import { linkSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { syncDirectory, writeDurably } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
@@ -23,6 +24,15 @@ export async function readInput(context: Pick<Context, 'directory' | 'input'>, f
     return readFileSync(path)
   } catch (cause) {
     if (cause instanceof TrustError) throw cause
+    throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem: problemOf(cause) }, cause })
+  }
+}
+
+/** For what is read in ranges, however long. @throws TrustError `notFound` */
+export async function openArtifact({ directory }: Pick<Context, 'directory'>, file: string): Promise<FileHandle> {
+  try {
+    return await open(resolve(directory, file))
+  } catch (cause) {
     throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem: problemOf(cause) }, cause })
   }
 }

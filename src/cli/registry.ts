@@ -24,6 +24,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'key', summary: 'keys and key stores', load: () => import('./commands/key.ts') },
   { noun: 'signer', summary: 'which key signs what, and for whom', load: () => import('./commands/signer.ts') },
   { noun: 'sign', summary: 'sign a file that stays where it is', load: () => import('./commands/sign.ts') },
+  { noun: 'verify', summary: 'who signed a file, when, and whether it is untouched', load: () => import('./commands/verify.ts') },
   { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },
   { noun: 'approval', summary: 'what needs more than one person', load: () => import('./commands/approval.ts') },
   { noun: 'role', summary: 'who may do what', load: () => import('./commands/role.ts') },

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type FileHandle, link, open, rename, rm } from 'node:fs/promises'
+import { link, open, rename, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { TrustError } from '#base/errors.ts'
@@ -15,7 +15,7 @@ import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { exitCodes } from './exit-codes.ts'
-import { checkWritable, writeOutput } from './files.ts'
+import { checkWritable, openArtifact, writeOutput } from './files.ts'
 import { UsageError } from './usage.ts'
 
 type Signer = AnswerOf<'showSigner'>
@@ -80,15 +80,6 @@ const waiting = (value: Extract<AnswerOf<'sign'>, { readonly state: 'waiting' }>
   const { id, least, description } = value.approval
   const text = `It waits for ${least} to agree: ${description}\nApprove it with "sealworks approval approve ${id}", then run this command again.\n`
   return { value, text, exitCode: exitCodes.waitsForApproval }
-}
-
-async function openArtifact({ directory }: Context, file: string): Promise<FileHandle> {
-  try {
-    return await open(resolve(directory, file))
-  } catch (cause) {
-    const problem = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it cannot be used'
-    throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem }, cause })
-  }
 }
 
 /** The same artifact, with a bar for how much of it was read. */

@@ -133,7 +133,7 @@ function stepLine({ subject, notAfter, revocation, detail }: StepDescription, de
 }
 
 /** DER, PEM with any number of blocks of the kind, or base64. */
-async function derOf(context: Context, files: readonly string[], label: string): Promise<readonly Uint8Array[]> {
+export async function derOf(context: Context, files: readonly string[], label: string): Promise<readonly Uint8Array[]> {
   const found: Uint8Array[] = []
   for (const file of files) {
     const octets = await readInput(context, file)
@@ -158,11 +158,12 @@ function blocksOf(text: string, label: string): readonly Uint8Array[] {
   }
 }
 
-function timeOf(written: string | undefined, { world }: Context): Date {
+/** @param help whose help says more @throws UsageError */
+export function timeOf(written: string | undefined, { world }: Context, help = ['cert', 'verify']): Date {
   if (written === undefined) return new Date(world.clock.now())
   const at = new Date(/^\d{4}-\d\d-\d\d$/.test(written) ? `${written}T00:00:00Z` : written)
   if (Number.isNaN(at.getTime()) || !/^\d{4}-\d\d-\d\d(T\S+(Z|[+-]\d\d:\d\d))?$/.test(written))
-    throw new UsageError('--at is a time such as 2027-01-31 or 2027-01-31T12:00:00Z.', ['cert', 'verify'])
+    throw new UsageError('--at is a time such as 2027-01-31 or 2027-01-31T12:00:00Z.', help)
   return at
 }
 
@@ -174,7 +175,7 @@ const FETCH_ALL_SECONDS = 30
 const ANSWER_MAX_OCTETS = 64 << 10
 
 /** What is fetched is signed, so plain HTTP does; redirects are not followed, as a list's address is written by its issuer. */
-function overHTTP(signal: AbortSignal): RevocationPort {
+export function overHTTP(signal: AbortSignal): RevocationPort {
   const all = AbortSignal.timeout(FETCH_ALL_SECONDS * 1000)
   const get = async (uri: string, limit: number, init: RequestInit = {}): Promise<Uint8Array | undefined> => {
     try {

@@ -172,6 +172,7 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
         clock,
         ...(database.id === 'postgres' ? [await checkDurability(database)] : []),
         ...(await checkOfflineCRLs(database, now)),
+        ...(await checkBackups(database, config, now)),
       ]
     } finally {
       await database.close()
@@ -220,6 +221,49 @@ async function checkOfflineCRLs(database: Pick<Database, 'query'>, now: number):
     if (now >= begun + (until - begun) * OFFLINE_CRL_DUE_AT) return { check, state: 'warning', detail: `ends on ${day}`, mend }
     return { check, state: 'good', detail: `published, until ${day}` }
   })
+}
+
+/** A backup that nobody tried out is a hope. */
+const REHEARSAL_DAYS = 90
+const DAY_MILLISECONDS = 86_400_000
+
+async function checkBackups(database: Pick<Database, 'query'>, { backup }: Config, now: number): Promise<readonly Finding[]> {
+  const check = 'backup'
+  if (backup.recipients.length === 0)
+    return [
+      {
+        check,
+        state: 'warning',
+        detail: 'none can be made',
+        mend: 'Run: sealworks backup recovery-key, and follow docs/operate/backup-and-restore.md.',
+      },
+    ]
+  const [row] = await database.query<{ made: number | null; rehearsed: number | null }>(
+    "SELECT max(finished_at) AS made, max(rehearsed_at) AS rehearsed FROM backup_run WHERE state = 'done'",
+  )
+  const [closed] = await database.query("SELECT backup_id FROM restoration WHERE state = 'closed'")
+  const findings: Finding[] = []
+  if (closed !== undefined) {
+    const mend = 'Run: sealworks restore --journal DIR, or --override REASON'
+    findings.push({ check: 'issuance', state: 'bad', detail: 'closed since the restore from a backup', mend })
+  }
+  const made = row?.made ?? undefined
+  const hours = made === undefined ? undefined : Math.floor((now - made) / 3_600_000)
+  if (hours === undefined || hours >= backup.warnAfterHours) {
+    const detail = hours === undefined ? 'none was made yet' : `the newest is ${hours} hours old`
+    findings.push({
+      check,
+      state: 'warning',
+      detail,
+      mend: 'Run: sealworks backup create, and see why nothing does so by itself.',
+    })
+  } else findings.push({ check, state: 'good', detail: `the newest is ${hours} hours old` })
+  const rehearsed = row?.rehearsed ?? undefined
+  if (made !== undefined && (rehearsed === undefined || now - rehearsed > REHEARSAL_DAYS * DAY_MILLISECONDS)) {
+    const detail = rehearsed === undefined ? 'no backup was tried out yet' : `none was tried out for ${REHEARSAL_DAYS} days`
+    findings.push({ check, state: 'warning', detail, mend: 'Run: sealworks backup verify FILE … --record' })
+  }
+  return findings
 }
 
 /** As `ca list` has it: the last quarter of its life is for the way to the offline machine. */

@@ -17,6 +17,9 @@ const name = required(text('SIGNER', 'its name'))
 const keyOptions = {
   key: required(text('LABEL', 'the key that signs; `key list` shows them')),
   certificates: many('FILE', "the key's certificate and those above it, PEM or DER, in this order"),
+  issuer: text('CA', 'have this authority of the installation issue the certificate instead'),
+  subject: text('NAME', 'with --issuer: the name in the certificate, such as "CN=Firmware,O=Example"'),
+  profile: text('PROFILE', 'with --issuer: code-signing unless told'),
   signatureAlgorithm: text('ALGORITHM', 'such as rsa-pss-sha256; what is usual for the key unless told'),
 }
 
@@ -209,15 +212,22 @@ async function approvalBody(client: Caller, values: ApprovalValues) {
 interface KeyValues {
   readonly key: string
   readonly certificates: readonly string[]
+  readonly issuer: string | undefined
+  readonly subject: string | undefined
+  readonly profile: string | undefined
   readonly signatureAlgorithm: string | undefined
 }
 
-async function keyBody(context: Context, { key, certificates, signatureAlgorithm }: KeyValues) {
+async function keyBody(context: Context, { key, certificates, issuer, subject, profile, signatureAlgorithm }: KeyValues) {
+  if ((issuer === undefined) !== (subject === undefined))
+    throw new UsageError('--issuer CA and --subject NAME belong together.', ['signer', 'create'])
   const chain: string[] = []
   for (const file of certificates) chain.push(...certificatesIn(await readInput(context, file)))
   return {
     key,
-    certificates: chain,
+    ...(issuer !== undefined &&
+      subject !== undefined && { issue: { authority: issuer, subject, ...(profile !== undefined && { profile }) } }),
+    ...(chain.length > 0 && { certificates: chain }),
     ...(signatureAlgorithm !== undefined && { signatureAlgorithm: signatureAlgorithm as Signer['key']['signatureAlgorithm'] }),
   }
 }

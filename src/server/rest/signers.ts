@@ -1,24 +1,29 @@
 /** REST: signers, and what they sign. @module */
 import { type Static, Type } from 'typebox'
 import type { Access } from '#access/access.ts'
-import { roles } from '#access/rights.ts'
+import { checkAllowed, roles } from '#access/rights.ts'
 import { encodeProof } from '#audit/proof-file.ts'
 import { proveEntry } from '#audit/prove.ts'
-import { signatureAlgorithms } from '#algorithms/table.ts'
+import { certificateSignatureOf, signatureAlgorithms } from '#algorithms/table.ts'
 import { ANY } from '#asn1/any.ts'
 import { decode } from '#asn1/codec.ts'
+import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
+import { issueForRequest } from '#ca/by-hand.ts'
 import type { Requester } from '#signing/context.ts'
 import type { SignatureRequest } from '#signing/format.ts'
 import { SIGNATURE_ACT, type Signing } from '#signing/service.ts'
 import { PRIORITIES, type SignerApproval, type SignerKey, type SignerRecord } from '#signing/signer.ts'
 import type { NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { encodeCertificationRequest } from '#x509/certification-request.ts'
+import { parseDistinguishedName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { approvalShape, ApprovalShape } from './approvals.ts'
 import { belongsToInstallation, KeyLabel } from './keys.ts'
 import { orRecord } from './refusals.ts'
 import { type Call, record, route } from './route.ts'
-import { Base64, Empty, octetsOf, Time, Uuid } from './shapes.ts'
+import { Address, Base64, DistinguishedName, Empty, octetsOf, Time, Uuid } from './shapes.ts'
 
 const SignerName = Type.String({
   pattern: '^[a-z0-9][a-z0-9-]{0,62}$',
@@ -39,6 +44,16 @@ const PartyShape = record(
 
 const KeyFields = {
   key: KeyLabel,
+  issue: Type.Optional(
+    record(
+      {
+        authority: Address,
+        profile: Type.Optional(Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,63}$', description: 'code-signing unless told' })),
+        subject: DistinguishedName,
+      },
+      'have an authority of this installation issue the certificate of the key',
+    ),
+  ),
   certificates: Type.Optional(Type.Array(Base64, { maxItems: 10, description: "the key's own first, then those above it" })),
   signatureAlgorithm: Type.Optional(SignatureAlgorithmName),
 }
@@ -188,6 +203,26 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
     })
 
+  /** Asks an authority of ours, as anybody would who may issue certificates. */
+  const withIssued = async <B extends KeyBody>(body: B, { actor, principal }: Call): Promise<B> => {
+    const { issue, key: label } = body
+    if (issue === undefined) return body
+    if (body.certificates !== undefined) throw new TrustError('malformed', 'signerTwoCertificates')
+    checkAllowed(principal, 'certificate.issue')
+    const { authority, profile = 'code-signing' } = issue
+    const key = await context.keys.open(label)
+    const request = await encodeCertificationRequest(
+      { subject: parseDistinguishedName(issue.subject), publicKey: key.publicKey, extensions: [] },
+      {
+        signatureAlgorithm: certificateSignatureOf(key.keyAlgorithm),
+        sign: (message) => key.sign(message, certificateSignatureOf(key.keyAlgorithm)),
+      },
+    )
+    const { certificate, chain } = await issueForRequest(context, authorities, { authority, profile }, request, actor)
+    const certificates = [certificate, ...chain.filter((der) => !isRoot(der))].map((der) => der.toBase64())
+    return { ...body, certificates }
+  }
+
   return [
     route({
       id: 'listSigners',
@@ -217,9 +252,10 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       body: NewSignerShape,
       response: SignerShape,
       status: 201,
-      async handle({ actor }, { body }) {
+      async handle(call, { body }) {
+        const { actor } = call
         await refuseOwn(actor, body.name, body.key)
-        return shape(await signers.create(newSigner(body), actor))
+        return shape(await signers.create(newSigner(await withIssued(body, call)), actor))
       },
     }),
     route({
@@ -253,11 +289,12 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       params: ByName,
       body: record({ ...KeyFields, at: Type.Optional(Time), afterUses: Type.Optional(Count) }),
       response: SignerShape,
-      async handle({ actor }, { params: { name }, body: { at, afterUses, ...fields } }) {
+      async handle(call, { params: { name }, body: { at, afterUses, ...fields } }) {
+        const { actor } = call
         await refuseOwn(actor, name, fields.key)
         if (at === undefined && afterUses === undefined) throw new TrustError('malformed', 'signerNextWhen')
         const when = { ...(at !== undefined && { at: Date.parse(at) }), ...(afterUses !== undefined && { afterUses }) }
-        return shape(await signers.planNext(name, { ...newKey(fields), ...when }, actor))
+        return shape(await signers.planNext(name, { ...newKey(await withIssued(fields, call)), ...when }, actor))
       },
     }),
     route({
@@ -361,8 +398,15 @@ function digestOf({ digestAlgorithm, digest }: { readonly digestAlgorithm: Diges
   throw new TrustError('malformed', 'digestLength', { facts: { signature: digestAlgorithm, expected, octets: octets.length } })
 }
 
+/** Whoever verifies has it, or does not trust it. */
+const isRoot = (der: Uint8Array): boolean => {
+  const { issuer, subject } = parseCertificate(der)
+  return equal(issuer, subject)
+}
+
 interface KeyBody {
   readonly key: string
+  readonly issue?: { readonly authority: string; readonly profile?: string; readonly subject: string }
   readonly certificates?: readonly string[]
   readonly signatureAlgorithm?: string
 }
@@ -393,6 +437,7 @@ function newApproval({ least, approvers, usesMax, validSeconds }: NonNullable<Ne
 function newSigner({
   name,
   key,
+  issue: _issue,
   certificates,
   signatureAlgorithm,
   users,

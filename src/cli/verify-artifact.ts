@@ -1,0 +1,147 @@
+/**
+ * `verify`: a report of every signature of a file, for people and for programs.
+ *
+ * @module
+ */
+import { type FileHandle } from 'node:fs/promises'
+import type { SignatureAlgorithmId } from '#algorithms/table.ts'
+import { fileSource } from '#signing/artifact/blob.ts'
+import { type SignatureReport, type Standing, type TimeStampReport, verifyArtifact } from '#signing/artifact/verify.ts'
+import type { BlobSource } from '#signing/format.ts'
+import { detectFormat, signingFormat } from '#signing/formats/registry.ts'
+import { describeVerdict } from '#x509/path/describe.ts'
+import { formatName, parseName } from '#x509/name.ts'
+import type { Certificate } from '#x509/certificate.ts'
+import type { Answer, Context } from './command.ts'
+import { exitCodes } from './exit-codes.ts'
+import { openArtifact } from './files.ts'
+import { derOf, overHTTP, timeOf } from './verify-certificate.ts'
+
+export interface VerifySignedValues {
+  readonly file: string
+  readonly trust: readonly string[]
+  readonly signature: string | undefined
+  readonly format: string | undefined
+  readonly certificates: readonly string[]
+  readonly signatureAlgorithm: SignatureAlgorithmId | undefined
+  readonly timeTrust: readonly string[]
+  readonly at: string | undefined
+  readonly crl: readonly string[]
+  readonly ocsp: readonly string[]
+  readonly requireRevocation: boolean
+  readonly offline: boolean
+}
+
+export async function verifySigned(context: Context, values: VerifySignedValues): Promise<Answer> {
+  const { file, signature, requireRevocation, offline, signatureAlgorithm } = values
+  const handles: FileHandle[] = []
+  const sourceOf = async (name: string): Promise<BlobSource> => {
+    const handle = await openArtifact(context, name)
+    handles.push(handle)
+    return fileSource(handle, (await handle.stat()).size)
+  }
+  try {
+    const artifact = await sourceOf(file)
+    const signed = signature === undefined ? artifact : await sourceOf(signature)
+    const format = values.format === undefined ? await detectFormat(signed) : signingFormat(values.format)
+    const certificates = await derOf(context, values.certificates, 'CERTIFICATE')
+    const lists = await derOf(context, values.crl, 'X509 CRL')
+    const answers = await derOf(context, values.ocsp, 'OCSP RESPONSE')
+    const timeStampAnchors = await derOf(context, values.timeTrust, 'CERTIFICATE')
+    const report = await verifyArtifact(format, signed, {
+      at: timeOf(values.at, context, ['verify']),
+      anchors: await derOf(context, values.trust, 'CERTIFICATE'),
+      ...(timeStampAnchors.length > 0 && { timeStampAnchors }),
+      intermediates: certificates,
+      beside: {
+        ...(signature !== undefined && { content: artifact }),
+        ...(certificates.length > 0 && { certificates }),
+        ...(signatureAlgorithm !== undefined && { signatureAlgorithm }),
+      },
+      revocation: {
+        // who hands a list in wants to know by it
+        demand: requireRevocation || lists.length + answers.length > 0 ? 'required' : 'known',
+        lists,
+        answers,
+        ...(!offline && { port: overHTTP(context.signal) }),
+      },
+    })
+    const signatures = report.signatures.map(described)
+    const { valid, uncovered } = report
+    const lines = [
+      `${valid ? 'VALID' : 'NOT VALID'}  ${file}: ${format.id}, ${format.purpose}`,
+      ...signatures.flatMap(linesOf),
+      ...uncovered.map((what) => `Not covered by every signature: ${what}`),
+    ]
+    return {
+      value: { valid, format: format.id, signatures, uncovered: [...uncovered] },
+      text: `${lines.join('\n')}\n`,
+      exitCode: valid ? exitCodes.done : exitCodes.verificationFailed,
+    }
+  } finally {
+    for (const handle of handles) await handle.close()
+  }
+}
+
+const nameOf = ({ subject }: Certificate): string => formatName(parseName(subject))
+const isoOf = (time: Date | undefined): string | null => time?.toISOString() ?? null
+
+const describedStanding = ({ valid, atSigning, now, revokedLater }: Standing) => ({
+  valid,
+  atSigning: describeVerdict(atSigning),
+  now: now === undefined ? null : describeVerdict(now),
+  revokedLater: isoOf(revokedLater),
+})
+
+const describedStamp = ({ valid, genTime, authority, standing, problem }: TimeStampReport) => ({
+  valid,
+  time: isoOf(genTime),
+  authority: authority === undefined ? null : nameOf(authority),
+  standing: standing === undefined ? null : describedStanding(standing),
+  problem: problem?.message ?? null,
+})
+
+const described = (report: SignatureReport) => ({
+  where: report.where,
+  verdict: report.verdict,
+  untouched: report.untouched ?? null,
+  signer: report.signer === undefined ? null : nameOf(report.signer),
+  signatureAlgorithm: report.signatureAlgorithm ?? null,
+  digestAlgorithm: report.digestAlgorithm ?? null,
+  claimedTime: isoOf(report.signingTime),
+  provenTime: isoOf(report.provenTime),
+  timeStamps: report.timeStamps.map(describedStamp),
+  standing: report.standing === undefined ? null : describedStanding(report.standing),
+  problem: report.problem?.message ?? null,
+})
+
+const untouchedWords = (untouched: boolean | null): string =>
+  untouched === null ? 'not known whether untouched' : untouched ? 'untouched' : 'CHANGED'
+
+function linesOf({
+  where,
+  verdict,
+  untouched,
+  signer,
+  signatureAlgorithm,
+  claimedTime,
+  provenTime,
+  timeStamps,
+  standing,
+  problem,
+}: ReturnType<typeof described>) {
+  const field = (name: string, text: string): string => `  ${name.padEnd(10)}${text}`
+  return [
+    `${where}: ${verdict}, ${untouchedWords(untouched)}`,
+    ...(signer === null ? [] : [field('signer', `${signer} (${signatureAlgorithm ?? 'algorithm not known'})`)]),
+    ...(standing === null ? [] : [field('chain', standing.atSigning.summary)]),
+    ...(standing?.now == null ? [] : [field('now', standing.now.summary)]),
+    ...(standing?.revokedLater == null ? [] : [field('revoked', `at ${standing.revokedLater}, after it was signed`)]),
+    ...(claimedTime === null ? [] : [field('claims', claimedTime)]),
+    ...(provenTime === null ? [] : [field('proven', `there by ${provenTime}`)]),
+    ...timeStamps.map(({ valid, time, authority, problem: why }) =>
+      field('stamp', valid ? `${time} by ${authority}` : `proves nothing: ${why ?? 'its authority is not trusted'}`),
+    ),
+    ...(problem === null ? [] : [field('because', problem)]),
+  ]
+}
