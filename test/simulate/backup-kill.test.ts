@@ -46,16 +46,9 @@ suite('a process that is killed', () => {
     assert.ok(total >= 2)
     rmSync(directory, { recursive: true })
     for (const points of some(total)) {
-      // its lease has to run out before another may begin
-      await atWork(plant, ({ foundation }) =>
-        foundation.db.transaction((tx) => tx.query("DELETE FROM lease WHERE name = 'backup'")),
-      )
       assert.equal(await play(plant, 'backup', points), 'SIGKILL')
       for (const name of readdirSync(directory)) assert.match(name, /\.part$/)
     }
-    await atWork(plant, ({ foundation }) =>
-      foundation.db.transaction((tx) => tx.query("DELETE FROM lease WHERE name = 'backup'")),
-    )
     const file = await atWork(plant, ({ backUp }) => backUp())
     assert.deepEqual((await rehearseBackup(sourceOf(plant, file))).audit.problems, [])
     assert.equal(readdirSync(directory).length, 1)
