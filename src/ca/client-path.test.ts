@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { algorithmPolicy, parseSchedule } from '#algorithms/policy.ts'
 import type { TrustError } from '#base/errors.ts'
 import { type Extension, extensionWith } from '#x509/extensions/extension.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
@@ -98,6 +99,20 @@ test('one of our issuers is validated once in a while, and not with every reques
   ca.advance(ISSUER_PATH_MILLISECONDS / 1000)
   await checkIssuer(line1)
   assert.ok(queries > once)
+})
+
+test('R22: a device comes in with what our authorities signed by an algorithm that is refused since, to leave it behind', async () => {
+  const refused = parseSchedule(`refused from ${new Date(Date.now() + 10 * 86_400_000).toISOString().slice(0, 10)}`)
+  const schedules = { 'ecdsa-p256': refused, 'ecdsa-sha256': refused }
+  await using ca = await testCA({}, algorithmPolicy({ preset: 'none', schedules }))
+  await hierarchy(ca)
+  const endpoint = await ownersEndpoint(ca)
+  const service = enrollment(ca.context, ca.authorities, async () => {})
+  const request = await testRequest({ subject: [{ type: 'serialNumber', value: 'A-1' }] })
+  const officer: Identity = { kind: 'person', principalId: 'officer' }
+  const { certificate } = (await service.enroll({ endpoint, operation: 'enroll', request, identity: officer })) as IssuedAnswer
+  ca.advance(11 * 86_400)
+  assert.equal((await service.authenticate(endpoint, { chain: [certificate], basic: undefined })).kind, 'device')
 })
 
 test('R3: a certificate that bears our signature and is not in our records is not good', async () => {

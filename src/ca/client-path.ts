@@ -40,8 +40,12 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
     const now = clock.now()
     const known = validated.get(issuer.certificate)
     if (known !== undefined && Math.abs(now - known.at) < ISSUER_PATH_MILLISECONDS) return known.verdict
-    // without the policy of algorithms: devices of ours come here to leave an old algorithm behind
-    const verdict = verifyHere(context, authorities, { certificate: issuer.certificate, at: new Date(now) })
+    // one of ours without the policy of algorithms: devices come here to leave an old algorithm behind
+    const own = 'signer' in issuer
+    const verdict = verifyHere(own ? { db: context.db } : context, authorities, {
+      certificate: issuer.certificate,
+      at: new Date(now),
+    })
     validated.set(issuer.certificate, { at: now, verdict })
     // what could not be found out is asked again, and so is what was refused: it may have been mended
     const forget = (): void => void validated.delete(issuer.certificate)

@@ -41,14 +41,14 @@ export const intermediatesOf = (authorities: Authorities): readonly Certificate[
 ]
 
 export async function verifyHere(
-  context: Pick<CAContext, 'db' | 'policy'>,
+  context: Pick<CAContext, 'db'> & Partial<Pick<CAContext, 'policy'>>,
   authorities: Authorities,
   { lists = [], answers = [], requireRevocation = false, ...input }: VerificationInput,
 ): Promise<Verdict> {
   await authorities.refresh() // what another process revoked counts here at once
   return verifyCertificate({
     ...input,
-    policy: context.policy,
+    ...(context.policy !== undefined && { policy: context.policy }),
     anchors: anchorsOf(authorities),
     intermediates: [...(input.intermediates ?? []), ...intermediatesOf(authorities)],
     revocation: {
