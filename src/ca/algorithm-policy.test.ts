@@ -6,7 +6,9 @@ import { parseCertificate } from '#x509/certificate.ts'
 import { nameOf } from '#x509/name.ts'
 import { encodeCertID, encodeOCSPRequest, issuerHashes } from '#x509/ocsp.ts'
 import { generateAndIssue, issueForRequest } from './by-hand.ts'
+import { importCertificate, requestAuthority } from './authority-requests.ts'
 import { issueCRL } from './crl.ts'
+import { crossSign } from './cross-sign.ts'
 import { createEndpoint } from './endpoint.ts'
 import { enrollment, type Identity, type IssuedAnswer } from './enrollment.ts'
 import { ocsp } from './ocsp.ts'
@@ -116,6 +118,26 @@ test('an authority of others is not trusted with a refused key, nor is a list ta
   const context = { ...ca.context, policy: policyOf({ 'ecdsa-sha256': 'refused' }) }
   await assert.rejects(importCRL(context, ca.authorities, der, person), refused)
   await importCRL(ca.context, ca.authorities, der, person)
+})
+
+test('a certificate between authorities is not taken or made over a refused digest, here or elsewhere', async () => {
+  await using elsewhere = await testCA()
+  await hierarchy(elsewhere)
+  await using ca = await testCA()
+  const vault = { slug: 'vault', kind: 'offline', certificate: elsewhere.authorities.byAddress('root').certificate.der } as const
+  await trustAuthority(ca.context, ca.authorities, vault, person)
+  const wary = { ...ca.context, policy: policyOf({ 'ecdsa-sha256': 'refused' }) }
+  const below = { slug: 'line', kind: 'foreign', certificate: elsewhere.authorities.byAddress('line1').certificate.der } as const
+  await assert.rejects(trustAuthority(wary, ca.authorities, below, person), refused)
+  const name = nameOf([{ type: 'CN', value: 'Line 7' }])
+  const wanted = { slug: 'line7', name, profile: 'issuing', keyAlgorithm: 'ecdsa-p256' } as const
+  const { request } = await requestAuthority(ca.context, wanted, person)
+  const strict = { ...elsewhere.context, policy: wary.policy }
+  const asked = { authority: 'root', of: { request } } as const
+  await assert.rejects(crossSign(strict, elsewhere.authorities, asked, person), refused)
+  const { der } = await crossSign(elsewhere.context, elsewhere.authorities, asked, person)
+  await assert.rejects(importCertificate(wary, ca.authorities, 'line7', der, person), refused)
+  assert.equal((await importCertificate(ca.context, ca.authorities, 'line7', der, person)).state, 'active')
 })
 
 test('what is deprecated is issued, and the audit entry says so', async () => {

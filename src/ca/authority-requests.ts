@@ -321,7 +321,7 @@ async function checkForRequest(
   const given = extensionOf(certificate, basicConstraints)?.value.pathLenConstraint
   if (given !== undefined && depth !== undefined && given < depth)
     throw refused(`it allows ${given} authorities below it, and its profile means ${depth}`)
-  const issuer = await trustedIssuerOf(authorities, certificate, now)
+  const issuer = await trustedIssuerOf(context, authorities, certificate, now)
   await checkNotListed(context, issuer, certificate.serialNumber)
   return issuer
 }

@@ -13,7 +13,7 @@ import { TrustError } from '#base/errors.ts'
 import { toWholeSeconds } from '#base/world.ts'
 import { take } from '#store/batch.ts'
 import { extensionOf, fingerprint, parseCertificate } from '#x509/certificate.ts'
-import { checkProofOfPossession, parseCertificationRequest } from '#x509/certification-request.ts'
+import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { readExtension } from '#x509/extensions/extension.ts'
 import { subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
 import { equalNames, formatName, parseName } from '#x509/name.ts'
@@ -24,6 +24,7 @@ import { checkAuthorityCertificate, refused, trustedIssuerOf } from './foreign-c
 import { type Issued, rehearse, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import type { NameConstraintRules, Profile } from './profile.ts'
 import { openProfile } from './profiles.ts'
+import { provenKey } from './proof.ts'
 import { activeOne } from './rotate.ts'
 
 export interface CrossSignature {
@@ -108,16 +109,15 @@ interface Other {
   readonly until: number | undefined
 }
 
-async function read({ world }: CAContext, of: CrossSignature['of']): Promise<Other> {
+async function read(context: CAContext, of: CrossSignature['of']): Promise<Other> {
   if ('request' in of) {
     const request = parseCertificationRequest(of.request)
-    const publicKey = importPublicKey(request.subjectPublicKeyInfo)
-    await checkProofOfPossession(request, publicKey)
+    const publicKey = await provenKey(context, request)
     const identifier = readExtension(request.requestedExtensions, subjectKeyIdentifier)?.value
     return { subject: request.subject, publicKey, identifier, until: undefined }
   }
   const certificate = parseCertificate(of.certificate)
-  checkAuthorityCertificate(certificate, world.clock.now())
+  checkAuthorityCertificate(certificate, context.world.clock.now())
   return {
     subject: certificate.subject,
     publicKey: importPublicKey(certificate.subjectPublicKeyInfo),
@@ -167,7 +167,7 @@ export async function importCrossCertificate(
     )
   if (authority === undefined) throw refused('its key and name are not those of an authority here')
   checkAuthorityCertificate(certificate, now)
-  const issuer = await trustedIssuerOf(authorities, certificate, now)
+  const issuer = await trustedIssuerOf(context, authorities, certificate, now)
   const known = [authority.certificate, ...authorities.further(authority).map((one) => one.certificate)]
   if (known.some((one) => equal(one.der, der)))
     throw new TrustError('conflict', 'authorityKnown', { facts: { authority: authority.address } })

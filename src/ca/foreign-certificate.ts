@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { PublicKey } from '#algorithms/public-key.ts'
+import { identifySignature, type PublicKey } from '#algorithms/public-key.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Certificate, extensionOf, verifyCertificateSignature } from '#x509/certificate.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
@@ -13,6 +13,7 @@ import { knownExtension } from '#x509/extensions/registry.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { equalNames } from '#x509/name.ts'
 import type { Authorities, TrustedAuthority } from './authorities.ts'
+import type { CAContext } from './context.ts'
 
 /** @throws TrustError `policyRefused` naming what is wrong */
 export function checkAuthorityCertificate(certificate: Certificate, now: number): void {
@@ -39,15 +40,18 @@ export async function isSignedBy(
 /**
  * The trusted authority that issued it, with a path that its depth allows up to the root.
  *
- * @throws TrustError `policyRefused` when none did
+ * @throws TrustError `policyRefused` when none did, or by an algorithm that is refused
  */
 export async function trustedIssuerOf(
+  { policy }: Pick<CAContext, 'policy'>,
   authorities: Authorities,
   certificate: Certificate,
   now: number,
 ): Promise<TrustedAuthority> {
   for (const issuer of authorities.trusted()) {
     if (!(await isSignedBy(certificate, issuer))) continue
+    policy.check(identifySignature(certificate.signatureAlgorithm), now)
+    policy.check(issuer.publicKey.algorithm, now)
     checkPathAbove(authorities, issuer, now)
     return issuer
   }

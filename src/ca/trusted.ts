@@ -52,7 +52,7 @@ export async function trustAuthority(
   const publicKey = importPublicKey(certificate.subjectPublicKeyInfo)
   context.policy.check(publicKey.algorithm, now)
   const isRoot = await isSignedBy(certificate, { certificate, publicKey })
-  const issuer = isRoot ? undefined : await trustedIssuerOf(authorities, certificate, now)
+  const issuer = isRoot ? undefined : await trustedIssuerOf(context, authorities, certificate, now)
   const same = [...authorities.trusted(), ...authorities.list()].find((one) => equal(one.certificate.der, der))
   if (same !== undefined) throw new TrustError('conflict', 'authorityKnown', { facts: { authority: same.address } })
   const id = uuidv7(world)
