@@ -29,7 +29,7 @@ export interface Check {
 
 /** Where each package may be imported, and nowhere else; `docs/decisions/0002-dependencies.md` says why it is there. */
 export const packagePlaces: Readonly<Record<string, readonly string[]>> = {
-  koffi: ['src/keys/pkcs11/', 'src/keys/software/openssl.ts'],
+  koffi: ['src/keys/pkcs11/', 'src/keys/openssl.ts'],
   pg: ['src/store/postgres/'],
   'smol-toml': ['src/config/'],
   typebox: ['src/ca/', 'src/server/', 'src/config/', 'src/cli/'],

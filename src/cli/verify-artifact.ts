@@ -135,8 +135,8 @@ function linesOf({
     `${where}: ${verdict}, ${untouchedWords(untouched)}`,
     ...(signer === null ? [] : [field('signer', `${signer} (${signatureAlgorithm ?? 'algorithm not known'})`)]),
     ...(standing === null ? [] : [field('chain', standing.atSigning.summary)]),
-    ...(standing?.now == null ? [] : [field('now', standing.now.summary)]),
-    ...(standing?.revokedLater == null ? [] : [field('revoked', `at ${standing.revokedLater}, after it was signed`)]),
+    ...(typeof standing?.now?.summary === 'string' ? [field('now', standing.now.summary)] : []),
+    ...(typeof standing?.revokedLater === 'string' ? [field('revoked', `at ${standing.revokedLater}, after it was signed`)] : []),
     ...(claimedTime === null ? [] : [field('claims', claimedTime)]),
     ...(provenTime === null ? [] : [field('proven', `there by ${provenTime}`)]),
     ...timeStamps.map(({ valid, time, authority, problem: why }) =>

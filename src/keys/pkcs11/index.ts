@@ -17,6 +17,7 @@ import {
   keyAlgorithm,
   type KeyAlgorithmId,
   keyAlgorithms,
+  signatureAlgorithm,
   type SignatureAlgorithmId,
   signaturesOf,
 } from '#algorithms/table.ts'
@@ -26,8 +27,10 @@ import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
+import { checkDigest } from '../digest.ts'
 import type { KeyStore, Signer } from '../key-store.ts'
 import type { GuardedKeyStore, KeyStoreState } from '../key-ring.ts'
+import { verifyDigest } from '../openssl.ts'
 import { algorithmsOf, kindFor, MESSAGE_MAX_OCTETS, mechanismName, type SigningPlan } from './mechanisms.ts'
 import type { KeyAttributes, TokenSelector } from './messages.ts'
 import { publicKeyOf } from './public-key.ts'
@@ -173,12 +176,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
     }
 
     /** @throws TrustError `unavailable` with what this token did wrong */
-    const signOn = async (
-      connection: TokenConnection,
-      token: Token,
-      plan: SigningPlan,
-      job: { readonly message: Uint8Array; readonly data: Uint8Array; readonly signature: SignatureAlgorithmId },
-    ): Promise<Uint8Array> => {
+    const signOn = async (connection: TokenConnection, token: Token, plan: SigningPlan, job: Job): Promise<Uint8Array> => {
       const copy = await copyOn(connection, token)
       let raw: Uint8Array
       try {
@@ -192,10 +190,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       const octets = plan.finish(raw)
       const trusted = !options.checkEverySignature && !isRSA && copy.checked.has(job.signature)
       // a faulty RSA signature gives away the key to whoever sees it (Boneh, DeMillo, Lipton 1997), and checking is cheap
-      if (
-        octets !== undefined &&
-        (trusted || (await verifySignature({ algorithm: job.signature, octets }, publicKey, job.message)))
-      ) {
+      if (octets !== undefined && (trusted || (await job.verify(octets)))) {
         copy.checked.add(job.signature)
         return octets
       }
@@ -204,18 +199,18 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       throw new TrustError('unavailable', 'tokenSignatureWrong', { facts: { store, token: token.name, label } })
     }
 
-    const sign = async (message: Uint8Array, signature: SignatureAlgorithmId): Promise<Uint8Array> => {
+    const planFor = (signature: SignatureAlgorithmId): SigningPlan => {
       const plan = plans.get(signature)
-      if (plan === undefined) {
-        throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
-      }
+      if (plan !== undefined) return plan
+      throw new TrustError('unsupported', 'signerFamily', { facts: { keyAlgorithm: algorithm, signature } })
+    }
+
+    const signData = async (plan: SigningPlan, job: Job): Promise<Uint8Array> => {
       if (dropped) throw notFound(label)
-      const prepared = plan.prepare(message)
-      const data = prepared instanceof Promise ? await prepared : prepared
-      if (data.length > MESSAGE_MAX_OCTETS)
+      if (job.data.length > MESSAGE_MAX_OCTETS)
         throw new TrustError('tooLarge', 'tokenMessageTooLarge', { facts: { limit: MESSAGE_MAX_OCTETS } })
       try {
-        return await withToken((connection, token) => signOn(connection, token, plan, { message, data, signature }))
+        return await withToken((connection, token) => signOn(connection, token, plan, job))
       } catch (error) {
         // where another process destroyed the key, that is what is to be said
         const isMissing = error instanceof TrustError && error.reason === 'tokenKeyMissing'
@@ -224,7 +219,27 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       }
     }
 
-    return { signer: { label, keyAlgorithm: algorithm, publicKey: publicKey.spki, sign }, drop: () => void (dropped = true) }
+    const sign = async (message: Uint8Array, signature: SignatureAlgorithmId): Promise<Uint8Array> => {
+      const plan = planFor(signature)
+      const prepared = plan.prepare(message)
+      const data = prepared instanceof Promise ? await prepared : prepared
+      const verify = (octets: Uint8Array) => verifySignature({ algorithm: signature, octets }, publicKey, message)
+      return signData(plan, { data, signature, verify })
+    }
+
+    const signDigest = async (digest: Uint8Array, signature: SignatureAlgorithmId): Promise<Uint8Array> => {
+      const plan = planFor(signature)
+      const scheme = signatureAlgorithm(signature)
+      checkDigest(digest, scheme)
+      if (plan.fromDigest === undefined) throw new TypeError(`${signature} takes no digest`)
+      const verify = (octets: Uint8Array) => verifyDigest({ spki: publicKey.spki, digest, signature: octets }, scheme)
+      return signData(plan, { data: plan.fromDigest(digest), signature, verify })
+    }
+
+    return {
+      signer: { label, keyAlgorithm: algorithm, publicKey: publicKey.spki, sign, signDigest },
+      drop: () => void (dropped = true),
+    }
   }
 
   const insert = async (label: string, algorithm: KeyAlgorithmId, publicKey: Uint8Array): Promise<void> => {
@@ -411,6 +426,13 @@ export async function lookAtTokens(
   const states = tokens.map(tokenState)
   await Promise.all(tokens.map((token) => token.close()))
   return states
+}
+
+interface Job {
+  /** What goes to the token. */
+  readonly data: Uint8Array
+  readonly signature: SignatureAlgorithmId
+  verify(octets: Uint8Array): boolean | Promise<boolean>
 }
 
 interface HeldKey {

@@ -62,10 +62,17 @@ function withDigest(
   return crypto.subtle.digest(name, message as Uint8Array<ArrayBuffer>).then((octets) => use(new Uint8Array(octets)))
 }
 
+const fromDigest = (digest: Digest, use: (octets: Uint8Array) => Uint8Array): Pick<SigningPlan, 'prepare' | 'fromDigest'> => ({
+  prepare: (message) => withDigest(digest, message, use),
+  fromDigest: use,
+})
+
 /** One signature algorithm with one kind of key: what is sent, and how the answer becomes what X.509 carries. */
 export interface SigningPlan {
   readonly request: Omit<SignRequest, 'handle' | 'data'>
   prepare(message: Uint8Array): Uint8Array | Promise<Uint8Array>
+  /** The same from a digest that was made elsewhere; absent where the algorithm takes the message itself. */
+  readonly fromDigest?: (digest: Uint8Array) => Uint8Array
   /** @returns undefined when it cannot be such a signature */
   finish(raw: Uint8Array): Uint8Array | undefined
 }
@@ -119,13 +126,9 @@ function rsaPlan({ digest, saltOctets }: SignatureAlgorithm, signatureOctets: nu
   const finish = (raw: Uint8Array): Uint8Array | undefined => (raw.length === signatureOctets ? raw : undefined)
   if (saltOctets !== undefined) {
     const request = { mechanism: CKM.RSA_PKCS_PSS, hash: mechanism, mgf, saltOctets }
-    return { request, prepare: (message) => withDigest(digest, message, (octets) => octets), finish }
+    return { request, ...fromDigest(digest, (octets) => octets), finish }
   }
-  return {
-    request: plain(CKM.RSA_PKCS),
-    prepare: (message) => withDigest(digest, message, (octets) => Buffer.concat([digestInfo, octets])),
-    finish,
-  }
+  return { request: plain(CKM.RSA_PKCS), ...fromDigest(digest, (octets) => Buffer.concat([digestInfo, octets])), finish }
 }
 
 const EcdsaSigValue = sequence('Ecdsa-Sig-Value', { r: INTEGER_OCTETS, s: INTEGER_OCTETS })
@@ -135,7 +138,7 @@ function ecdsaPlan({ digest }: SignatureAlgorithm, orderOctets: number): Signing
   return {
     request: plain(CKM.ECDSA),
     // some tokens refuse a digest that is longer than the order, which counts only as far as that anyway
-    prepare: (message) => withDigest(digest, message, (octets) => octets.subarray(0, orderOctets)),
+    ...fromDigest(digest, (octets) => octets.subarray(0, orderOctets)),
     finish(raw) {
       if (raw.length !== orderOctets * 2) return undefined
       return encode(EcdsaSigValue, { r: unsigned(raw.subarray(0, orderOctets)), s: unsigned(raw.subarray(orderOctets)) })

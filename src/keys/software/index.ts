@@ -27,7 +27,7 @@ import { uuidv7, type World } from '#base/world.ts'
 import type { Database } from '#store/database.ts'
 import type { KeyEntry, KeyStore, Signer } from '../key-store.ts'
 import { checkDigest } from '../digest.ts'
-import { type DigestKey, openDigestKey } from './openssl.ts'
+import { type DigestKey, openDigestKey } from '../openssl.ts'
 import { unwrapKey, wrapKey } from './wrapping.ts'
 
 export interface SoftwareKeyStoreOptions {

@@ -26,6 +26,9 @@ interface Functions {
   readonly beginSign: NativeFunction
   readonly set: NativeFunction
   readonly sign: NativeFunction
+  readonly parsePublicKey: NativeFunction
+  readonly beginVerify: NativeFunction
+  readonly verify: NativeFunction
   readonly clearErrors: NativeFunction
 }
 
@@ -57,6 +60,9 @@ function functions(): Functions {
     beginSign: bind('int EVP_PKEY_sign_init(void *context)'),
     set: bind('int EVP_PKEY_CTX_ctrl_str(void *context, const char *name, const char *value)'),
     sign: bind('int EVP_PKEY_sign(void *context, void *signature, void *length, void *digest, size_t octets)'),
+    parsePublicKey: bind('void *d2i_PUBKEY(void *a, void *at, long length)'),
+    beginVerify: bind('int EVP_PKEY_verify_init(void *context)'),
+    verify: bind('int EVP_PKEY_verify(void *context, void *signature, size_t length, void *digest, size_t octets)'),
     clearErrors: bind('void ERR_clear_error()'),
   }
   return loaded
@@ -69,9 +75,7 @@ function functions(): Functions {
 export function openDigestKey(pkcs8: Secret, slow: boolean): DigestKey {
   const { parseKey, freeKey, newContext, freeContext, beginSign, set, sign, clearErrors } = functions()
   const octets = pkcs8.reveal('open a key for digests')
-  const at = Buffer.alloc(SIZE_OCTETS)
-  at.writeBigUInt64LE(koffi.address(octets))
-  const key = parseKey(null, at, octets.length)
+  const key = parseKey(null, addressIn(octets), octets.length)
   octets.fill(0)
   let open = true
   const refused = (call: string): Error => {
@@ -81,22 +85,18 @@ export function openDigestKey(pkcs8: Secret, slow: boolean): DigestKey {
   if (key === null) throw refused('d2i_AutoPrivateKey')
 
   /** @returns a context that holds the key, however long the signature takes */
-  function contextFor({ digest, saltOctets }: SignatureAlgorithm, isRSA: boolean): unknown {
+  function contextFor(scheme: SignatureAlgorithm): unknown {
     if (!open) throw new Error('the key is closed')
     const context = newContext(key, null)
-    const settings: [name: string, value: string][] = []
-    if (isRSA) settings.push(['rsa_padding_mode', saltOctets === undefined ? 'pkcs1' : 'pss'], ['digest', digest ?? ''])
-    if (saltOctets !== undefined) settings.push(['rsa_pss_saltlen', String(saltOctets)])
     const begun = context !== null && beginSign(context) === OK
-    if (begun && settings.every(([name, value]) => set(context, name, value) === OK)) return context
+    if (begun && settingsOf(scheme).every(([name, value]) => set(context, name, value) === OK)) return context
     freeContext(context)
     throw refused('EVP_PKEY_sign_init')
   }
 
   return {
     sign(digest, scheme) {
-      const isRSA = scheme.family === 'rsa'
-      const context = contextFor(scheme, isRSA)
+      const context = contextFor(scheme)
       const signature = Buffer.allocUnsafeSlow(SIGNATURE_MAX_OCTETS)
       const length = Buffer.alloc(SIZE_OCTETS)
       length.writeBigUInt64LE(BigInt(SIGNATURE_MAX_OCTETS))
@@ -117,6 +117,40 @@ export function openDigestKey(pkcs8: Secret, slow: boolean): DigestKey {
       freeKey(key) // contexts under way hold it themselves
     },
   }
+}
+
+/** ECDSA signs whatever octets it is given; RSA says in the padding which digest they are. */
+function settingsOf({ family, digest, saltOctets }: SignatureAlgorithm): readonly (readonly [name: string, value: string])[] {
+  if (family !== 'rsa') return []
+  const padding = [
+    ['rsa_padding_mode', saltOctets === undefined ? 'pkcs1' : 'pss'],
+    ['digest', digest ?? ''],
+  ] as const
+  return saltOctets === undefined ? padding : [...padding, ['rsa_pss_saltlen', String(saltOctets)]]
+}
+
+/** Whether the signature is this key's over the message with this digest. @param spki DER, of a key that was imported before */
+export function verifyDigest(
+  { spki, digest, signature }: { readonly spki: Uint8Array; readonly digest: Uint8Array; readonly signature: Uint8Array },
+  scheme: SignatureAlgorithm,
+): boolean {
+  const { parsePublicKey, freeKey, newContext, freeContext, beginVerify, set, verify, clearErrors } = functions()
+  const key = parsePublicKey(null, addressIn(spki), spki.length)
+  const context = key === null ? null : newContext(key, null)
+  const begun = context !== null && beginVerify(context) === OK
+  const ready = begun && settingsOf(scheme).every(([name, value]) => set(context, name, value) === OK)
+  const good = ready && verify(context, signature, signature.length, digest, digest.length) === OK
+  freeContext(context)
+  freeKey(key)
+  if (!good) clearErrors() // or Node.js would take what is left there for a failure of its own
+  return good
+}
+
+/** What d2i functions take: where the address of the octets stands, which they move on. */
+function addressIn(octets: Uint8Array): Uint8Array {
+  const at = Buffer.alloc(SIZE_OCTETS)
+  at.writeBigUInt64LE(koffi.address(octets))
+  return at
 }
 
 /** In the thread pool, which reads and writes what the parameters point to: they are held until it has. */
