@@ -14,7 +14,7 @@ import type { Router } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
 import type { Database } from '#store/database.ts'
 import { FORWARDED, type FromFront, type FrontOrder, sendFace, type ToFront } from './front-messages.ts'
-import { firstOf, type Listener, notFound, type Observe, reservePort } from './listener.ts'
+import { failed, firstOf, type Listener, notFound, type Observe, reservePort } from './listener.ts'
 import type { TLSFace } from './tls-options.ts'
 
 /** A front that dies at once, again and again, shall not take the processor from those that live. */
@@ -155,17 +155,26 @@ async function startFront({
   return { tell, changed, ended }
 }
 
-async function answer(
-  { routers, observe }: Pick<FrontsOptions, 'routers' | 'observe'>,
-  { listener, arrival }: FromFront & { readonly kind: 'ask' },
+/** Never rejects: a page that fails is answered as a listener of this thread answers it, and takes nothing else down. */
+export async function answer(
+  { routers, observe, log }: Pick<FrontsOptions, 'routers' | 'observe' | 'log'>,
+  { listener, arrival }: Pick<FromFront & { readonly kind: 'ask' }, 'listener' | 'arrival'>,
 ): Promise<Reply> {
   const begun = performance.now()
   const peer = { ...arrival.peer, tls: undefined }
-  const found = firstOf(routers[listener], { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
-  const { status, headers, body, stream } = (await found?.run()) ?? notFound()
-  const whole = stream === undefined ? body : Buffer.concat(await Array.fromAsync(stream.read()))
-  observe.request(listener, found?.route ?? 'none', status, (performance.now() - begun) / 1000)
-  return { status, headers, body: typeof whole === 'string' ? whole : alone(whole) }
+  let route = 'none'
+  let reply: Reply
+  try {
+    const found = firstOf(routers[listener], { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
+    route = found?.route ?? route
+    const { stream, ...whole } = (await found?.run()) ?? notFound()
+    reply = stream === undefined ? whole : { ...whole, body: Buffer.concat(await Array.fromAsync(stream.read())) }
+  } catch (error) {
+    reply = failed(error, { requestId: arrival.requestId, listener, route }, log)
+  }
+  const { status, headers, body } = reply
+  observe.request(listener, route, status, (performance.now() - begun) / 1000)
+  return { status, headers, body: typeof body === 'string' ? body : alone(body) }
 }
 
 /** @throws TrustError `tooLarge`, or what the front met when it read the body */

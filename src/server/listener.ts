@@ -287,8 +287,7 @@ function answerer({ id, limits, rate, routers, headers, log, observe }: Listener
         reply = await (found?.run() ?? notFound())
       }
     } catch (error) {
-      log.error('request failed outside its handler', { requestId, listener: id, route, error })
-      reply = { status: 500, headers: TEXT, body: `${asTrustError(error).message}\n` }
+      reply = failed(error, { requestId, listener: id, route }, log)
     }
     // An unread body of known, bounded length is read out; one that the client still holds back never comes.
     const endsConnection = isLast() || (announce !== undefined && !request.complete)
@@ -313,6 +312,12 @@ export const notFound = (): Reply => ({
   headers: TEXT,
   body: `${new TrustError('notFound', 'unknownPath').message}\n`,
 })
+
+/** What no handler turned into an answer of its own. */
+export function failed(error: unknown, fields: Readonly<Record<string, string>>, log: Log): Reply {
+  log.error('request failed outside its handler', { ...fields, error })
+  return { status: 500, headers: TEXT, body: `${asTrustError(error).message}\n` }
+}
 
 const tooManyRequests = (retryAfterSeconds: number): Reply => ({
   status: 429,
