@@ -52,8 +52,8 @@ export async function openConfiguration(context: Context, values: InstallationVa
   const { parseConfig } = await import('#config/config.ts')
   const sources = configSources(context, values)
   const config = parseConfig(sources)
-  const { dataDirectory, configFile } = sources
-  return { config, dataDirectory, configFile, environment: context.environment, world: context.world }
+  const { dataDirectory, configFile, file: configText } = sources
+  return { config, dataDirectory, configFile, configText, environment: context.environment, world: context.world }
 }
 
 function readIfThere(path: string): string | undefined {

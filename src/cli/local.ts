@@ -23,7 +23,7 @@ import { type InstallationValues, openConfiguration } from './installation.ts'
 /** @throws TrustError `unavailable` before `init`; `conflict` naming the process that has the directory */
 export async function openLocalClient(context: Context, where: InstallationValues, token: Secret | undefined) {
   const opened = await openConfiguration(context, where)
-  const { config, dataDirectory, world, environment, configFile } = opened
+  const { config, dataDirectory, world, environment, configText } = opened
   if (!existsSync(join(dataDirectory, TLS_ROOT_FILE))) throw new TrustError('unavailable', 'notInitialized')
   // PostgreSQL has several writers; a SQLite file has one process.
   const lock = config.store.url.engine === 'sqlite' ? lockDirectory(dataDirectory, 'sealworks') : undefined
@@ -42,7 +42,7 @@ export async function openLocalClient(context: Context, where: InstallationValue
     const auditLog = await openAuditLog({ database: db, organizationId, keys })
     // Refusals are told to the person; the log is for what they cannot be told.
     const log = createLog({ level: 'error', clock: world.clock, write: (line) => context.say(line.trimEnd()) })
-    const backups = composeBackups({ foundation, auditLog, config, environment, dataDirectory, configFile, log })
+    const backups = composeBackups({ foundation, auditLog, config, environment, dataDirectory, configText, log })
     const web = composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged: async () => {} })
     const [rest] = web.routers('tls')
     if (rest === undefined) throw new TypeError('the TLS listener has no REST interface')

@@ -119,8 +119,8 @@ export async function atWork<T>(
   try {
     const ca = await openCA(foundation, config)
     const log = await openAuditLog({ database: db, organizationId, keys })
-    const configFile = join(dataDirectory, 'sealworks.toml')
-    const made = composeBackups({ foundation, auditLog: log, config, environment, dataDirectory, configFile, log: silentLog })
+    const configText = readFileSync(join(dataDirectory, 'sealworks.toml'), 'utf8')
+    const made = composeBackups({ foundation, auditLog: log, config, environment, dataDirectory, configText, log: silentLog })
     const options = { database: db, world, log, alone: true }
     return await work({
       foundation,

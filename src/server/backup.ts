@@ -9,6 +9,7 @@ import type { AuditLog } from '#audit/log.ts'
 import { parseRecipients } from '#backup/recipients.ts'
 import type { BackupFile } from '#backup/records.ts'
 import { type Backups, backups } from '#backup/runs.ts'
+import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { Config } from '#config/config.ts'
@@ -22,8 +23,8 @@ export interface BackupParts {
   readonly config: Config
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly dataDirectory: string
-  /** Undefined where there is none. */
-  readonly configFile?: string | undefined
+  /** The configuration's file as it was read; empty where there is none. */
+  readonly configText?: string | undefined
   readonly log: Log
 }
 
@@ -59,13 +60,13 @@ async function filesBeside({
   config,
   environment,
   dataDirectory,
-  configFile,
-}: Pick<BackupParts, 'config' | 'environment' | 'dataDirectory' | 'configFile'>): Promise<readonly BackupFile[]> {
+  configText = '',
+}: Pick<BackupParts, 'config' | 'environment' | 'dataDirectory' | 'configText'>): Promise<readonly BackupFile[]> {
   const wrappingKey = await openWrappingKey(config, environment)
   const root = join(dataDirectory, TLS_ROOT_FILE)
   return [
     { name: 'wrapping.key', octets: wrappingKey.reveal('write it into an encrypted backup') },
-    ...(configFile === undefined ? [] : [{ name: 'sealworks.toml' as const, octets: readFileSync(configFile) }]),
+    ...(configText === '' ? [] : [{ name: 'sealworks.toml' as const, octets: utf8(configText) }]),
     // other nodes of an installation on PostgreSQL have no copy
     ...(existsSync(root) ? [{ name: 'tls-root.pem' as const, octets: readFileSync(root) }] : []),
   ]

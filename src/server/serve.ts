@@ -52,8 +52,8 @@ import { type Fronts, startFronts } from './fronts.ts'
 export interface ServeOptions {
   readonly config: Config
   readonly dataDirectory: string
-  /** Goes into backups; undefined where there is none. */
-  readonly configFile?: string | undefined
+  /** The configuration's file as it was read, which goes into backups; empty where there is none. */
+  readonly configText?: string | undefined
   readonly world: World
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly log: Log
