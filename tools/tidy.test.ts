@@ -44,6 +44,7 @@ const SMALL_ROOMS: Readonly<Record<string, Room>> = {
     never: { protocols: 'issuance must not know which wire a request came over' },
   },
   protocols: { holds: 'wires', mayImport: ['base'] },
+  signing: { holds: 'formats', mayImport: ['base', 'store'] },
   server: { holds: 'composition', mayImport: ['base', 'store', 'ca', 'protocols'] },
 }
 const say = (text: string): string => `/** What it is for. @module */\n${text}\n`
@@ -60,6 +61,7 @@ const small: Readonly<Record<string, string>> = {
   'src/protocols/est/client.ts': say(''),
   'src/protocols/est/est.test.ts': say(`import { test } from 'node:test'\ntest('R2: refuses a clone', () => {})`),
   'src/protocols/est/README.md': '# EST',
+  'src/signing/formats/cms.ts': say(`import { now } from '#base/errors.ts'`),
   'src/server/compose.ts': say(`import { postgres } from '#store/postgres/index.ts'`),
   'ARCHITECTURE.md': `<!-- rooms -->\n| room | holds | may import |\n| --- | --- | --- |\n${roomTable(SMALL_ROOMS)}\n<!-- /rooms -->\n`,
   'docs/requirements.md': '| # | requirement |\n| --- | --- |\n| R2 | Every device gets its own certificate. |\n',
@@ -124,6 +126,11 @@ const planted: readonly Planted[] = [
     fault: /which belongs to tests$/,
   },
   { check: WALLS, files: { 'src/ca/issue.ts': say('const wire = await import(`#${name}/x.ts`)') }, fault: /cannot be read here/ },
+  ...['#store/database.ts', '../signer.ts'].map((specifier) => ({
+    check: 'formats never see a key',
+    files: { 'src/signing/formats/cms.ts': say(`import { a } from '${specifier}'`) },
+    fault: /a format is a pure function of octets/,
+  })),
   {
     check: 'every source file belongs to a room, and no room is empty',
     files: { 'src/odd/odd.ts': say('') },

@@ -43,6 +43,10 @@ const CHOOSERS = ['src/server/compose.ts', 'src/server/init.ts', 'src/keys/regis
 /** With `--data` a command opens a directory's database itself, by its URL. */
 const OPENERS = ['src/server/', 'src/cli/'] as const
 
+/** What runs on a build machine as well, and must not know who holds a key. */
+const KEYLESS = ['src/signing/format.ts', 'src/signing/formats/', 'src/signing/artifact/'] as const
+const ENCODINGS: ReadonlySet<string> = new Set(['base', 'asn1', 'algorithms', 'x509', 'cms'])
+
 /** Time and chance come in as a `World`, so that a simulation can own them. */
 const TIME_AND_CHANCE = [
   /\bDate\.now\(/,
@@ -129,6 +133,24 @@ export const checks: readonly Check[] = [
           if (CHOOSERS.some((chooser) => chooser === file)) continue
           if (folder === undefined ? OPENERS.some((room) => file.startsWith(room)) : file.startsWith(folder)) continue
           faults.push(`${file} imports ${target}: take the contract as an argument; server/compose.ts chooses`)
+        }
+      }
+      return { seen, faults }
+    },
+  },
+  {
+    name: 'formats never see a key',
+    least: 1,
+    look({ files }) {
+      const faults: string[] = []
+      let seen = 0
+      for (const [file, text] of product(files)) {
+        if (!KEYLESS.some((place) => file.startsWith(place))) continue
+        for (const { specifier, target } of importsOf(file, text)) {
+          if (!target.startsWith('src/')) continue
+          seen++
+          const isAllowed = KEYLESS.some((place) => target.startsWith(place)) || ENCODINGS.has(roomOf(target) ?? '')
+          if (!isAllowed) faults.push(`${file} imports ${specifier}: a format is a pure function of octets (decision 6)`)
         }
       }
       return { seen, faults }
