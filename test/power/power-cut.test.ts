@@ -4,9 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { test } from 'node:test'
-import { install, startServer } from '../simulate/server-process.ts'
-import { diskMissing, makeDisk } from './disk.ts'
+import { test, type TestContext } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { httpsTransport, RemoteRefusal, restClient } from '#server/rest/client.ts'
+import { kill, startedServer } from '../simulate/server-kill.ts'
+import { install } from '../simulate/server-process.ts'
+import { type Disk, diskMissing, makeDisk } from './disk.ts'
 import { assertCaught, powerCuts } from './power-cut.ts'
 
 const skip = diskMissing()
@@ -21,13 +24,18 @@ test('decision 4: what was answered survives power cuts, checkpoints and starts 
 
 test('a server that answers before the disk has it is caught by one power cut', { skip }, () => assertCaught('no-syncs'))
 
-test('what init made is whole when the power fails as it ends', { skip }, async (t) => {
+async function diskOf(t: TestContext, seed: number): Promise<Disk> {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-power-'))
-  const disk = await makeDisk(directory, 43)
+  const disk = await makeDisk(directory, seed)
   t.after(async () => {
     await disk.remove()
     await rm(directory, { recursive: true })
   })
+  return disk
+}
+
+test('what init made is whole when the power fails as it ends', { skip }, async (t) => {
+  const disk = await diskOf(t, 43)
   const installation = await install(disk.folder)
   const { dataDirectory, tlsRootPEM, token } = installation
   const settingsFile = join(dataDirectory, 'sealworks.toml')
@@ -39,8 +47,29 @@ test('what init made is whole when the power fails as it ends', { skip }, async 
   const tokenKept = readFileSync(join(dataDirectory, 'administrator.token'))
   assert.deepEqual(tokenKept, Buffer.from(token.reveal('compare')))
   writeFileSync(settingsFile, settings)
-  const server = startServer(installation)
-  await Promise.race([server.ready, server.ended.then(({ complaint }) => assert.fail(complaint))])
-  server.process.kill('SIGKILL')
-  await server.ended
+  await kill(await startedServer(installation))
+})
+
+test('decision 4: a server whose disk has failed refuses, and says that it is not ready', { skip }, async (t) => {
+  const disk = await diskOf(t, 44)
+  const installation = await install(disk.folder)
+  const { origin, publicOrigin, tlsRootPEM, token } = installation
+  const server = await startedServer(installation)
+  const admin = restClient({ transport: httpsTransport({ server: origin, trust: { rootsPEM: tlsRootPEM } }), token })
+  const ready = async (): Promise<number> => (await fetch(`${publicOrigin}/health/ready`)).status
+  try {
+    assert.equal(await ready(), 200)
+    disk.cut()
+    await disk.gone
+    const body = { slug: 'root', name: 'CN=Root,O=Example', noExpiry: true }
+    await assert.rejects(
+      admin.call('createAuthority', { body }),
+      (error) => error instanceof RemoteRefusal && error.code === 'unavailable',
+    )
+    await delay(1100) // a report is kept for a second
+    assert.equal(await ready(), 503)
+  } finally {
+    admin.close()
+    await kill(server)
+  }
 })
