@@ -211,6 +211,28 @@ test('the responder changes its key: answers that the old one signed stay good, 
   assert.deepEqual((await ask(ca, ocsp(ca.context, ca.authorities), a)).responderID, second.responderID)
 })
 
+test('two processes: either goes over to the responder that the other made, and leaves one that was revoked', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  const [here, there] = [ocsp(ca.context, ca.authorities), ocsp(ca.context, ca.authorities)]
+  const [station] = (await stations(ca, 1)) as [Station]
+  const responderOf = async (): Promise<string> => {
+    const { responderID } = await ask(ca, there, station)
+    return responderID.type === 'byKey' ? responderID.value.toHex() : assert.fail()
+  }
+  const first = await responderOf()
+  ca.advance(16 * DAY_SECONDS)
+  await here.renewResponders()
+  const second = await responderOf()
+  assert.notEqual(second, first)
+  const line = ca.authorities.byAddress('line1')
+  const [newest] = await findCertificates(ca.context, { profile: 'ocsp-responder', authorityId: line.id }, { limit: 1 })
+  await revokeCertificate(ca.context, newest?.id ?? '', 'keyCompromise', person)
+  ca.advance(2 * 3600)
+  const third = await responderOf()
+  assert.notEqual(third, second)
+})
+
 test('two processes: one signs ahead, and either answers with what the other signed', async () => {
   await using ca = await testCA()
   await hierarchy(ca)

@@ -80,7 +80,7 @@ export interface Responder {
 
 export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   const { db, keys, world, settings } = context
-  const responders = new Map<string, Promise<Responder>>()
+  const responders = new Map<string, { readonly at: number; readonly opened: Promise<Responder> }>()
   /** Of answers signed ahead, perhaps by one that was renewed since; by the id of its certificate. */
   const signedBy = new Map<string, Promise<Pick<Responder, 'fields'>>>()
   /** `hash name key` of each authority: how clients name an issuer. */
@@ -114,11 +114,12 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
   async function responderOf(authority: Authority): Promise<Responder> {
     const now = world.clock.now()
     const current = responders.get(authority.id)
-    if (current !== undefined && (await current).notAfter > now) return current
-    const opened = openResponder(authority, now).then((found) => found ?? makeResponder(authority))
-    responders.set(authority.id, opened)
-    opened.catch(() => responders.delete(authority.id))
-    return opened
+    if (current !== undefined && Math.abs(now - current.at) < LOOK_MILLISECONDS && (await current.opened).notAfter > now)
+      return current.opened
+    const next = { at: now, opened: openResponder(authority, now).then((found) => found ?? makeResponder(authority)) }
+    responders.set(authority.id, next)
+    next.opened.catch(() => responders.get(authority.id) === next && responders.delete(authority.id))
+    return next.opened
   }
 
   /** The newest stored responder whose key is in the store. */
@@ -281,7 +282,7 @@ export function ocsp(context: CAContext, authorities: Authorities): OCSP {
           const now = world.clock.now()
           const current = await openResponder(authority, now)
           if (current !== undefined && now < (current.notBefore + current.notAfter) / 2) continue
-          responders.set(authority.id, Promise.resolve(await makeResponder(authority)))
+          responders.set(authority.id, { at: now, opened: Promise.resolve(await makeResponder(authority)) })
           made++
         } catch (error) {
           failures.push(error)
@@ -300,6 +301,9 @@ interface Known {
   /** DER CertID of a serial number of ours, all but the number. */
   usualPrefix: Uint8Array | undefined
 }
+
+/** Within this, each thread and process goes over to the responder that another made, and leaves one that was revoked. */
+const LOOK_MILLISECONDS = 60_000
 
 const SERIAL_OCTETS = 16
 
