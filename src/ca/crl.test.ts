@@ -197,6 +197,21 @@ test('R8: each certificate is on the CRL that it names, which names itself, and 
   })
 })
 
+test('the list of all, which has no delta, is made with every change though the shards wait for their half life', async () => {
+  await using ca = await testCA()
+  await hierarchy(ca)
+  await changeRevocationPolicy(ca.context, ca.authorities, 'line1', { crlShards: 2, crlDeltaSeconds: 3600 }, person)
+  const line = ca.authorities.byAddress('line1')
+  const [one] = await stations(ca, 1)
+  assert.ok(one)
+  await revokeCertificate(ca.context, one.id, 'keyCompromise', person)
+  ca.advance(61)
+  assert.equal(await due(ca), 2, 'the delta of its shard, and the list of all')
+  const all = parseCertificateList((await latestCRL(ca.context, line, ALL_SHARDS)).der)
+  assert.deepEqual(entriesOf(all), { [one.serial]: 'keyCompromise' })
+  assert.equal(await due(ca), 0)
+})
+
 test('shards are even: of 20,000 serial numbers none of 7 shards has more than a tenth above its share', () => {
   const counts = Array.from({ length: 7 }, () => 0)
   for (let i = 0; i < 20_000; i++) {

@@ -511,7 +511,7 @@ export async function issueAllCRLs(context: CAContext, authority: Authority, act
 
 /**
  * Issues every list that is due: none yet, half of its life over, or something changed since and the least interval has
- * passed (many revocations, one list). With deltas, a change makes a delta and the full list waits for its half life.
+ * passed (many revocations, one list). With deltas, a change makes a delta, and a shard's full list waits for its half life.
  *
  * @returns how many were issued
  * @throws the first of what went wrong, once every other authority has had its turn
@@ -544,6 +544,7 @@ async function isDue({ db, world, settings }: CAContext, authority: Authority, w
   const now = world.clock.now()
   if (now > (last.thisUpdate.getTime() + last.nextUpdate.getTime()) / 2) return true
   if (now - last.thisUpdate.getTime() < settings.crlMinIntervalSeconds * 1000) return false
-  if (authority.crlDeltaSeconds !== undefined && !which.isDelta) return false
+  // the list of all has no delta, and is for those who know none
+  if (authority.crlDeltaSeconds !== undefined && !which.isDelta && which.shard !== ALL_SHARDS) return false
   return (await changesSince(db, authority, which.shard, last.thisUpdate.getTime())) !== row['change_mark']
 }
