@@ -51,7 +51,13 @@ export const permissions = [
 ] as const
 export type Permission = (typeof permissions)[number]
 
-const READ_PKI = ['ca.read', 'profile.read', 'endpoint.read', 'certificate.read', 'approval.read'] as const satisfies readonly Permission[]
+const READ_PKI = [
+  'ca.read',
+  'profile.read',
+  'endpoint.read',
+  'certificate.read',
+  'approval.read',
+] as const satisfies readonly Permission[]
 
 export const rights = {
   administrator: [
