@@ -187,30 +187,47 @@ const BLOB = 3
 const INTEGER_OCTETS = 8
 const LENGTH_OCTETS = 4
 
-/** Each value is its type, then for an integer 8 octets in two's complement, for text and octets 4 of length and the octets. */
+const UINT32 = 2 ** 32
+/** Of a UTF-16 code unit in UTF-8. */
+const UNIT_OCTETS_MAX = 3
+
+/**
+ * Each value is its type, then for an integer 8 octets in two's complement, for text and octets 4 of length and the octets.
+ *
+ * Into one array, since a backup has millions of values.
+ */
 function encodeRows(rows: readonly SqlRow[]): Uint8Array {
-  const parts: Uint8Array[] = []
-  for (const row of rows) for (const value of row) encodeValue(value, parts)
-  return concat(parts)
-}
-
-function encodeValue(value: SqlValue, parts: Uint8Array[]): void {
-  if (value === null) parts.push(Uint8Array.of(NULL))
-  else if (typeof value === 'string') pushOctets(TEXT, utf8(value), parts)
-  else if (value instanceof Uint8Array) pushOctets(BLOB, value, parts)
-  else {
-    const octets = new Uint8Array(1 + INTEGER_OCTETS)
-    octets[0] = INTEGER
-    new DataView(octets.buffer).setBigInt64(1, BigInt(value))
-    parts.push(octets)
+  let most = 0
+  for (const row of rows) for (const value of row) most += octetsAtMost(value)
+  const into = Buffer.allocUnsafe(most)
+  let at = 0
+  for (const row of rows) {
+    for (const value of row) {
+      if (value === null) {
+        at = into.writeUInt8(NULL, at)
+      } else if (typeof value === 'string') {
+        const length = into.write(value, at + 1 + LENGTH_OCTETS)
+        into.writeUInt8(TEXT, at)
+        at = into.writeUInt32BE(length, at + 1) + length
+      } else if (value instanceof Uint8Array) {
+        into.set(value, at + 1 + LENGTH_OCTETS)
+        into.writeUInt8(BLOB, at)
+        at = into.writeUInt32BE(value.length, at + 1) + value.length
+      } else {
+        const integer = Number(value)
+        if (!Number.isSafeInteger(integer)) throw new RangeError('an integer that no engine gives')
+        at = into.writeUInt8(INTEGER, at)
+        at = into.writeInt32BE(Math.floor(integer / UINT32), at)
+        at = into.writeUInt32BE(integer >>> 0, at)
+      }
+    }
   }
+  return new Uint8Array(into.buffer, into.byteOffset, at)
 }
 
-function pushOctets(type: number, octets: Uint8Array, parts: Uint8Array[]): void {
-  const head = new Uint8Array(1 + LENGTH_OCTETS)
-  head[0] = type
-  new DataView(head.buffer).setUint32(1, octets.length)
-  parts.push(head, octets)
+function octetsAtMost(value: SqlValue): number {
+  if (typeof value === 'string') return 1 + LENGTH_OCTETS + value.length * UNIT_OCTETS_MAX
+  return value instanceof Uint8Array ? 1 + LENGTH_OCTETS + value.length : 1 + INTEGER_OCTETS
 }
 
 function parseRows(body: Uint8Array, columns: number): readonly SqlRow[] {
@@ -235,7 +252,14 @@ function parseRows(body: Uint8Array, columns: number): readonly SqlRow[] {
     const length = view.getUint32(need(LENGTH_OCTETS))
     const from = need(length)
     const octets = body.subarray(from, from + length)
-    return type === TEXT ? text.decode(octets) : octets.slice()
+    return type === TEXT ? decoded(octets) : octets.slice()
+  }
+  const decoded = (octets: Uint8Array): string => {
+    try {
+      return text.decode(octets)
+    } catch (cause) {
+      throw new TrustError('malformed', 'badBackup', { facts: { detail: 'a text that is not UTF-8' }, cause })
+    }
   }
   const rows: SqlRow[] = []
   while (at < body.length) rows.push(Array.from({ length: columns }, value))
