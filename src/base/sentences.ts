@@ -452,6 +452,8 @@ export const english = {
   journalSignature: 'A line of the journal {file} is not signed by this installation, so it may be forged. Use another copy.',
   journalOther: 'The journal {file} does not continue this audit log: it is of another installation or of another past.',
   journalGap: 'The journals lack the entries {from} to {to} of the audit log. Find the journal files between them.',
+  journalShort:
+    'With the journal, the audit log is not what the checkpoints kept elsewhere say: {problem} Find the rest of the journal.',
   recoveryCertificate:
     'The file holds no certificate of a recovery key. Name the one that "sealworks backup recovery-key" wrote.',
   recoveryKey:
@@ -479,6 +481,8 @@ export const english = {
   signerTwoCertificates: 'Certificates are given and one is to be issued. Say one of the two.',
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
+  timeStampUnreachable:
+    'The time-stamping authority at {uri} does not answer ({problem}). Ask again later, or use a signer without time stamps.',
   signerNeedsNobody: 'The signer "{name}" needs no approval. Just sign.',
   signerUsesTooMany:
     'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',

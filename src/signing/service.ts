@@ -12,7 +12,7 @@ import { signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table
 import type { Act, ActValue } from '#approvals/act.ts'
 import type { ActKind, Approval, Approvals, Ticket } from '#approvals/approvals.ts'
 import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
-import { uuidv7 } from '#base/world.ts'
+import { uuidv7, type World } from '#base/world.ts'
 import { usualDigest } from '#cms/digests.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Requester, SigningContext } from './context.ts'
@@ -20,6 +20,7 @@ import { answer, type Answering } from './artifact/answer.ts'
 import type { CMSRequest, RawRequest, SignatureRequest } from './format.ts'
 import { signingQueue, type SigningQueue } from './queue.ts'
 import { isParty, type SignerRecord } from './signer.ts'
+import { askForTimeStamp } from './time-stamps.ts'
 import { objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
 
 export interface Wanted {
@@ -100,7 +101,7 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
     })
     if (!(await isKept([...stepsToUse(record, now), ...(ticket?.steps ?? []), recorded]))) return undefined
     try {
-      const answering = answeringOf(open, now)
+      const answering = answeringOf(open, now, world)
       const answers: Uint8Array[] = []
       for (const request of wanted.requests) answers.push(await answer(request, answering))
       const { signatureAlgorithm: algorithm } = record.key
@@ -257,12 +258,13 @@ function checkContent(id: SignatureAlgorithmId, { content }: CMSRequest): void {
   throw new TrustError('unsupported', 'digestOther', { facts: { signature: id, expected, digest } })
 }
 
-const answeringOf = ({ record, key }: OpenSigner, now: number): Answering => ({
+const answeringOf = ({ record: { timeStamping, ...record }, key }: OpenSigner, now: number, world: World): Answering => ({
   key,
   // without one only raw signatures are asked for, which hold none: see checkForm
   certificates: record.key.chain as Answering['certificates'],
   signatureAlgorithm: record.key.signatureAlgorithm,
   signingTime: new Date(now),
+  ...(timeStamping !== undefined && { timeStamp: (signature: Uint8Array) => askForTimeStamp(timeStamping, signature, world) }),
 })
 
 const hourOf = (at: number): number => Math.floor(at / HOUR_MILLISECONDS) * HOUR_MILLISECONDS

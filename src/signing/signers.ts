@@ -13,6 +13,7 @@ import type { Row, Transaction } from '#store/database.ts'
 import { isDuplicate } from '#store/duplicate.ts'
 import { publish } from '#store/outbox.ts'
 import type { SigningContext } from './context.ts'
+import { signingFormat } from './formats/registry.ts'
 import { type NextKey, type SignerKey, signerKey, type SignerRecord, type SignerTerms, validityOf } from './signer.ts'
 
 export interface NewSigner extends SignerTerms {
@@ -42,7 +43,7 @@ export interface OpenSigner {
 }
 
 export interface Signers {
-  /** @throws TrustError `conflict`, `notFound` for its key, `policyRefused`, `unsupported` */
+  /** @throws TrustError `conflict`, `notFound` for its key or a format, `policyRefused`, `unsupported` */
   create(wanted: NewSigner, actor: string): Promise<SignerRecord>
   list(): Promise<readonly SignerRecord[]>
   /** As it is in the database. @throws TrustError `notFound` */
@@ -128,6 +129,7 @@ export function openSigners(context: SigningContext): Signers {
 
   return {
     async create({ name, key: wanted, ...terms }, actor) {
+      for (const format of terms.formats) signingFormat(format) // a name that is misspelled signs nothing
       const key = await openKey(wanted)
       const id = uuidv7(world)
       const record: SignerRecord = { ...terms, id, name, version: 1, state: 'enabled', key, createdAt: world.clock.now() }

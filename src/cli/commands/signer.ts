@@ -76,12 +76,17 @@ export const commands = [
       approver: many('USER', 'whose agreement counts: this person, by name or id'),
       approvalUses: integer('N', 1, 1_000_000_000, 'how many signatures one agreement may cover; 1 unless told'),
       approvalHours: integer('N', 1, 8760, 'how long an agreement may be used; 8 unless told'),
+      timeStamping: text('URL', 'a time-stamping authority (RFC 3161) that CMS signatures get a time stamp from'),
       priority: oneOf(
         ['high', 'normal', 'low'],
         'who goes first when there is more to sign than can be signed; normal unless told',
       ),
     },
-    async run(client, { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, priority, ...more }, context) {
+    async run(
+      client,
+      { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, timeStamping, priority, ...more },
+      context,
+    ) {
       const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
       const value = await client.call('createSigner', {
         body: {
@@ -95,6 +100,7 @@ export const commands = [
           ...(usesPerHour !== undefined && { usesPerHourMax: usesPerHour }),
           ...(from !== undefined && { notBefore: timeOf('--from', from) }),
           ...(until !== undefined && { notAfter: timeOf('--until', until) }),
+          ...(timeStamping !== undefined && { timeStamping }),
           ...(priority !== undefined && { priority }),
         },
       })
