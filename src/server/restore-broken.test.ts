@@ -268,6 +268,19 @@ describe('a journal that must not be read', () => {
     assert.equal((await read(...lines))?.certificates, 1) // two were taken in before the line that was refused
   })
 
+  test('one that ends before a checkpoint that was kept elsewhere', async () => {
+    const { plant, restored, lines, path, directory } = await withJournal()
+    const note = await atWork(plant, async ({ foundation }) => {
+      return (await latestCheckpoint(foundation.db, foundation.organizationId))?.note ?? assert.fail()
+    })
+    const open = () => openRestored({ ...restored, environment, by: { journal: directory }, witnessed: [note] })
+    writeFileSync(path, `${lines.slice(0, -1).join('\n')}\n`)
+    await assert.rejects(open(), { code: 'badProof', reason: 'journalShort' })
+    await atWork(restored, ({ issue }) => assert.rejects(issue('none'), { reason: 'issuanceClosed' }))
+    writeFileSync(path, `${lines.join('\n')}\n`)
+    assert.ok(await open())
+  })
+
   test('a line that was not written to its end does not count, and the next process writes it again', async () => {
     const { plant, path, lines } = await withJournal()
     writeFileSync(path, `${lines.slice(0, -1).join('\n')}\n${(lines.at(-1) ?? '').slice(0, 300)}`)

@@ -13,6 +13,7 @@ import { basename, dirname, join, relative, sep } from 'node:path'
 import { auditRecorder } from '#audit/recorder.ts'
 import { findLog } from '#audit/log.ts'
 import type { NoteKey } from '#audit/note-key.ts'
+import { verifyAuditLog } from '#audit/verify.ts'
 import { type Examination, examineRestored } from '#backup/examine.ts'
 import { loadBackup } from '#backup/load.ts'
 import { type ReadBackup, readBackup } from '#backup/read.ts'
@@ -269,13 +270,16 @@ export interface OpenIssuanceOptions {
   readonly world: World
   /** What shows what came after the backup, or why nothing does: in a person's words, for the audit log. */
   readonly by: { readonly journal: string } | { readonly override: string }
+  /** Signed checkpoints that were kept elsewhere: with the journal, the audit log must have come so far. */
+  readonly witnessed?: readonly string[]
   readonly progress?: (entries: number) => void
 }
 
 /**
  * Lets a restored installation issue again. No server runs on it meanwhile.
  *
- * @throws TrustError `conflict` when it issues already or a server holds the directory; and as `replayJournal`
+ * @throws TrustError `conflict` when it issues already or a server holds the directory; `badProof` when the journal ends
+ *   before a checkpoint that was kept elsewhere; and as `replayJournal`
  */
 export async function openRestored(options: OpenIssuanceOptions): Promise<Replayed | undefined> {
   const { dataDirectory, config, world, by, progress } = options
@@ -301,6 +305,10 @@ export async function openRestored(options: OpenIssuanceOptions): Promise<Replay
         ...{ database: db, world, organizationId, directory: by.journal },
         ...(progress !== undefined && { progress }),
       })
+      const { witnessed = [] } = options
+      const { problems } = await verifyAuditLog(db, { organizationId, clock: world.clock, witnessed })
+      const problem = problems.find(({ kind }) => kind !== 'waiting')
+      if (problem !== undefined) throw new TrustError('badProof', 'journalShort', { facts: { problem: problem.sentence } })
       await db.transaction(async (tx) => {
         if (!(await openIssuance(tx, world))) throw new TrustError('conflict', 'issuanceOpen')
         const { entries, certificates, changes } = replayed

@@ -33,7 +33,10 @@ export const commands = [
       ...installationOptions,
       recoveryKey: text('FILE', 'the recovery key, as "backup recovery-key" wrote it'),
       verifierKey: text('KEY', 'the public key of the audit log as `init` printed it, or a file that holds it'),
-      checkpoint: many('FILE', 'a signed checkpoint of the audit log that was kept elsewhere, not newer than the backup'),
+      checkpoint: many(
+        'FILE',
+        'a signed checkpoint of the audit log that was kept elsewhere; with --journal, what it must have come to',
+      ),
       journal: text('DIR', 'the journal written since the backup'),
       override: text('REASON', 'issue without it, and why: what was issued since the backup stays unknown'),
     },
@@ -69,7 +72,9 @@ async function restore(context: Context, file: string, given: Given) {
   if (data === undefined) throw new UsageError('--data names the new directory.')
   const { restoreInstallation } = await import('#server/restore.ts')
   const progress = context.progress('rows')
-  const source = await sourceOf(context, { file, recoveryKey, verifierKey, checkpoint })
+  // a checkpoint that is newer than the backup is for the journal to reach
+  const reached = given.journal === undefined ? checkpoint : []
+  const source = await sourceOf(context, { file, recoveryKey, verifierKey, checkpoint: reached })
   const configText = config === undefined ? undefined : new TextDecoder().decode(await readInput(context, config))
   const { manifest, rows, counts, keysTried } = await restoreInstallation({
     ...source,
@@ -88,12 +93,14 @@ async function restore(context: Context, file: string, given: Given) {
   }
 }
 
-async function open(context: Context, { journal, override, ...where }: Given) {
+async function open(context: Context, { journal, override, checkpoint, ...where }: Given) {
   const { openRestored } = await import('#server/restore.ts')
   const opened = await openConfiguration(context, where)
   const progress = context.progress('entries')
   const by = journal === undefined ? { override: (override ?? '').trim() } : { journal: resolve(context.directory, journal) }
-  const replayed = await openRestored({ ...opened, by, progress: (entries) => progress.at(entries) }).finally(() =>
+  const textOf = async (name: string): Promise<string> => new TextDecoder().decode(await readInput(context, name))
+  const witnessed = await Promise.all(checkpoint.map(textOf))
+  const replayed = await openRestored({ ...opened, by, witnessed, progress: (entries) => progress.at(entries) }).finally(() =>
     progress.end(),
   )
   if (replayed === undefined) return { overridden: true }
