@@ -5,7 +5,7 @@ import { folder, suffer } from './faults.ts'
 import { openSocketLine } from './socket-line.ts'
 
 for (const workers of [0, 2]) {
-  test(`R10: a silent line to the database, ${workers} threads`, { skip: postgresMissing() }, async (t) => {
+  test(`R22: a silent line to the database, ${workers} threads`, { skip: postgresMissing() }, async (t) => {
     const postgres = await startPostgres()
     t.after(postgres.stop)
     const line = await openSocketLine(await postgres.createDatabase())

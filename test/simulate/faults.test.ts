@@ -13,7 +13,7 @@ import { installFor } from './server-kill.ts'
 import { runProduct } from './server-process.ts'
 import { openSocketLine } from './socket-line.ts'
 
-test('R10: a full disk refuses, and room brings the service back', { skip: diskMissing() }, async (t) => {
+test('R22: a full disk refuses, and room brings the service back', { skip: diskMissing() }, async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-fault-'))
   const disk = await makeDisk(directory, 72, 64 << 20)
   t.after(async () => {
@@ -43,7 +43,7 @@ function fill(path: string): void {
   }
 }
 
-test('R10: a database that crashes refuses, and its return brings the service back', { skip: postgresMissing() }, async (t) => {
+test('R22: a database that crashes refuses, and its return brings the service back', { skip: postgresMissing() }, async (t) => {
   const postgres = await startPostgres()
   t.after(postgres.stop)
   const database = await postgres.createDatabase()
@@ -55,7 +55,7 @@ test('R10: a database that crashes refuses, and its return brings the service ba
   })
 })
 
-test('R10: a line to the database that stands still and breaks', { skip: postgresMissing() }, async (t) => {
+test('R22: a line to the database that stands still and breaks', { skip: postgresMissing() }, async (t) => {
   const postgres = await startPostgres()
   t.after(postgres.stop)
   const line = await openSocketLine(await postgres.createDatabase())
@@ -76,7 +76,7 @@ test('R10: a line to the database that stands still and breaks', { skip: postgre
   })
 })
 
-test('R10: doctor finds a PostgreSQL that does not wait for the disk', { skip: postgresMissing() }, async (t) => {
+test('R22: doctor finds a PostgreSQL that does not wait for the disk', { skip: postgresMissing() }, async (t) => {
   for (const durable of [false, true]) {
     const postgres = await startPostgres({ durable })
     t.after(postgres.stop)
