@@ -165,7 +165,13 @@ test("R3: another's station counts when a trusted authority that is listed vouch
     fingerprint: fingerprint(station).toHex(),
     productSerials: ['A-*'],
   })
-  await assert.rejects(show(station), { reason: 'issuerNotListed' }, 'the way up is missing')
+  assert.equal((await show(station)).kind, 'foreign-registration-authority', 'as a TLS session that goes on shows it')
+  const another = enrollment(ca.context, ca.authorities, async () => {})
+  await assert.rejects(
+    another.authenticate(endpoint, { chain: [station], basic: undefined }),
+    { reason: 'issuerNotListed' },
+    'the way up is missing',
+  )
   await assert.rejects(show(device, middle), { reason: 'certificateNotForEnrollment' })
   await assert.rejects(show(server, middle), { code: 'forbidden', reason: 'clientPath' })
   await assert.rejects(show(impostor, middle), { code: 'forbidden', reason: 'clientPath' })

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { hash } from 'node:crypto'
 import { TrustError } from '#base/errors.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import { sentenceOf } from '#x509/path/reasons.ts'
@@ -17,6 +18,9 @@ import { importedLists, intermediatesOf, verifyHere } from './verification.ts'
 
 /** How long a validation of one of our own issuers holds; revocation and end count at once all the same. */
 export const ISSUER_PATH_MILLISECONDS = 60_000
+
+/** Stations of others, with their chains of a few kB: more than an installation lists. */
+const SHOWN_MAX = 256
 
 export interface ClientPaths {
   /** @throws TrustError `forbidden` when the issuer, or an authority above it, is revoked, has ended, or is not trusted */
@@ -35,6 +39,9 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
   const { clock } = context.world
   /** An authority that was changed is another object, so that nothing of before holds for it. */
   const validated = new WeakMap<Certificate, { readonly at: number; readonly verdict: Promise<Verdict> }>()
+
+  /** By the certificate of its holder, what came with it: a TLS session that goes on brings the holder's own alone. */
+  const shownBefore = new Map<string, readonly Uint8Array[]>()
 
   function validate(issuer: Authority | TrustedAuthority): Promise<Verdict> {
     const now = clock.now()
@@ -74,7 +81,9 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
 
   return {
     checkIssuer,
-    async foreignIssuer([own = new Uint8Array(0), ...shown], addresses) {
+    async foreignIssuer([own = new Uint8Array(0), ...brought], addresses) {
+      const holder = hash('sha256', own, 'base64')
+      const shown = brought.length > 0 ? brought : (shownBefore.get(holder) ?? [])
       const listed = authorities.trusted().filter(({ address }) => addresses.includes(address))
       let refusal: string | undefined
       for (const issuer of listed) {
@@ -92,6 +101,8 @@ export function clientPaths(context: Pick<CAContext, 'db' | 'world' | 'policy'>,
         if (verdict.valid) {
           // the path ended here; one below a root is trusted because of what is above it
           await checkIssuer(issuer)
+          if (shownBefore.size >= SHOWN_MAX) shownBefore.clear()
+          shownBefore.set(holder, shown)
           return issuer
         }
         if (verdict.failure.reason !== 'pathIssuerMissing') refusal = sentenceOf(verdict.failure)
