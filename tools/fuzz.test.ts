@@ -98,6 +98,7 @@ describe('the fuzz itself', () => {
       'tile-path',
       'format-authenticode-pe',
       'format-jar',
+      'format-apk',
       'manifest',
     ])
     for (const { seeds } of targets.filter(({ name }) => !notDER.has(name))) {

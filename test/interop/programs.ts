@@ -78,6 +78,8 @@ export const programs = {
   keytool: { debian: 'openjdk-17-jdk-headless', purpose: 'tells jarsigner whom to trust' },
   'mkfs.ext4': { debian: 'e2fsprogs', purpose: 'the file system that a power cut hits', at: '/usr/sbin/mkfs.ext4' },
   mount: { debian: 'mount', purpose: 'puts it on a disk that loses writes' },
+  aapt: { debian: 'aapt', purpose: 'makes Android packages to sign' },
+  apksigner: { debian: 'apksigner', purpose: 'signs and verifies Android packages' },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>

@@ -13,6 +13,7 @@ import { concat } from '#base/bytes.ts'
 import { answer } from '#signing/artifact/answer.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
 import type { SigningFormat } from '#signing/format.ts'
+import { apk } from '#signing/formats/apk.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { jar } from '#signing/formats/jar.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
@@ -337,6 +338,12 @@ export const programs: readonly Uint8Array[] = [
 ]
 const pressJar = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.jar')))
 const signedJar = await signedBy(jar, pressJar)
+const pressApk = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.apk')))
+export const packages: readonly Uint8Array[] = [
+  await signedBy(apk, pressApk),
+  await signedBy(apk, pressApk, { schemes: 'v2' }),
+  await signedBy(apk, pressApk, { schemes: 'v3' }),
+]
 export const archives: readonly Uint8Array[] = [pressJar, signedJar, await signedBy(jar, signedJar, { signerName: 'SECOND' })]
 /** A manifest of names that go over several lines, and one as it is written by hand. */
 export const manifests: readonly Uint8Array[] = [

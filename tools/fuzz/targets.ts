@@ -25,6 +25,7 @@ import { contentOf, parseZip } from '#signing/artifact/zip.ts'
 import { parseAuthenticode } from '#signing/artifact/spc.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Beside, SigningFormat } from '#signing/format.ts'
+import { apk } from '#signing/formats/apk.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { cms } from '#signing/formats/cms.ts'
 import { jar } from '#signing/formats/jar.ts'
@@ -174,6 +175,7 @@ export const targets: readonly Target[] = [
     },
     outer: anything,
   },
+  { name: 'format-apk', seeds: samples.packages, run: (bytes) => judge(apk, bytes), outer: anything },
   { name: 'manifest', seeds: samples.manifests, run: parseManifest, outer: anything },
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),

@@ -26,7 +26,7 @@ export const fileSource = (file: FileHandle, size: number): BlobSource => ({
   size,
   async read(offset, length) {
     checkWithin(size, offset, length)
-    const octets = new Uint8Array(length)
+    const octets = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer) // of its own, and not filled with zeros before
     for (let at = 0; at < length;) {
       const { bytesRead } = await file.read(octets, at, length - at, offset + at)
       if (bytesRead === 0) throw new TrustError('conflict', 'artifactCut')

@@ -51,6 +51,14 @@ export interface ZipEntry {
   readonly record: Uint8Array
 }
 
+/** Where the parts of a file lie that ends with a directory. */
+export interface ZipEnd {
+  readonly directory: Range
+  /** Of the record that ends the file. */
+  readonly endOffset: number
+  readonly count: number
+}
+
 export interface ZipFile {
   /** In the order of their local headers. */
   readonly entries: readonly ZipEntry[]
@@ -66,7 +74,7 @@ export async function isZip(source: BlobSource): Promise<boolean> {
 }
 
 /** @throws TrustError `malformed`, `unsupported`, `tooLarge` */
-export async function parseZip(source: BlobSource): Promise<ZipFile> {
+export async function parseZipEnd(source: BlobSource): Promise<ZipEnd> {
   if (source.size < END_OCTETS) throw badZip('it is shorter than its smallest part')
   const endAt = source.size - END_OCTETS
   const end = viewOf(await source.read(endAt, END_OCTETS))
@@ -79,22 +87,33 @@ export async function parseZip(source: BlobSource): Promise<ZipFile> {
   if (end.getUint16(8, true) !== count || directoryOffset + size !== endAt) throw badZip('its directory is not where it says')
   if (size > DIRECTORY_MAX_OCTETS)
     throw new TrustError('tooLarge', 'artifactPartTooLarge', { facts: { what: 'its directory', limit: DIRECTORY_MAX_OCTETS } })
-  const records = recordsIn(await source.read(directoryOffset, size), count)
+  return { directory: { offset: directoryOffset, length: size }, endOffset: endAt, count }
+}
+
+/**
+ * @param entriesEnd where the entries end, when something that the caller knows lies between them and the directory
+ * @throws TrustError `malformed`, `unsupported`, `tooLarge`
+ */
+export async function parseZip(source: BlobSource, entriesEnd?: number): Promise<ZipFile> {
+  const { directory, count } = await parseZipEnd(source)
+  const directoryOffset = directory.offset
+  const records = recordsIn(await source.read(directoryOffset, directory.length), count)
   checkNames(records)
   if (records.reduce((sum, one) => sum + one.size, 0) > INFLATED_MAX_OCTETS)
     throw new TrustError('tooLarge', 'artifactPartTooLarge', {
       facts: { what: 'what it unpacks to', limit: INFLATED_MAX_OCTETS },
     })
   const inOrder = records.toSorted((a, b) => a.offset - b.offset)
+  const limit = entriesEnd === undefined ? directoryOffset : await withoutPadding(source, inOrder.at(-1), entriesEnd)
   const entries: ZipEntry[] = []
   let at = 0
   for (const [i, record] of inOrder.entries()) {
     if (record.offset !== at) throw badZip('there is something between its entries, or they overlap')
-    const next = inOrder[i + 1]?.offset ?? directoryOffset
+    const next = inOrder[i + 1]?.offset ?? limit
     entries.push(await entryAt(source, record, next))
     at = next
   }
-  if (at !== directoryOffset) throw badZip('there is something before its directory')
+  if (at !== limit) throw badZip('there is something before its directory')
   return { entries, directoryOffset }
 }
 
@@ -165,6 +184,25 @@ function checkNames(records: readonly DirectoryRecord[]): void {
   }
 }
 
+/** Android's tools fill up to a page before what comes behind the entries. */
+const PADDING_MAX_OCTETS = 4096
+
+/** @returns where the last entry ends, when nothing but zeros follows it */
+async function withoutPadding(source: BlobSource, last: DirectoryRecord | undefined, end: number): Promise<number> {
+  if (last === undefined) return end
+  const header = last.offset + LOCAL_HEADER_OCTETS
+  if (header > end) throw badZip('an entry overlaps the next')
+  const view = viewOf(await source.read(last.offset, LOCAL_HEADER_OCTETS))
+  const dataEnd = header + view.getUint16(26, true) + view.getUint16(28, true) + last.compressedSize
+  if (dataEnd > end || end - dataEnd > PADDING_MAX_OCTETS) throw badZip('there is something behind the data of an entry')
+  const behind = await source.read(dataEnd, end - dataEnd)
+  const isMarked = behind.length >= 16 && viewOf(behind).getUint32(0, true) === DESCRIPTOR_SIGNATURE
+  const descriptor = (last.flags & FLAG_DESCRIPTOR) === 0 ? 0 : isMarked ? 16 : 12
+  if (behind.length < descriptor || behind.subarray(descriptor).some((octet) => octet !== 0))
+    throw badZip('there is something behind the data of an entry')
+  return dataEnd + descriptor
+}
+
 /** What stands before the data must say the same as the directory, and the data must end where the next entry begins. */
 async function entryAt(
   source: BlobSource,
@@ -188,10 +226,15 @@ async function entryAt(
     (isSame || (hasDescriptor && sums.every((one) => one === 0)))
   if (!agrees) throw badZip('an entry and the directory say different things')
   const data = { offset: offset + octets.length + view.getUint16(28, true), length: compressedSize }
-  const behind = next - data.offset - data.length
+  const dataEnd = data.offset + data.length
+  const behind = next - dataEnd
   if (behind < 0) throw badZip('an entry overlaps the next')
-  if (hasDescriptor) await checkDescriptor(source, data.offset + data.length, behind, entry)
-  else if (behind !== 0) throw badZip('there is something behind the data of an entry')
+  if (!hasDescriptor) {
+    if (behind !== 0) throw badZip('there is something behind the data of an entry')
+  } else {
+    if (behind !== 12 && behind !== 16) throw badZip('there is something behind the data of an entry')
+    await checkDescriptor(source, dataEnd, behind, entry)
+  }
   return { ...entry, local: { offset, length: room }, data }
 }
 
@@ -201,7 +244,6 @@ async function checkDescriptor(
   length: number,
   { crc, compressedSize, size }: Pick<ZipEntry, 'crc' | 'compressedSize' | 'size'>,
 ): Promise<void> {
-  if (length !== 12 && length !== 16) throw badZip('there is something behind the data of an entry')
   const view = viewOf(await source.read(at, length))
   const start = length - 12
   const isSame =

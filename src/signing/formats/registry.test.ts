@@ -54,7 +54,7 @@ for (const format of signingFormats) {
     const artifact = sampleOf(format.id)
     const sample = await signedSample(format, artifact)
     const extracted = await format.extract(bytesSource(sample.octets), sample.beside)
-    const ranges = extracted.signatures.flatMap(({ covered }) => covered)
+    const ranges = extracted.signatures[0]?.covered ?? []
 
     test('R9: the same artifact and choices give the same request, whoever asks', async () => {
       const choices = { certificates, signatureAlgorithm }
@@ -69,19 +69,23 @@ for (const format of signingFormats) {
     test('R9, R11: what is signed verifies, and says by whom', async () => {
       const report = await verified(format, sample.octets, sample.beside)
       assert.equal(report.valid, true, JSON.stringify(report.signatures.map(({ problem, standing }) => [problem, standing])))
-      assert.equal(report.signatures.length, 1)
-      const [{ signer: by, untouched, signatureAlgorithm: algorithm }] = report.signatures as [(typeof report.signatures)[0]]
-      assert.deepEqual(by?.der, certificates[0])
-      assert.equal(untouched, true)
-      assert.equal(algorithm, 'rsa-sha256')
+      assert.ok(report.signatures.length > 0)
+      for (const { signer: by, untouched, signatureAlgorithm: algorithm } of report.signatures) {
+        assert.deepEqual(by?.der, certificates[0])
+        assert.equal(untouched, true)
+        assert.equal(algorithm, 'rsa-sha256')
+      }
     })
 
     test('no octet that is covered can change', async () => {
       assert.ok(ranges.length > 0)
       let end = 0
-      for (const { offset, length } of ranges) {
-        assert.ok(offset >= end && length > 0)
-        end = offset + length
+      for (const { covered } of extracted.signatures) {
+        end = 0
+        for (const { offset, length } of covered) {
+          assert.ok(offset >= end && length > 0)
+          end = offset + length
+        }
       }
       const covered = sample.beside?.content === undefined ? sample.octets : artifact
       assert.ok(end <= covered.length)
@@ -143,7 +147,7 @@ for (const format of signingFormats) {
       assert.equal((await detectFormat(bytesSource(sample.octets))).id, format.id)
     })
 
-    if (format.id !== 'plain') {
+    if (extracted.signatures.every(({ evidence }) => evidence.type === 'cms')) {
       test('R28: a time stamp proves when', async () => {
         const stamped = await signedSample(format, artifact, timed)
         const { signatures, valid } = await verified(format, stamped.octets, stamped.beside)

@@ -1,13 +1,14 @@
 /** Every signing format of this build. Adding one: write its file, add one line here. @module */
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, SigningFormat } from '../format.ts'
+import { apk } from './apk.ts'
 import { authenticodePE } from './authenticode-pe.ts'
 import { cms } from './cms.ts'
 import { jar } from './jar.ts'
 import { plain } from './plain.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
-export const signingFormats = [authenticodePE, jar, cms, plain] as const satisfies readonly SigningFormat[]
+export const signingFormats = [authenticodePE, apk, jar, cms, plain] as const satisfies readonly SigningFormat[]
 
 /** @throws TrustError `notFound` */
 export function signingFormat(id: string): SigningFormat {

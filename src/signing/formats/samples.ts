@@ -13,6 +13,8 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['cms', firmware],
   // x86_64-w64-mingw32-gcc -Os -s -nostdlib -e start, of: int start(void) { return 42; }
   ['authenticode-pe', made('hello.exe')],
+  // aapt package -M AndroidManifest.xml -F press.apk raw
+  ['apk', made('press.apk')],
   // jar --create --manifest … --release 11 …: two classes, one of them once more for Java 11, and a long text
   ['jar', made('press.jar')],
 ])
@@ -30,7 +32,7 @@ const filler = new Uint8Array(LARGE_OCTETS).fill(0x5a)
 /** Above any buffer, and cheap to make: a program with an archive behind it, as installers have, an archive, a file. */
 export function largeOf(format: string): Uint8Array {
   if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
-  if (format !== 'jar') return filler
+  if (format !== 'jar' && format !== 'apk') return filler
   const { local, record } = newEntry('filler', filler, 0)
   return concat([local, record, endOf(1, record.length, local.length)])
 }
