@@ -9,7 +9,10 @@ import { type Secret, secret } from '#base/secret.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
 import { nameOf, type NamePart } from '#x509/name.ts'
 
+export type DeviceAlgorithm = 'ecdsa-p256' | 'ml-dsa-65'
+
 export interface DeviceKey {
+  readonly algorithm: DeviceAlgorithm
   readonly privateKey: KeyObject
   /** DER SubjectPublicKeyInfo */
   readonly publicKey: Uint8Array
@@ -24,9 +27,10 @@ export interface Identity {
 
 const makePair = promisify(generateKeyPair)
 
-export async function makeKey(): Promise<DeviceKey> {
-  const { privateKey, publicKey } = await makePair('ec', { namedCurve: 'P-256' })
-  return { privateKey, publicKey: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })) }
+export async function makeKey(algorithm: DeviceAlgorithm = 'ecdsa-p256'): Promise<DeviceKey> {
+  const { privateKey, publicKey } =
+    algorithm === 'ml-dsa-65' ? await makePair('ml-dsa-65') : await makePair('ec', { namedCurve: 'P-256' })
+  return { algorithm, privateKey, publicKey: new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })) }
 }
 
 /** DER PKCS #8, for the TLS client. */
@@ -41,5 +45,7 @@ export const requestFor = (key: DeviceKey, subject: readonly NamePart[], channel
       publicKey: key.publicKey,
       ...(channelBinding !== undefined && { challengePassword: channelBinding }),
     },
-    { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(sign('sha256', message, key.privateKey)) },
+    key.algorithm === 'ml-dsa-65'
+      ? { signatureAlgorithm: 'ml-dsa-65', sign: (message) => new Uint8Array(sign(null, message, key.privateKey)) }
+      : { signatureAlgorithm: 'ecdsa-sha256', sign: (message) => new Uint8Array(sign('sha256', message, key.privateKey)) },
   )

@@ -1,5 +1,5 @@
 /**
- * The server of the trial, a process of its own, and other commands, all as a person would run them.
+ * The server of the trial and its witness, processes of their own, and other commands, all as a person would run them.
  *
  * @module
  */
@@ -13,15 +13,19 @@ const COMMAND_LINE = join(import.meta.dirname, '../cli/main.ts')
 
 export const SERVER_LOG = 'server.log'
 
-export interface ServerProcess {
-  /** `https://HOST:PORT` */
-  readonly tls: string
-  /** `http://HOST:PORT` */
-  readonly public: string
+/** A command that stays up. */
+export interface RunningProcess {
   /** Resolves when it has ended, whoever ended it. */
   readonly ended: Promise<Ending>
   /** Asks it to finish and waits; the same promise however often it is asked. */
   stop(): Promise<Ending>
+}
+
+export interface ServerProcess extends RunningProcess {
+  /** `https://HOST:PORT` */
+  readonly tls: string
+  /** `http://HOST:PORT` */
+  readonly public: string
 }
 
 export interface Ending {
@@ -33,6 +37,8 @@ export interface Ending {
 export interface ServerOptions {
   readonly directory: string
   readonly configFile: string
+  /** Beside our own. */
+  readonly environment: Readonly<Record<string, string>>
 }
 
 /** A loaded machine starts it in a few seconds; the figure only bounds the wait for a server that hangs. */
@@ -42,28 +48,48 @@ const STOP_MAX_SECONDS = 30
 /** A problem document has a few hundred. */
 const LOG_TAIL_CHARACTERS = 16_384
 
-/** Runs one command of the command line. @param environment beside our own @throws CommandRefusal */
-export async function runCommand(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<void> {
+/**
+ * Runs one command of the command line.
+ *
+ * @param environment beside our own
+ * @returns what it printed with `--json`
+ * @throws CommandRefusal
+ */
+export async function runCommand(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<unknown> {
   const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...ownEnvironment(), ...environment },
   })
-  let errors = ''
+  let [answer, errors] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk))
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
   const { code, signal } = await endOf(child)
   if (code !== 0) throw new CommandRefusal(errors, `sealworks ${words[0]} ended with ${code ?? signal}`)
+  return answer === '' ? undefined : JSON.parse(answer)
 }
 
 /** @returns once it answers @throws CommandRefusal when it ended before that */
-export async function startServer({ directory, configFile }: ServerOptions): Promise<ServerProcess> {
-  const log = openSync(join(directory, SERVER_LOG), 'a', 0o600)
-  // A group of its own: Ctrl-C in the terminal reaches the trial alone, which then asks the server to finish.
-  const child = spawn(process.execPath, [COMMAND_LINE, 'serve', '--data', directory, '--config', configFile, '--json'], {
-    stdio: ['ignore', 'pipe', log],
-    env: ownEnvironment(),
+export async function startServer({ directory, configFile, environment }: ServerOptions): Promise<ServerProcess> {
+  const words = ['serve', '--data', directory, '--config', configFile]
+  const { said, ...running } = await startCommand(words, join(directory, SERVER_LOG), environment)
+  const { tls, public: publicAddress } = said as { readonly tls: string; readonly public: string }
+  return { tls, public: publicAddress, ...running }
+}
+
+/** @param log where its standard error goes @returns once it has said that it is up @throws CommandRefusal when it ended before that */
+export async function startCommand(
+  words: readonly string[],
+  log: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<RunningProcess & { readonly said: unknown }> {
+  const errors = openSync(log, 'a', 0o600)
+  // A group of its own: Ctrl-C in the terminal reaches the trial alone, which then asks the process to finish.
+  const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
+    stdio: ['ignore', 'pipe', errors],
+    env: { ...ownEnvironment(), ...environment },
     detached: true,
   })
-  closeSync(log)
+  closeSync(errors)
   const killWithUs = (): void => void child.kill('SIGTERM')
   process.once('exit', killWithUs)
   const ended = endOf(child).finally(() => process.off('exit', killWithUs))
@@ -77,10 +103,9 @@ export async function startServer({ directory, configFile }: ServerOptions): Pro
   ])
   if (ready === undefined) {
     await stop()
-    throw new CommandRefusal(tailOf(directory), `the server did not start; its log is ${join(directory, SERVER_LOG)}`)
+    throw new CommandRefusal(tailOf(log), `sealworks ${words[0]} did not start; its log is ${log}`)
   }
-  const { tls, public: publicAddress } = JSON.parse(ready) as { readonly tls: string; readonly public: string }
-  return { tls, public: publicAddress, ended, stop }
+  return { said: JSON.parse(ready), ended, stop }
 }
 
 /** Settings come from the trial's own file and from nowhere else. */
@@ -112,7 +137,7 @@ function firstLineOf(child: ChildProcess): Promise<string> {
   })
 }
 
-const tailOf = (directory: string): string => readFileSync(join(directory, SERVER_LOG), 'utf8').slice(-LOG_TAIL_CHARACTERS)
+const tailOf = (log: string): string => readFileSync(log, 'utf8').slice(-LOG_TAIL_CHARACTERS)
 
 /** What a command said when it did not work. */
 export class CommandRefusal extends Error {

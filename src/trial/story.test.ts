@@ -6,6 +6,7 @@ import { test } from 'node:test'
 import { EstRefusal } from '#protocols/est/client.ts'
 import { utf8 } from '#base/bytes.ts'
 import { systemWorld, type World } from '#base/world.ts'
+import { hasMLDSA } from './chapters/post-quantum.ts'
 import { chapters } from './chapters/registry.ts'
 import { refused } from './enrolling.ts'
 import { eachOf } from './parallel.ts'
@@ -183,9 +184,16 @@ test('a port that is taken is passed over, and no port is given twice', async (t
   assert.deepEqual(await choosePorts([[taken, free]]), [free])
 })
 
+test('only an OpenSSL that has ML-DSA is asked about it', () => {
+  for (const version of ['OpenSSL 3.5.0 8 Apr 2025', 'OpenSSL 3.10.1', 'OpenSSL 4.0.0'])
+    assert.equal(hasMLDSA(version), true, version)
+  for (const version of ['OpenSSL 3.0.19 27 Jan 2026', 'OpenSSL 1.1.1w', 'LibreSSL 4.2.0', ''])
+    assert.equal(hasMLDSA(version), false, version)
+})
+
 test('titles fit their column, and are told once', () => {
   const titles = chapters.flatMap(({ steps }) => steps.map(({ title }) => title))
-  assert.ok(titles.length > 30)
+  assert.ok(titles.length > 50)
   for (const title of titles) assert.ok(title.length <= 47, title)
   for (const { steps } of chapters) assert.equal(new Set(steps.map(({ title }) => title)).size, steps.length)
 })

@@ -88,3 +88,5 @@ export const duration = (seconds: number): string =>
 const rateOf = (count: number, seconds: number): string => (seconds < 0.001 ? '–' : grouped(Math.round(count / seconds)))
 
 export const grouped = (count: number): string => count.toLocaleString('en-US')
+
+export const formatSize = (octets: number): string => `${grouped(octets)} octets`

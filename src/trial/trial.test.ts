@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -79,7 +79,7 @@ describe('a first start, and a second', () => {
   test('it issues what it says (R1, R2)', () => {
     assert.match(first.text, /^ {2}birth certificates +200 /m)
     assert.match(first.text, /^ {2}owner’s certificates +200 /m)
-    assert.match(first.text, /^ {2}renewals +20 /m)
+    assert.match(first.text, /^ {2}renewals +21 /m)
     assert.match(first.text, /^ {2}certificates revoked +2$/m)
   })
 
@@ -97,9 +97,37 @@ describe('a first start, and a second', () => {
     ])
   })
 
-  test('openssl is asked where it is', () => {
+  test('openssl is asked where it is, the links of rekeyed authorities included (R3)', () => {
     const isHere = spawnSync('openssl', ['version']).status === 0
-    assert.match(first.text, isHere ? /^ {2}checks by openssl +5$/m : /no: install openssl/)
+    const [checks] = /^ {2}checks by openssl +\d+$/m.exec(first.text) ?? []
+    assert.match(checks ?? first.text, isHere ? / [78]$/ : /no: install openssl/)
+  })
+
+  test('where SoftHSM is, a key stays in a token of the trial’s own, and pkcs11-tool sees it there (R10)', (t) => {
+    const has = (program: string) => spawnSync('which', [program]).status === 0
+    if (!has('softhsm2-util')) {
+      assert.match(first.text, /install softhsm2/)
+      assert.match(first.text, /\d could not be played on this machine/)
+      return t.skip('softhsm2 is not installed')
+    }
+    assert.match(first.text, /Before the PIN, the token signs nothing.*refused: tokenLocked/)
+    assert.match(first.text, /^ {2}certificates signed in a token +20 /m)
+    assert.match(first.text, has('pkcs11-tool') ? /finds this very key.*public key [0-9a-f]{12}/ : /install opensc/)
+    assert.equal(readdirSync(join(trial, 'token', 'tokens')).length, 1)
+    assert.equal(statSync(join(trial, 'token', 'pin')).mode & 0o777, 0o600)
+    const pin = readFileSync(join(trial, 'token', 'pin'), 'utf8')
+    for (const name of ['sealworks.toml', 'server.log']) assert.ok(!readFileSync(join(trial, name), 'utf8').includes(pin), name)
+  })
+
+  test('a branch is post-quantum from its root to the device and on the wire (R31)', () => {
+    assert.match(first.text, /moves to it with an ML-DSA-65 key.*L1-0001: 5,\d{3} octets/)
+    assert.match(first.text, /^ {2}checks of ML-DSA signatures +2$/m)
+    assert.match(first.text, /TLS is hybrid.*X25519MLKEM768/)
+  })
+
+  test('a witness has seen the theft, and its proof holds offline, a forged one does not (R28)', () => {
+    assert.match(first.text, /audit check: the revocation, offline.*entry \d+ of \d+/)
+    assert.match(first.text, /another reason in it.*refused: auditProofWrong/)
   })
 
   test('the directory and the token are for their owner only', () => {
@@ -107,14 +135,25 @@ describe('a first start, and a second', () => {
     assert.equal(statSync(join(trial, 'administrator.token')).mode & 0o777, 0o600)
   })
 
-  test('the second goes on with a new line on the same authorities and ports, stays up, and signs its user in', async () => {
+  test('the second goes on with a new line on the same authorities and ports, stays up, and signs its user in', async (t) => {
     const second = start(directory)
+    t.after(() => second.child.kill('SIGTERM'))
     await second.seen('/sign-in?code=')
     await second.seen('\n')
     const text = second.text()
     assert.match(text, /station of line 2\b/)
     assert.match(text, /L2-0001 to L2-0200/)
-    assert.equal(text.match(/the same as last time/g)?.length, 2)
+    const wasThere = [...text.matchAll(/✓ (.*?) {2,}.*(?:the same(?: key)? as last time|done at an earlier start)/g)]
+    const titles = new Set(wasThere.map(([, title]) => title))
+    const hasToken = existsSync(join(trial, 'token'))
+    for (const title of [
+      'The maker’s root, and its birth authority',
+      'The owner’s root, and its plant authority',
+      'A root and an authority with ML-DSA-65',
+      'The owner’s root and authority are rekeyed',
+      ...(hasToken ? ['A token for keys is made ready (SoftHSM)', 'An authority with its key in the token'] : []),
+    ])
+      assert.ok(titles.has(title), title)
     // What was issued before names these addresses.
     assert.deepEqual(portsIn(text), portsIn(first.text))
 
@@ -135,41 +174,46 @@ describe('a first start, and a second', () => {
   })
 })
 
-test('a second trial in the same directory says who is there, and leaves the first alone', async (t) => {
-  const directory = newDirectory(t)
-  const one = start(directory)
-  t.after(() => one.child.kill('SIGKILL'))
-  await one.seen('The administrator appoints')
-  const other = await start(directory, '--exit').ended
-  assert.equal(other.code, 1)
-  assert.match(other.text, /✗ The server starts\n.*in use by sealworks serve \(process \d+\)/)
-  one.child.kill('SIGTERM')
-  const { code, text } = await one.ended
-  assert.equal(code, 130)
-  assert.match(text, /Interrupted\./)
-})
+describe('a trial that is disturbed', () => {
+  // one directory for all: what each leaves is where the next goes on
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks trial '))
+  after(() => rmSync(directory, { recursive: true }))
 
-test('a server that is killed fails the story', async (t) => {
-  const directory = newDirectory(t)
-  const trial = start(directory, '--exit')
-  t.after(() => trial.child.kill('SIGKILL'))
-  await trial.seen('Devices are born')
-  process.kill(serverOf(directory), 'SIGKILL')
-  const { code, text } = await trial.ended
-  assert.equal(code, 1)
-  assert.match(text, /✗ /)
-  assert.match(text, /The server ended by itself \(signal SIGKILL\)\./)
-  assert.doesNotMatch(text, /all as they should be/)
-})
+  test('by a second one in the same directory: that says who is there', async (t) => {
+    const one = start(directory)
+    t.after(() => one.child.kill('SIGTERM'))
+    await one.seen('The administrator appoints')
+    const server = serverOf(directory)
+    const other = await start(directory, '--exit').ended
+    assert.equal(other.code, 1)
+    assert.match(other.text, /✗ A witness of the record starts\n.*in use by sealworks audit witness \(process \d+\)/)
+    process.kill(server, 0)
+    // the first is broken off, and leaves no server behind
+    one.child.kill('SIGINT')
+    const { code, text } = await one.ended
+    assert.equal(code, 130)
+    assert.match(text, /Interrupted\./)
+    assert.throws(() => process.kill(server, 0), { code: 'ESRCH' })
+  })
 
-test('a trial that is broken off leaves no server behind', async (t) => {
-  const directory = newDirectory(t)
-  const trial = start(directory)
-  await trial.seen('The administrator appoints')
-  const server = serverOf(directory)
-  trial.child.kill('SIGINT')
-  assert.equal((await trial.ended).code, 130)
-  assert.throws(() => process.kill(server, 0), { code: 'ESRCH' })
+  test('by a server that is killed: that fails the story', async (t) => {
+    const trial = start(directory, '--exit')
+    t.after(() => trial.child.kill('SIGTERM'))
+    await trial.seen('Devices are born')
+    process.kill(serverOf(directory), 'SIGKILL')
+    const { code, text } = await trial.ended
+    assert.equal(code, 1)
+    assert.match(text, /✗ /)
+    assert.match(text, /The server ended by itself \(signal SIGKILL\)\./)
+    assert.doesNotMatch(text, /all as they should be/)
+  })
+
+  test('by an initialization that was broken off: that is told with what to do', async () => {
+    rmSync(join(directory, '.sealworks', 'trial', 'tls-root.pem')) // written last
+    const { code, text } = await start(directory, '--exit').ended
+    assert.equal(code, 1)
+    assert.match(text, /remove \.sealworks\/trial and start again/)
+  })
 })
 
 test('a directory that cannot be made fails the first step', async (t) => {
@@ -180,22 +224,9 @@ test('a directory that cannot be made fails the first step', async (t) => {
   assert.match(text, /✗ A data directory is made ready\n.*ENOTDIR/)
 })
 
-test('an initialization that was broken off is told with what to do', async (t) => {
-  const directory = newDirectory(t)
-  const done = await start(directory, '--help').ended
-  assert.equal(done.code, 0)
-  const trial = start(directory)
-  await trial.seen('The server starts')
-  trial.child.kill('SIGTERM')
-  await trial.ended
-  rmSync(join(directory, '.sealworks', 'trial', 'tls-root.pem')) // written last
-  const { code, text } = await start(directory, '--exit').ended
-  assert.equal(code, 1)
-  assert.match(text, /remove \.sealworks\/trial and start again/)
-})
-
 test('an unknown word is wrong usage, and makes nothing', async (t) => {
   const directory = newDirectory(t)
+  assert.equal((await start(directory, '--help').ended).code, 0)
   const { code, text } = await start(directory, '--exti').ended
   assert.equal(code, 2)
   assert.match(text, /--exit/)

@@ -1,7 +1,7 @@
 /** Who may issue certificates, and where devices ask for them. @module */
 import type { AnswerOf, InputOf } from '#server/rest/client.ts'
 import { type KnownAuthority, knownAuthority } from '../relying-party.ts'
-import { type Chapter, fact, must, type Scene } from '../story.ts'
+import { type Chapter, fact, must, present, type Scene } from '../story.ts'
 import { officer } from './server.ts'
 
 /** Issues births: the maker's. */
@@ -10,14 +10,20 @@ export const birthAuthority = fact<KnownAuthority>('the birth authority')
 export const ownerAuthority = fact<KnownAuthority>('the owner’s authority')
 
 export const MAKER = 'Example Machines'
-const OWNER = 'Example Plant'
+export const OWNER = 'Example Plant'
 
 /** IANA's enterprise number for examples (RFC 5612); a maker has its own. */
 const HARDWARE_TYPE = '1.3.6.1.4.1.32473.1'
 
-export const endpoints = { stations: 'stations', births: 'line', owner: 'plant' } as const
+export const endpoints = {
+  stations: 'stations',
+  births: 'line',
+  owner: 'plant',
+  gateways: 'gateways',
+  postQuantum: 'pq',
+} as const
 
-type AuthorityAnswer = AnswerOf<'showAuthority'>
+export type AuthorityAnswer = AnswerOf<'showAuthority'>
 
 export const authoritiesChapter: Chapter = {
   title: 'Who may issue',
@@ -25,23 +31,27 @@ export const authoritiesChapter: Chapter = {
   steps: [
     {
       title: 'The maker’s root, and its birth authority',
-      run: (scene) =>
-        pair(scene, {
+      async run(scene) {
+        const { known, said } = await authorityPair(scene, {
           root: { slug: 'birthroot', name: `CN=${MAKER} Birth Root,O=${MAKER}`, noExpiry: true },
           issuing: { slug: 'birth', name: `CN=${MAKER} Birth Authority,O=${MAKER}`, noExpiry: true },
-          known: birthAuthority,
           said: 'never expire: a machine may stand for 30 years',
-        }),
+        })
+        scene.note(birthAuthority, known)
+        return { said }
+      },
     },
     {
       title: 'The owner’s root, and its plant authority',
-      run: (scene) =>
-        pair(scene, {
+      async run(scene) {
+        const { known, said } = await authorityPair(scene, {
           root: { slug: 'ownerroot', name: `CN=${OWNER} Root,O=${OWNER}` },
           issuing: { slug: 'owner', name: `CN=${OWNER} Device Authority,O=${OWNER}` },
-          known: ownerAuthority,
           said: 'for 20 and 10 years',
-        }),
+        })
+        scene.note(ownerAuthority, known)
+        return { said }
+      },
     },
     {
       title: 'Three places to ask for certificates',
@@ -76,33 +86,42 @@ interface NewAuthority {
   readonly slug: string
   readonly name: string
   readonly noExpiry?: boolean
+  readonly keyAlgorithm?: string
+  readonly keyStore?: string
+  readonly issuer?: string
 }
 
 interface Pair {
   readonly root: NewAuthority
   readonly issuing: NewAuthority
-  readonly known: typeof birthAuthority
+  /** When they are new. */
   readonly said: string
 }
 
-/** Made at the first start, found at later ones. */
-async function pair(scene: Scene, { root, issuing, known, said }: Pair) {
-  const client = scene.known(officer)
-  const { authorities } = await client.call('listAuthorities', {})
-  const make = async (wanted: NewAuthority, issuer?: string): Promise<AuthorityAnswer> =>
-    authorities.find(({ slug }) => slug === wanted.slug) ??
-    client.call('createAuthority', { body: { ...wanted, ...(issuer !== undefined && { issuer }) } })
-  const top = await make(root)
-  const daily = await make(issuing, top.address)
+/** A root and an authority below it, made at the first start and found at later ones. */
+export async function authorityPair(
+  scene: Scene,
+  { root, issuing, said }: Pair,
+): Promise<{ known: KnownAuthority; said: string }> {
+  const { authority: top } = await madeOnce(scene, root)
+  const { authority: daily, isOld } = await madeOnce(scene, { ...issuing, issuer: top.address })
   must(daily.issuer === top.address, `${daily.address} stands below ${daily.issuer} instead of ${top.address}`)
   must(daily.chain.length === 2 && daily.chain[1] === top.certificate, `the chain of ${daily.address} does not end at its root`)
-  scene.note(
-    known,
-    knownAuthority(
-      daily.address,
-      daily.chain.map((der) => Uint8Array.fromBase64(der)),
-    ),
-  )
-  const isOld = authorities.some(({ slug }) => slug === issuing.slug)
-  return { said: isOld ? 'the same as last time' : said }
+  const chain = daily.chain.map((der) => Uint8Array.fromBase64(der))
+  return { known: knownAuthority(daily.address, chain), said: isOld ? 'the same as last time' : said }
 }
+
+/** Made at the first start, found at later ones. */
+export async function madeOnce(scene: Scene, wanted: NewAuthority): Promise<{ authority: AuthorityAnswer; isOld: boolean }> {
+  const client = scene.known(officer)
+  const found = newestOf(await client.call('listAuthorities', {}), wanted.slug)
+  if (found !== undefined) return { authority: found, isOld: true }
+  return { authority: await client.call('createAuthority', { body: wanted }), isOld: false }
+}
+
+/** The generation that issues. @throws NotAsExpected when there is none */
+export const authorityOf = (list: AnswerOf<'listAuthorities'>, slug: string): AuthorityAnswer =>
+  present(newestOf(list, slug), `there is no authority ${slug}`)
+
+const newestOf = ({ authorities }: AnswerOf<'listAuthorities'>, slug: string): AuthorityAnswer | undefined =>
+  authorities.find((one) => one.slug === slug && one.state === 'active')

@@ -1,14 +1,20 @@
 /** The audit log holds every act of this story, in an order that nobody can change unnoticed. @module */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { AnswerOf, Client } from '#server/rest/client.ts'
-import { type Chapter, fact, must, type Scene } from '../story.ts'
-import { administrator, server } from './server.ts'
+import { type AnswerOf, type Client, RemoteRefusal } from '#server/rest/client.ts'
+import { type Chapter, fact, must, NotAsExpected, present, type Scene } from '../story.ts'
+import { CommandRefusal, runCommand } from '../server-process.ts'
 import { grouped } from '../teller.ts'
+import { administrator, server, witness } from './server.ts'
 
 type Verification = AnswerOf<'verifyAuditLog'>
 type Entry = AnswerOf<'listAuditEntries'>['items'][number]
 
 const entries = fact<readonly Entry[]>('the entries of this story')
+/** A file that proves a revocation. */
+const proofFile = fact<string>('the proof')
 
 /** Entries get their place within a second or two. */
 const ORDERED_MAX_SECONDS = 15
@@ -71,7 +77,90 @@ export const recordChapter: Chapter = {
         return { said: `${refused.length} refusals with their reasons` }
       },
     },
+    {
+      title: 'The witness has cosigned it',
+      async run(scene) {
+        const entry = present(
+          scene.known(entries).find(({ act, outcome }) => act === 'certificate.revoke' && outcome === 'done'),
+          'the log has no revocation',
+        )
+        const { size } = await cosigned(scene, present(entry.logIndex, 'the revocation has no place'))
+        const query = { cosigned: true }
+        const { proof } = await scene.known(administrator).call('proveAuditEntry', { params: { id: entry.id }, query })
+        const directory = mkdtempSync(join(tmpdir(), 'sealworks-trial-'))
+        scene.atEnd(() => rmSync(directory, { recursive: true, force: true }))
+        const path = join(directory, 'revocation.tlog-proof')
+        writeFileSync(path, proof)
+        scene.note(proofFile, path)
+        return { said: `all ${grouped(size)} entries up to then, theft included` }
+      },
+    },
+    {
+      title: 'sealworks audit check: the revocation, offline',
+      async run(scene) {
+        const { index, size, cosignatures } = await checkOffline(scene, scene.known(proofFile))
+        must(cosignatures.length === 1, `${cosignatures.length} witnesses cosigned instead of one`)
+        return { said: `entry ${grouped(index)} of ${grouped(size)}, by one file and two keys` }
+      },
+    },
+    {
+      title: 'The same file with another reason in it',
+      async run(scene) {
+        const path = forge(scene.known(proofFile))
+        try {
+          await checkOffline(scene, path)
+        } catch (error) {
+          if (!(error instanceof CommandRefusal)) throw error
+          must(error.reason === 'auditProofWrong', `it was refused for ${error.reason} instead of auditProofWrong`)
+          return { said: `refused: ${error.reason}` }
+        }
+        throw new NotAsExpected('a forged proof was believed')
+      },
+    },
   ],
+}
+
+interface Proven {
+  readonly index: number
+  readonly size: number
+  readonly cosignatures: readonly unknown[]
+}
+
+/** Neither server nor database: a file, and the two keys that were kept. */
+async function checkOffline(scene: Scene, path: string): Promise<Proven> {
+  const { logKey, verifierKey } = scene.known(witness)
+  return (await runCommand(['audit', 'check', path, '--verifier-key', logKey, '--witness', verifierKey])) as Proven
+}
+
+/** Somebody would rather have had another reason for the revocation. @returns the path of the forged file */
+function forge(path: string): string {
+  const lines = readFileSync(path, 'utf8').split('\n')
+  const extra = present(
+    lines.find((line) => line.startsWith('extra ')),
+    'the proof has no entry',
+  )
+  const entry = Buffer.from(extra.slice('extra '.length), 'base64').toString()
+  must(entry.includes('keyCompromise'), `the entry gives no reason: ${entry}`)
+  const changed = `extra ${Buffer.from(entry.replace('keyCompromise', 'superseded')).toString('base64')}`
+  const forged = `${path}.forged`
+  writeFileSync(forged, lines.map((line) => (line === extra ? changed : line)).join('\n'))
+  return forged
+}
+
+/** @returns the newest checkpoint with the witness’s signature @throws NotAsExpected when it does not cover the entry in time */
+async function cosigned({ known, world }: Scene, index: number): Promise<AnswerOf<'showAuditCheckpoint'>> {
+  const begun = world.clock.now()
+  for (;;) {
+    try {
+      const checkpoint = await known(administrator).call('showAuditCheckpoint', { query: { cosigned: true } })
+      if (checkpoint.size > index) return checkpoint
+    } catch (error) {
+      if (!(error instanceof RemoteRefusal && error.reason === 'auditEntryUncosigned')) throw error
+    }
+    const late = world.clock.now() - begun > ORDERED_MAX_SECONDS * 1000
+    must(!late, `after ${ORDERED_MAX_SECONDS} s, the witness has not cosigned entry ${index}`)
+    await wait(ASK_AGAIN_MILLISECONDS)
+  }
 }
 
 /** @throws NotAsExpected when the log is not whole, or does not come to order in time */

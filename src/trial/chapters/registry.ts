@@ -4,12 +4,15 @@ import { authoritiesChapter } from './authorities.ts'
 import { birthsChapter } from './births.ts'
 import { copiesChapter } from './copies.ts'
 import { ownersChapter } from './owners.ts'
+import { postQuantumChapter } from './post-quantum.ts'
 import { recordChapter } from './record.ts'
 import { renewalChapter } from './renewal.ts'
 import { revocationChapter } from './revocation.ts'
+import { rotationChapter } from './rotation.ts'
 import { secondOpinionChapter } from './second-opinion.ts'
 import { serverChapter } from './server.ts'
 import { stationChapter } from './station.ts'
+import { tokenChapter } from './token.ts'
 
 export const chapters: readonly Chapter[] = [
   serverChapter,
@@ -20,6 +23,9 @@ export const chapters: readonly Chapter[] = [
   copiesChapter,
   renewalChapter,
   revocationChapter,
-  recordChapter,
   secondOpinionChapter,
+  tokenChapter,
+  postQuantumChapter,
+  rotationChapter,
+  recordChapter,
 ]

@@ -10,7 +10,9 @@ import { TLS_ROOT_FILE } from '#server/init.ts'
 import { type Client, httpsTransport, RemoteRefusal, restClient } from '#server/rest/client.ts'
 import { choosePorts, HOST } from '../ports.ts'
 import { CommandRefusal, runCommand, type ServerProcess, startServer } from '../server-process.ts'
-import { type Chapter, fact, must, NotAsExpected } from '../story.ts'
+import { type Chapter, fact, must, NotAsExpected, type Scene } from '../story.ts'
+import { isHere, openToken, TOKEN_LABEL, type TrialToken } from '../token.ts'
+import { keepLogKey, startWitness, type TrialWitness } from '../witness.ts'
 
 export interface TrialServer {
   readonly process: ServerProcess
@@ -29,6 +31,12 @@ export const administrator = fact<Client>('the administrator')
 export const officer = fact<Client>('the PKI officer')
 /** The same person at the command line. */
 export const officerCommand = fact<(...words: readonly string[]) => Promise<void>>('the PKI officer’s command line')
+
+/** Undefined where SoftHSM is not installed. */
+export const token = fact<TrialToken | undefined>('the token')
+/** The key store that the token is. */
+export const TOKEN_STORE = 'hsm'
+export const witness = fact<TrialWitness>('the witness')
 
 const CONFIG_FILE = 'sealworks.toml'
 const TOKEN_FILE = 'administrator.token'
@@ -49,14 +57,30 @@ export const serverChapter: Chapter = {
         mkdirSync(directory, { recursive: true, mode: 0o700 })
         const shown = shownPath(directory)
         if (existsSync(join(directory, TLS_ROOT_FILE))) return { said: `goes on with ${shown}` }
-        // The ports stand in the file that is written at each start; init needs none of them.
-        const configFile = writeConfig(directory, [USUAL_PORTS.tls, USUAL_PORTS.public])
-        const where = ['--data', directory, '--config', configFile]
         const who = ['--administrator', ADMINISTRATOR, '--token-file', join(directory, TOKEN_FILE)]
-        await runCommand(['init', ...where, ...who]).catch((error: Error) => {
+        const made = await runCommand(['init', ...withoutServer(directory), ...who]).catch((error: Error) => {
           throw new NotAsExpected(`${error.message}\nIf an earlier start was broken off, remove ${shown} and start again.`)
         })
+        keepLogKey(directory, (made as { readonly auditVerifierKey: string }).auditVerifierKey)
         return { said: shown }
+      },
+    },
+    {
+      title: 'A token for keys is made ready (SoftHSM)',
+      async run(scene) {
+        const made = await openToken(scene.directory, scene.world.random)
+        scene.note(token, made)
+        if (!isHere(made)) return { said: 'not here: install softhsm2 to see keys in a token', skipped: true }
+        return { said: made.standing === 'new' ? 'initialized, with a random PIN' : 'the same as last time' }
+      },
+    },
+    {
+      title: 'A witness of the record starts',
+      async run(scene) {
+        const started = await startWitness(scene.directory)
+        scene.atEnd(() => started.process.stop())
+        scene.note(witness, started)
+        return { said: 'another process: it remembers how long the log was' }
       },
     },
     {
@@ -64,7 +88,7 @@ export const serverChapter: Chapter = {
       async run(scene) {
         const { directory, world } = scene
         const startedAt = new Date(world.clock.now())
-        const process = await startOnFreePorts(directory)
+        const process = await startOnFreePorts(scene)
         scene.atEnd(() => process.stop())
         const rootsPEM = readFileSync(join(directory, TLS_ROOT_FILE), 'utf8')
         const client = (token: string): Client => {
@@ -86,11 +110,11 @@ export const serverChapter: Chapter = {
         const person =
           items.find(({ name }) => name === OFFICER) ??
           (await chief.call('createPrincipal', { body: { kind: 'person', name: OFFICER, roles: ['pki-officer'] } }))
-        const { token } = await chief.call('createToken', {
+        const { token: secretToken } = await chief.call('createToken', {
           params: { id: person.id },
           body: { name: 'trial factory', lifetimeSeconds: OFFICER_TOKEN_SECONDS },
         })
-        const appointed = client(token)
+        const appointed = client(secretToken)
         const reason = await refusalOf(() => appointed.call('createPrincipal', { body: { kind: 'person', name: 'Accomplice' } }))
         must(reason === 'permissionMissing', `the officer was refused for ${reason} instead of permissionMissing`)
         scene.note(administrator, chief)
@@ -98,9 +122,11 @@ export const serverChapter: Chapter = {
         const environment = {
           SEALWORKS_SERVER: process.tls,
           SEALWORKS_TRUST: join(directory, TLS_ROOT_FILE),
-          SEALWORKS_TOKEN: token,
+          SEALWORKS_TOKEN: secretToken,
         }
-        scene.note(officerCommand, (...words) => runCommand(words, environment))
+        scene.note(officerCommand, async (...words) => {
+          await runCommand(words, environment)
+        })
         return { said: 'may issue and revoke, may not add people' }
       },
     },
@@ -115,11 +141,16 @@ export const shownPath = (directory: string): string => {
 /** Another program may take a port between our look and the server's. */
 const ATTEMPTS_MAX = 3
 
-async function startOnFreePorts(directory: string): Promise<ServerProcess> {
+async function startOnFreePorts({ directory, known }: Scene): Promise<ServerProcess> {
+  const [hsm, seenBy] = [known(token), known(witness)]
   for (let attempt = 1; ; attempt++) {
-    const configFile = writeConfig(directory, await portsFor(directory))
+    const configFile = writeConfig(directory, [
+      ...serverLines(await portsFor(directory)),
+      ...witnessLines(seenBy),
+      ...(hsm === undefined ? [] : tokenLines(hsm)),
+    ])
     try {
-      const process = await startServer({ directory, configFile })
+      const process = await startServer({ directory, configFile, environment: hsm?.environment ?? {} })
       renameSync(configFile, join(directory, CONFIG_FILE)) // only now: another trial may have been running here
       return process
     } catch (error) {
@@ -154,23 +185,43 @@ function lastPorts(directory: string): readonly (number | undefined)[] {
   }
 }
 
+/** For commands that work on the directory before the server runs; the ports stand there for completeness only. */
+const withoutServer = (directory: string): readonly string[] => {
+  const configFile = writeConfig(directory, serverLines([USUAL_PORTS.tls, USUAL_PORTS.public]))
+  return ['--data', directory, '--config', configFile]
+}
+
+const serverLines = ([tls, publicPort]: readonly number[]): readonly string[] => [
+  '[server]',
+  'installationName = "Trial factory"',
+  `listen = "${HOST}:${tls}"`,
+  `listenPublic = "${HOST}:${publicPort}"`,
+  `publicUrl = "http://${HOST}:${publicPort}"`,
+]
+
+/** Asked each second: a story does not wait for the usual minute. */
+const witnessLines = ({ verifierKey, url }: TrialWitness): readonly string[] => [
+  '[audit]',
+  `witnesses = ["${verifierKey} ${url}"]`,
+  'witnessIntervalSeconds = 1',
+]
+
+/** No PIN: somebody has to give it. */
+const tokenLines = ({ module }: TrialToken): readonly string[] => [
+  `[keyStore.${TOKEN_STORE}]`,
+  `module = "${module}"`,
+  `tokens = ["label:${TOKEN_LABEL}"]`,
+]
+
 /** @returns its path, beside the one in use */
-function writeConfig(directory: string, [tls, publicPort]: readonly number[]): string {
+function writeConfig(directory: string, lines: readonly string[]): string {
   const path = join(directory, `${CONFIG_FILE}.next`)
-  const lines = [
-    '# Written by `npm start` each time it starts.',
-    '[server]',
-    'installationName = "Trial factory"',
-    `listen = "${HOST}:${tls}"`,
-    `listenPublic = "${HOST}:${publicPort}"`,
-    `publicUrl = "http://${HOST}:${publicPort}"`,
-  ]
-  writeFileSync(path, `${lines.join('\n')}\n`, { mode: 0o600 })
+  writeFileSync(path, `${['# Written by `npm start` each time it starts.', ...lines].join('\n')}\n`, { mode: 0o600 })
   return path
 }
 
 /** @returns the stable word of the refusal @throws NotAsExpected when it was allowed */
-async function refusalOf(call: () => Promise<unknown>): Promise<string> {
+export async function refusalOf(call: () => Promise<unknown>): Promise<string> {
   try {
     await call()
   } catch (error) {
