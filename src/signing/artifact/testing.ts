@@ -4,13 +4,15 @@ import { keyAlgorithm, type KeyAlgorithmId, signatureAlgorithm, type SignatureAl
 import { concat } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import { encodeTimeStampToken } from '#cms/timestamp.ts'
+import { encodeCertificateList, type RevokedEntry } from '#x509/crl.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
+import { crlNumber } from '#x509/extensions/crl-extensions.ts'
 import { extKeyUsage, type KeyPurpose, keyPurposes } from '#x509/extensions/extended-key-usage.ts'
 import { extensionWith } from '#x509/extensions/extension.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { keyIdentifierOf, subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
-import { makeCertificate, makeKey, rootExtensions } from '#x509/testing.ts'
+import { makeCertificate, makeKey, rootExtensions, TEST_NOT_AFTER, TEST_NOT_BEFORE } from '#x509/testing.ts'
 import type { Beside, BlobSource, Choices, SigningFormat } from '../format.ts'
 import { answer, type Answering, type AnsweringKey } from './answer.ts'
 import { bytesSource, octetsOf } from './blob.ts'
@@ -35,11 +37,16 @@ export interface TrialSigner {
 
 let serial = 100
 /** A certificate of the root, with the purpose in a critical extension. */
-export async function trialSigner(algorithm: KeyAlgorithmId, purpose: KeyPurpose = 'codeSigning'): Promise<TrialSigner> {
+export async function trialSigner(
+  algorithm: KeyAlgorithmId,
+  purpose: KeyPurpose = 'codeSigning',
+  notAfter = TEST_NOT_AFTER,
+): Promise<TrialSigner> {
   const { publicKey, privateKey } = keyPair(algorithm)
   const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
   const certificate = await makeCertificate(rootKey, {
     serialNumber: Uint8Array.of(1, ++serial),
+    validity: { notBefore: TEST_NOT_BEFORE, notAfter },
     issuer: rootName,
     subject: encodeName(nameOf([{ type: 'CN', value: `Trial ${algorithm} ${serial}` }])),
     subjectPublicKeyInfo: spki,
@@ -139,9 +146,22 @@ export async function judged(format: SigningFormat, octets: Uint8Array, beside?:
   }
 }
 
-/** Makes time stamps in the name of an authority of the root. */
-export async function trialTimeStamps(genTime: Date): Promise<NonNullable<Answering['timeStamp']>> {
-  const { answering } = await trialSigner('ecdsa-p256', 'timeStamping')
+/** What the root revoked, as of {@link AT}. */
+export const revocationList = (entries: readonly RevokedEntry[]): Promise<Uint8Array> =>
+  encodeCertificateList(
+    {
+      issuer: rootName,
+      thisUpdate: new Date(AT.getTime() - 3_600_000),
+      nextUpdate: new Date(AT.getTime() + 3_600_000),
+      extensions: [extensionWith(crlNumber, 1n)],
+    },
+    entries,
+    rootKey.signer,
+  )
+
+/** Makes time stamps in the name of an authority. */
+export async function trialTimeStamps(genTime: Date, authority?: TrialSigner): Promise<NonNullable<Answering['timeStamp']>> {
+  const { answering } = authority ?? (await trialSigner('ecdsa-p256', 'timeStamping'))
   const [certificate, ...above] = answering.certificates
   return (signature) =>
     encodeTimeStampToken(
