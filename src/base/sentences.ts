@@ -426,7 +426,7 @@ export const english = {
 
   // backup
   issuanceClosed:
-    'This installation was restored from a backup and does not know yet what was issued since. Stop the server and run "sealworks restore --journal DIR", or "--override REASON" if the journals are lost.',
+    'This installation was restored from a backup and does not know yet what it issued and signed since. Stop the server and run "sealworks restore --journal DIR", or "--override REASON" if the journals are lost.',
   issuanceOpen: 'This installation issues already: there is nothing to open.',
   notBackup: 'This is no backup of Sealworks. Name a file that "sealworks backup create" wrote.',
   backupCut: 'The backup ends too early: it was not copied whole. Copy it again, or use another.',

@@ -16,6 +16,7 @@ import { auditRecorder } from '#audit/recorder.ts'
 import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
+import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import type { CAContext } from '#ca/context.ts'
@@ -203,12 +204,20 @@ const actKinds: readonly ActKind[] = [...signingActs]
 export const openApprovalsFor = ({ db, audit, world, organizationId }: Omit<Foundation, 'keys'>): Approvals =>
   openApprovals({ db, audit, world, organizationId, people: approvers(organizationId), kinds: actKinds })
 
-/** Signers take keys under the same policy of algorithms as authorities. */
-export const openSigningFor = (
+/**
+ * Signers take keys under the same policy of algorithms as authorities, and sign nothing while those issue nothing: what
+ * was counted, approved and disabled since the backup is not known.
+ */
+export function openSigningFor(
   { db, audit, world, organizationId }: Foundation,
-  { keys }: Pick<CAServices, 'keys'>,
+  { keys, context }: Pick<CAServices, 'keys' | 'context'>,
   approvals: Approvals,
-): Signing => openSigning({ db, keys, audit, world, organizationId }, approvals)
+): Signing {
+  const signing = openSigning({ db, keys, audit, world, organizationId }, approvals)
+  if (context.settings.issuanceClosed !== true) return signing
+  const refuse = (): Promise<never> => Promise.reject(new TrustError('unavailable', 'issuanceClosed'))
+  return { ...signing, sign: refuse, askForUses: refuse }
+}
 
 /** @throws TrustError `malformed`, `notFound` */
 function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<string> {
