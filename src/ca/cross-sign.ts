@@ -55,7 +55,8 @@ export async function crossSign(
     throw new TrustError('policyRefused', 'profileNotForAuthorities', { facts: { profile: base.id } })
   const other = await read(context, wanted.of)
   // as relying parties compare names: whoever has the name may speak of what is revoked (RFC 5280, 6.3.3 (b))
-  if (authorities.list().some(({ certificate }) => equalNames(certificate.subject, other.subject)))
+  const ours = [...authorities.list(), ...authorities.trusted().filter(({ kind }) => kind === 'offline')]
+  if (ours.some(({ certificate }) => equalNames(certificate.subject, other.subject)))
     throw refused('its name is that of an authority here, which gets its certificates by rotation')
   const profile: Profile = {
     ...base,

@@ -236,15 +236,27 @@ test('nobody gets the name of an authority here signed by writing it another way
   await using online = await testCA()
   await using other = await testCA()
   await hierarchy(online)
+  await using offline = await offlineMachine()
+  await trustAuthority(
+    online.context,
+    online.authorities,
+    { slug: 'vault', kind: 'offline', certificate: rootOf(offline) },
+    person,
+  )
   const asOurs = nameOf([
     { type: 'O', value: 'EXAMPLE' },
     { type: 'CN', value: 'example  LINE 1' },
   ])
-  const { request } = await requestAuthority(other.context, { ...wanted, name: asOurs }, person)
-  await assert.rejects(crossSign(online.context, online.authorities, { authority: 'root', of: { request } }, person), {
-    code: 'policyRefused',
-    reason: 'foreignCertificate',
-  })
+  for (const [slug, asked] of [
+    ['line1', asOurs],
+    ['line2', name('OFFLINE root')],
+  ] as const) {
+    const { request } = await requestAuthority(other.context, { ...wanted, slug, name: asked }, person)
+    await assert.rejects(crossSign(online.context, online.authorities, { authority: 'root', of: { request } }, person), {
+      code: 'policyRefused',
+      reason: 'foreignCertificate',
+    })
+  }
 })
 
 test('RFC 5280, 4.2.1.10: a cross certificate limits how deep and in which name spaces the other may issue', async () => {
