@@ -33,6 +33,8 @@ export interface SignValues {
 }
 
 const RETRY_SECONDS = 60
+/** There is too much to do, the answer was lost, or the server is still at what was asked before its answer was. */
+const MAY_PASS: ReadonlySet<string> = new Set(['signingBusy', 'unreachable', 'idempotencyRunning'])
 /** The log is put in order within about a second; on PostgreSQL after a crash in fifteen. */
 const PROOF_TRIES_MAX = 20
 
@@ -56,7 +58,11 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
       signerVersion: signer.version,
       artifactOctets: artifact.source.size,
     }
-    const made = await patiently(context, values.retry ?? RETRY_SECONDS, () => client.call('sign', { params: { name }, body }))
+    // an answer that was lost is not signed, counted and approved a second time
+    const idempotencyKey = uuidv7(context.world)
+    const made = await patiently(context, values.retry ?? RETRY_SECONDS, () =>
+      client.call('sign', { params: { name }, body, idempotencyKey }),
+    )
     if (made.state === 'waiting') return waiting(made)
     const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
     const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
@@ -161,7 +167,7 @@ async function patiently<T>({ world }: Context, seconds: number, work: () => Pro
     try {
       return await work()
     } catch (error) {
-      const mayPass = error instanceof RemoteRefusal && error.reason === 'signingBusy'
+      const mayPass = error instanceof RemoteRefusal && MAY_PASS.has(error.reason)
       if (!mayPass || world.clock.now() + pause * 1000 > until) throw error
       await wait(pause * 1000)
     }
