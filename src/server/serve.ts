@@ -112,7 +112,14 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     (arrival) => {
       const found = router(arrival)
       if (found === undefined || arrival.method === 'GET' || arrival.method === 'HEAD') return found
-      return { ...found, run: () => found.run().finally(async () => fronts?.changed()) }
+      return {
+        route: found.route,
+        async run() {
+          const reply = await found.run()
+          await fronts?.changed()
+          return reply
+        },
+      }
     }
   const backups = composeBackups({ ...options, foundation, auditLog })
   const web = composeWeb({ ...options, foundation, backups, ca, auditLog, endpointsChanged: present })
