@@ -74,6 +74,9 @@ function operationOf(route: Route): object {
       ...(response === undefined
         ? { 204: { description: 'Done' } }
         : { [status]: { description: status === 201 ? 'Made' : 'Done', content: { 'application/json': { schema: response } } } }),
+      ...(response === undefined || route.isPending === undefined
+        ? {}
+        : { 202: { description: 'Waits for people to agree', content: { 'application/json': { schema: response } } } }),
       default: { $ref: '#/components/responses/Problem' },
     },
   }
