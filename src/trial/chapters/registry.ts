@@ -1,6 +1,7 @@
 /** The story, in order. Adding a chapter: write its file, add one line here. @module */
 import type { Chapter } from '../story.ts'
 import { authoritiesChapter } from './authorities.ts'
+import { backupChapter } from './backup.ts'
 import { birthsChapter } from './births.ts'
 import { copiesChapter } from './copies.ts'
 import { ownersChapter } from './owners.ts'
@@ -28,4 +29,5 @@ export const chapters: readonly Chapter[] = [
   postQuantumChapter,
   rotationChapter,
   recordChapter,
+  backupChapter,
 ]

@@ -39,7 +39,9 @@ export const TOKEN_STORE = 'hsm'
 export const witness = fact<TrialWitness>('the witness')
 
 const CONFIG_FILE = 'sealworks.toml'
-const TOKEN_FILE = 'administrator.token'
+export const TOKEN_FILE = 'administrator.token'
+/** Opens the trial's backups. In a plant it lies in a safe. */
+export const RECOVERY_KEY_FILE = 'recovery.key'
 const ADMINISTRATOR = 'Trial administrator'
 const OFFICER = 'Trial PKI officer'
 const OFFICER_TOKEN_SECONDS = 3600
@@ -63,6 +65,15 @@ export const serverChapter: Chapter = {
         })
         keepLogKey(directory, (made as { readonly auditVerifierKey: string }).auditVerifierKey)
         return { said: shown }
+      },
+    },
+    {
+      title: 'A recovery key is made, which opens backups',
+      async run({ directory }) {
+        const file = join(directory, RECOVERY_KEY_FILE)
+        if (existsSync(file)) return { said: 'the same as last time' }
+        await runCommand(['backup', 'recovery-key', '--out', file])
+        return { said: 'in a plant it goes into a safe' }
       },
     },
     {
@@ -197,6 +208,8 @@ const serverLines = ([tls, publicPort]: readonly number[]): readonly string[] =>
   `listen = "${HOST}:${tls}"`,
   `listenPublic = "${HOST}:${publicPort}"`,
   `publicUrl = "http://${HOST}:${publicPort}"`,
+  '[backup]',
+  `recipients = ["${RECOVERY_KEY_FILE}.pem"]`,
 ]
 
 /** Asked each second: a story does not wait for the usual minute. */
