@@ -1,7 +1,10 @@
 /** How a story is played and told, and that its checks can fail. @module */
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { EstRefusal } from '#protocols/est/client.ts'
 import { utf8 } from '#base/bytes.ts'
@@ -14,6 +17,8 @@ import { play } from './play.ts'
 import { choosePorts, HOST } from './ports.ts'
 import { type Chapter, fact, must, type Outcome, present, type Scene, type Step } from './story.ts'
 import { teller } from './teller.ts'
+import { isHere, openToken } from './token.ts'
+import { needs } from '../../test/interop/programs.ts'
 
 /** Each look at the clock finds half a second gone. */
 function steppingWorld(): World {
@@ -182,6 +187,20 @@ test('a port that is taken is passed over, and no port is given twice', async (t
   assert.notEqual(one, two)
   const free = present(one, 'no port')
   assert.deepEqual(await choosePorts([[taken, free]]), [free])
+})
+
+const softhsm = needs('softhsm2-util', 'libsofthsm2')
+
+test('a token is made once, found again, and not forgotten where its library went (R10)', { skip: softhsm.skip }, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks trial '))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const { random } = systemWorld()
+  const open = async (modules?: readonly string[]) => (await openToken(directory, random, modules))?.standing
+  assert.equal(await open([]), undefined)
+  assert.equal(await open(), 'new')
+  assert.equal(await open(), 'known')
+  assert.equal(await open([]), 'gone')
+  assert.equal(isHere(await openToken(directory, random, [])), false)
 })
 
 test('only an OpenSSL that has ML-DSA is asked about it', () => {

@@ -32,13 +32,22 @@ const MODULES = [
 ]
 const PIN_OCTETS = 8
 
-/** Made at the first start, found at later ones. @returns undefined where SoftHSM is not installed */
-export async function openToken(directory: string, random: Random): Promise<TrialToken | undefined> {
+/**
+ * Made at the first start, found at later ones.
+ *
+ * @param modules where the library may be
+ * @returns undefined where SoftHSM is not installed
+ */
+export async function openToken(
+  directory: string,
+  random: Random,
+  modules: readonly string[] = MODULES,
+): Promise<TrialToken | undefined> {
   const home = join(directory, 'token')
   const [tokens, settings, pinFile] = [join(home, 'tokens'), join(home, 'softhsm2.conf'), join(home, 'pin')]
   const environment = { SOFTHSM2_CONF: settings }
   const isKnown = existsSync(tokens) && readdirSync(tokens).length > 0
-  const module = MODULES.find((path) => existsSync(path))
+  const module = modules.find((path) => existsSync(path))
   if (module === undefined) return isKnown ? { module: USUAL_MODULE, pinFile, environment, standing: 'gone' } : undefined
   mkdirSync(tokens, { recursive: true, mode: 0o700 })
   // anew each time: the directory may have been moved
