@@ -131,7 +131,7 @@ test('R9: signed twice: replaced, and nested, as osslsigncode has it', { skip: w
   const [first, second, third] = [await trialSigner('rsa-2048'), await trialSigner('ecdsa-p256'), await trialSigner('ecdsa-p384')]
   const byThem = await osslSigns(await program(), first, '-h', 'sha256')
   const replaced = (await signedWith(authenticodePE, bytesSource(byThem), second)).octets
-  assert.deepEqual(replaced.length, (await signedWith(authenticodePE, bytesSource(await program()), second)).octets.length)
+  assert.equal((await parsePE(bytesSource(replaced))).end, (await parsePE(bytesSource(byThem))).end)
   assert.equal((await verified(authenticodePE, replaced)).signatures.length, 1)
 
   const nested = (await signedWith(authenticodePE, bytesSource(byThem), second, { existing: 'nest' })).octets
@@ -155,6 +155,21 @@ test('R9: signed twice: replaced, and nested, as osslsigncode has it', { skip: w
         /malformed|unsupported/.test(verdict),
       verdict,
     )
+  }
+})
+
+test('R9: a signature with SHA-1 proves nothing, and one nested in it with SHA-256 does', { skip: windows.skip }, async () => {
+  const [first, second] = [await trialSigner('rsa-2048'), await trialSigner('rsa-2048')]
+  const old = await osslSigns(await program(), first, '-h', 'sha1')
+  const { valid, signatures } = await verified(authenticodePE, old)
+  assert.deepEqual([valid, signatures.map(({ verdict }) => verdict)], [false, ['unknown']])
+  for (const dual of [
+    await osslSigns(old, second, '-nest', '-h', 'sha256'),
+    (await signedWith(authenticodePE, bytesSource(old), second, { existing: 'nest' })).octets,
+  ]) {
+    const report = await verified(authenticodePE, dual)
+    assert.deepEqual([report.valid, report.signatures.map(({ verdict }) => verdict)], [true, ['unknown', 'valid']])
+    for (const one of await changed(dual)) assert.notEqual(await judged(authenticodePE, one), 'valid')
   }
 })
 

@@ -95,9 +95,14 @@ export function indirectDataRequest(
   }
 }
 
+/** As it stands in a signature: its digest may be one that is not offered here, and is then refused with its signer. */
+export interface Statement extends Pick<IndirectData, 'type' | 'value' | 'digest'> {
+  readonly digestAlgorithm: AlgorithmIdentifier
+}
+
 export interface AuthenticodeSignature {
   readonly signedData: SignedData
-  readonly statement: IndirectData
+  readonly statement: Statement
   /** 0 for the outermost. */
   readonly nesting: number
 }
@@ -107,7 +112,7 @@ export interface AuthenticodeSignature {
  *
  * @param der ContentInfo
  * @param type which kind of file it must be over
- * @throws TrustError `malformed`, `unsupported` for a digest that is not offered, `tooLarge`
+ * @throws TrustError `malformed`, `tooLarge`
  */
 export function parseAuthenticode(der: Uint8Array, type: string): readonly AuthenticodeSignature[] {
   const found: AuthenticodeSignature[] = []
@@ -126,7 +131,7 @@ export function parseAuthenticode(der: Uint8Array, type: string): readonly Authe
   return found
 }
 
-function statementIn({ contentType, contentElement, signerInfos }: SignedData, type: string): IndirectData {
+function statementIn({ contentType, contentElement, signerInfos }: SignedData, type: string): Statement {
   if (contentType !== SPC_INDIRECT_DATA || contentElement === undefined)
     throw badSignature('the signature is over something else than an SpcIndirectDataContent')
   const [signerInfo, another] = signerInfos
@@ -134,19 +139,23 @@ function statementIn({ contentType, contentElement, signerInfos }: SignedData, t
   if (signerInfo.signedAttrs === undefined) throw badSignature('the signature has no signed attributes')
   const { data, messageDigest } = decode(SpcIndirectDataContent, contentElement, { maxOctets: contentElement.length })
   if (data.type !== type || data.value === undefined) throw badSignature('the signature is for another kind of file')
-  const digestAlgorithm = identifyDigest(messageDigest.digestAlgorithm)
-  if (digestAlgorithm !== identifyDigest(signerInfo.digestAlgorithm))
+  const { digestAlgorithm, digest } = messageDigest
+  if (digestAlgorithm.algorithm !== signerInfo.digestAlgorithm.algorithm)
     throw badSignature('file and signature have different digests')
-  return { type, value: data.value, digestAlgorithm, digest: messageDigest.digest }
+  return { type, value: data.value, digestAlgorithm, digest }
 }
 
 /** @throws TrustError `malformed` */
 export const nest = (outer: Uint8Array, nested: Uint8Array): Uint8Array =>
   addUnsignedAttribute(outer, { attrType: NESTED_SIGNATURE, attrValues: [nested] })
 
-/** @throws TrustError `badProof` */
-export function checkDigest(statement: IndirectData, digest: Uint8Array): void {
-  if (!equal(statement.digest, digest)) throw new TrustError('badProof', 'artifactChanged', { facts: { what: 'its digest' } })
+/** @param digestWith the file's @throws TrustError `badProof`, `unsupported` for a digest that is not offered */
+export async function checkDigest(
+  statement: Statement,
+  digestWith: (digestAlgorithm: DigestId) => Promise<Uint8Array>,
+): Promise<void> {
+  if (!equal(statement.digest, await digestWith(identifyDigest(statement.digestAlgorithm))))
+    throw new TrustError('badProof', 'artifactChanged', { facts: { what: 'its digest' } })
 }
 
 /** Its answer, or a refusal of what is none. @throws TrustError `malformed` */

@@ -115,7 +115,7 @@ export const authenticodePE: SigningFormat = {
         evidence: { type: 'cms', signedData: signature.signedData } as const,
         covered: hashedRanges(image),
         async checkCovered() {
-          checkDigest(signature.statement, (await sums(signature.statement.digestAlgorithm)).digest)
+          await checkDigest(signature.statement, async (id) => (await sums(id)).digest)
           await checkPageHashes(signed, image, signature)
         },
       })),
