@@ -11,7 +11,7 @@ import { issueCRL } from '#ca/crl.ts'
 import { createEndpoint, createEnrollmentSecret } from '#ca/endpoint.ts'
 import { testRequest } from '#ca/testing.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
-import { atWork, environment, makePlant, removeAll, restoreBeside, type Working } from './backup-testing.ts'
+import { atWork, environment, Fault, makePlant, removeAll, restoreBeside, type Working } from './backup-testing.ts'
 import type { Foundation } from './compose.ts'
 import { openRestored } from './restore.ts'
 
@@ -119,6 +119,28 @@ for (const { name, skip, url } of engines) {
         assert.deepEqual(verified.problems, [])
         assert.equal(verified.signedSize, verified.size)
       })
+    })
+
+    test('a restore that broke off is begun again in the same database, and one that is in use is refused', async () => {
+      const plant = await makePlant(await url())
+      const file = await atWork(plant, ({ backUp }) => backUp())
+      const target = await url()
+      for (const point of ['backup rows kept', 'backup loaded']) {
+        plant.world.fault.at = point
+        await assert.rejects(restoreBeside(plant, file, target), Fault)
+      }
+      plant.world.fault.at = undefined
+      const restored = await restoreBeside(plant, file, target)
+      await atWork(restored, ({ issue }) => assert.rejects(issue('none'), { reason: 'issuanceClosed' }))
+      if (name === 'postgres')
+        await assert.rejects(restoreBeside(plant, file, target), { code: 'conflict', reason: 'restoreDatabase' })
+      // entries are guarded again, which no row of the backup says
+      const { foundation } = await atWork(restored, async (working) => {
+        const change = working.foundation.db.transaction((tx) => tx.query("UPDATE audit_entry SET act = 'nothing'"))
+        await assert.rejects(change, /never changed/)
+        return working
+      })
+      assert.equal(foundation.db.id, name)
     })
 
     test('a serial number never comes twice, though a restored authority issues at the same times (R23)', async () => {
