@@ -310,7 +310,7 @@ test('R17: whatever people do in whatever order, the act is done only as a simpl
           } else if (what === 'wait' && model.agreed) {
             time.ahead += 1_700_000
             model.left -= 1700
-            if (model.left <= 200) model.open = false
+            if (model.left <= 0) model.open = false
           }
         }
       }),
