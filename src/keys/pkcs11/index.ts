@@ -274,6 +274,14 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
     )
   }
 
+  // Tokens are written for one who makes keys at a time: SoftHSM now and then fails while a new key is made and used beside.
+  let turn: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = turn.then(work, work)
+    turn = mine.catch(() => {})
+    return mine
+  }
+
   /** The label is free in the token and in our records: it becomes ours before the token is asked to make a key. */
   const generateOn = async (
     connection: TokenConnection,
@@ -325,7 +333,7 @@ export function pkcs11KeyStore(options: PKCS11KeyStoreOptions): GuardedKeyStore 
       if ((await rowOf(label)) !== undefined) throw labelTaken(label)
       // not `withToken`: a key that may have been begun in one token is not begun in another
       const connection = await withToken(async (found, token) => ({ found, token }))
-      return generateOn(connection.found, connection.token, label, algorithm)
+      return inTurn(() => generateOn(connection.found, connection.token, label, algorithm))
     },
 
     async open(label) {
