@@ -212,3 +212,11 @@ export async function guardEntries(tx: Transaction, engine: Database['id']): Pro
 }
 
 const logExists = () => new TrustError('conflict', 'auditLogExists')
+
+/** What a look from outside needs: how many entries there are, and when the newest was written. @returns 0 for when without any */
+export async function newestEntry(db: Queries): Promise<{ readonly entries: number; readonly at: number }> {
+  const [row] = await db.query<{ newest: number | null; entries: number }>(
+    'SELECT max(at) AS newest, count(*) AS entries FROM audit_entry',
+  )
+  return { entries: row?.entries ?? 0, at: row?.newest ?? 0 }
+}

@@ -333,6 +333,36 @@ export async function offlineStates(
   )
 }
 
+/** The same for who has a database and no authorities: in the order of their addresses. */
+export async function offlineStatesIn(
+  db: Pick<CAContext['db'], 'query'>,
+  now: number,
+): Promise<
+  readonly {
+    readonly slug: string
+    readonly generation: number
+    readonly state: ImportedState
+    readonly nextUpdate: Date | undefined
+  }[]
+> {
+  const rows = await db.query(
+    `SELECT id, slug, generation FROM trusted_authority WHERE organization_id = ? AND kind = 'offline' AND state = 'active'
+      ORDER BY slug, generation`,
+    DEFAULT_ORGANIZATION,
+  )
+  return Promise.all(
+    rows.map(async (row) => {
+      const crl = await readImported(db, row['id'] as string)
+      return {
+        slug: row['slug'] as string,
+        generation: row['generation'] as number,
+        state: crl === undefined ? 'none' : importedState(crl, now),
+        nextUpdate: crl?.nextUpdate,
+      }
+    }),
+  )
+}
+
 const DUE_AT = 0.75
 
 function importedState({ thisUpdate, nextUpdate }: ImportedCRL, now: number): ImportedState {

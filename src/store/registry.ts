@@ -2,6 +2,7 @@
 import { TrustError } from '#base/errors.ts'
 import type { Database, SharedDatabase } from './database.ts'
 import { postgres } from './postgres/index.ts'
+export { settingsOff } from './postgres/durability.ts'
 import { sqlite } from './sqlite/index.ts'
 import { borrow } from './sqlite/lent.ts'
 

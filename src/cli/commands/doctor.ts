@@ -5,7 +5,7 @@ import { connect } from 'node:net'
 import { asTrustError } from '#base/errors.ts'
 import type { Config } from '#config/config.ts'
 import type { Address } from '#config/setting.ts'
-import type { Database } from '#store/database.ts'
+import type { Look } from '#server/look.ts'
 import { formatAddress } from '../address.ts'
 import { command, type Context } from '../command.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -154,10 +154,9 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
   try {
     const database = openExistingDatabase(config, context)
     try {
-      const [row] = await database.query<{ newest: number | null; entries: number }>(
-        'SELECT max(at) AS newest, count(*) AS entries FROM audit_entry',
-      )
-      const newest = row?.newest ?? 0
+      const { lookAt } = await import('#server/look.ts')
+      const look = await lookAt(database, now)
+      const newest = look.audit.at
       const clock: Finding =
         newest > now + CLOCK_SLACK_MILLISECONDS
           ? {
@@ -168,11 +167,11 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
             }
           : { check: 'clock', state: 'good', detail: new Date(now).toISOString() }
       return [
-        { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${row?.entries ?? 0} audit entries` },
+        { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${look.audit.entries} audit entries` },
         clock,
-        ...(database.id === 'postgres' ? [await checkDurability(database)] : []),
-        ...(await checkOfflineCRLs(database, now)),
-        ...(await checkBackups(database, config, now)),
+        ...(look.unsafe === undefined ? [] : [checkDurability(look.unsafe)]),
+        ...look.offline.map(checkOfflineCRL),
+        ...checkBackups(look, config, now),
       ]
     } finally {
       await database.close()
@@ -189,14 +188,10 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
   }
 }
 
-/** What PostgreSQL says it does for the disk; `synchronous_commit` each connection sets for itself. */
-async function checkDurability(database: Pick<Database, 'query'>): Promise<Finding> {
+function checkDurability(off: readonly string[]): Finding {
   const check = 'durability'
-  const off = await database.query<{ name: string }>(
-    "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name",
-  )
   if (off.length === 0) return { check, state: 'good', detail: 'PostgreSQL waits for the disk' }
-  const names = off.map(({ name }) => name).join(' and ')
+  const names = off.join(' and ')
   return {
     check,
     state: 'bad',
@@ -206,48 +201,32 @@ async function checkDurability(database: Pick<Database, 'query'>): Promise<Findi
 }
 
 /** Nobody may rely on what an offline root certified once its CRL has ended, and only a person can bring the next one. */
-async function checkOfflineCRLs(database: Pick<Database, 'query'>, now: number): Promise<readonly Finding[]> {
-  const rows = await database.query<{ slug: string; generation: number; begun: number | null; until: number | null }>(
-    `SELECT t.slug, t.generation, c.this_update AS begun, c.next_update AS until
-      FROM trusted_authority t LEFT JOIN imported_crl c ON c.authority_id = t.id
-      WHERE t.kind = 'offline' AND t.state = 'active' ORDER BY t.slug, t.generation`,
-  )
-  return rows.map(({ slug, generation, begun, until }) => {
-    const check = `CRL of ${slug}.${generation}, offline`
-    const mend = `Issue one on the offline machine (sealworks ca issue-crl ${slug}), and run: sealworks ca import --crl FILE`
-    if (begun === null || until === null) return { check, state: 'bad', detail: 'none was imported yet', mend }
-    const day = new Date(until).toISOString().slice(0, 10)
-    if (now >= until) return { check, state: 'bad', detail: `overdue since ${day}`, mend }
-    if (now >= begun + (until - begun) * OFFLINE_CRL_DUE_AT) return { check, state: 'warning', detail: `ends on ${day}`, mend }
-    return { check, state: 'good', detail: `published, until ${day}` }
-  })
+function checkOfflineCRL({ slug, generation, state, nextUpdate }: Look['offline'][number]): Finding {
+  const check = `CRL of ${slug}.${generation}, offline`
+  const mend = `Issue one on the offline machine (sealworks ca issue-crl ${slug}), and run: sealworks ca import --crl FILE`
+  const day = nextUpdate?.toISOString().slice(0, 10)
+  if (state === 'none') return { check, state: 'bad', detail: 'none was imported yet', mend }
+  if (state === 'overdue') return { check, state: 'bad', detail: `overdue since ${day}`, mend }
+  if (state === 'due') return { check, state: 'warning', detail: `ends on ${day}`, mend }
+  return { check, state: 'good', detail: `published, until ${day}` }
 }
 
 /** A backup that nobody tried out is a hope. */
 const REHEARSAL_DAYS = 90
 const DAY_MILLISECONDS = 86_400_000
 
-async function checkBackups(database: Pick<Database, 'query'>, { backup }: Config, now: number): Promise<readonly Finding[]> {
+function checkBackups({ backup: newest, isClosed }: Look, { backup }: Config, now: number): readonly Finding[] {
   const check = 'backup'
-  if (backup.recipients.length === 0)
-    return [
-      {
-        check,
-        state: 'warning',
-        detail: 'none can be made',
-        mend: 'Run: sealworks backup recovery-key, and follow docs/operate/backup-and-restore.md.',
-      },
-    ]
-  const [row] = await database.query<{ made: number | null; rehearsed: number | null }>(
-    "SELECT max(finished_at) AS made, max(rehearsed_at) AS rehearsed FROM backup_run WHERE state = 'done'",
-  )
-  const [closed] = await database.query("SELECT backup_id FROM restoration WHERE state = 'closed'")
   const findings: Finding[] = []
-  if (closed !== undefined) {
+  if (isClosed) {
     const mend = 'Run: sealworks restore --journal DIR, or --override REASON'
     findings.push({ check: 'issuance', state: 'bad', detail: 'closed since the restore from a backup', mend })
   }
-  const made = row?.made ?? undefined
+  if (backup.recipients.length === 0) {
+    const mend = 'Run: sealworks backup recovery-key, and follow docs/operate/backup-and-restore.md.'
+    return [...findings, { check, state: 'warning', detail: 'none can be made', mend }]
+  }
+  const { madeAt: made, rehearsedAt: rehearsed } = newest
   const hours = made === undefined ? undefined : Math.floor((now - made) / 3_600_000)
   if (hours === undefined || hours >= backup.warnAfterHours) {
     const detail = hours === undefined ? 'none was made yet' : `the newest is ${hours} hours old`
@@ -258,16 +237,12 @@ async function checkBackups(database: Pick<Database, 'query'>, { backup }: Confi
       mend: 'Run: sealworks backup create, and see why nothing does so by itself.',
     })
   } else findings.push({ check, state: 'good', detail: `the newest is ${hours} hours old` })
-  const rehearsed = row?.rehearsed ?? undefined
   if (made !== undefined && (rehearsed === undefined || now - rehearsed > REHEARSAL_DAYS * DAY_MILLISECONDS)) {
     const detail = rehearsed === undefined ? 'no backup was tried out yet' : `none was tried out for ${REHEARSAL_DAYS} days`
     findings.push({ check, state: 'warning', detail, mend: 'Run: sealworks backup verify FILE … --record' })
   }
   return findings
 }
-
-/** As `ca list` has it: the last quarter of its life is for the way to the offline machine. */
-const OFFLINE_CRL_DUE_AT = 0.75
 
 /** Library and tokens are looked at; no PIN is given, since a wrong one counts. */
 async function checkKeyStores(context: Context, config: Config): Promise<readonly Finding[]> {
