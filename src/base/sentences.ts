@@ -126,6 +126,7 @@ export const english = {
   badCsrAttributes: 'The CSR attributes cannot be used: {detail}. Report it to whoever runs the EST server.',
   addressTaken: '{holder} already listens on {address}. Stop it, or choose another address in the configuration.',
   addressUnusable: 'The address {address} cannot be listened on ({detail}). Choose another in the configuration.',
+  frontsNeedLinux: 'Threads that take connections need Linux. Set server.workers to 0, or leave --workers out.',
   frontEnded: 'A thread of the server ended before it could take connections. Read the log: it says why.',
   tooManyHeaders: 'The request has more than the {limit} header fields allowed here. Send fewer.',
   tooManyRequests: 'Too many requests came from this address. Wait for the time given, then go on more slowly.',

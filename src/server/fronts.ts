@@ -45,6 +45,7 @@ export interface Fronts {
 /** @returns when all of them listen @throws TrustError `conflict` when an address is taken, or what kept a front from starting */
 export async function startFronts(options: FrontsOptions): Promise<Fronts> {
   const { count, log } = options
+  if (process.platform !== 'linux') throw new TrustError('unsupported', 'frontsNeedLinux')
   // With a shared port the system would let another program's socket join ours without a word.
   const tls = await reservePort(options.addresses.tls)
   const addresses = { tls, public: await reservePort(options.addresses.public) }
@@ -123,8 +124,9 @@ async function startFront({
   const ready = Promise.withResolvers<void>()
   const ended = new Promise<unknown>((resolve) => {
     worker.on('error', (error) => {
+      options.log.error('a front failed', { error })
       resolve(error)
-      ready.reject(error)
+      ready.reject(new TrustError('unavailable', 'frontEnded', { cause: error }))
     })
     worker.on('exit', (code) => {
       resolve(code === 0 ? undefined : new Error(`the thread ended with ${code}`))
