@@ -194,6 +194,7 @@ export const english = {
   formatUnknown: 'There is no signing format {format}. Name one of {formats}.',
   formatOption: 'The format {format} has no option {option} with the value "{value}". It offers {offered}.',
   formatAlgorithm: 'Those who verify {format} do not know {algorithm}. Sign with one of {offered}.',
+  formatOneKey: '{format} carries the signature of one key only. Sign with a signer that has no second key.',
   formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
   contentNotGiven: 'The signature stands beside what it is over. Give the signed artifact with it.',
   certificateNotGiven: 'A plain signature does not say whose it is. Give the certificate of its signer.',

@@ -47,14 +47,26 @@ export interface FormatOption {
   readonly fallback?: string
 }
 
-/** What is known before anything is hashed. */
-export interface Choices {
+/** What is known of a key before it signs. */
+export interface KeyChoice {
   readonly signatureAlgorithm: SignatureAlgorithmId
   /** The signer's, then those above it; DER. Formats that do not carry certificates do not look at them. */
   readonly certificates: readonly [Uint8Array, ...Uint8Array[]]
+}
+
+/** What is known before anything is hashed. */
+export interface Choices extends KeyChoice {
+  /** Further keys of the same signer that sign the same: a post-quantum one beside a classical one. Only where `severalKeys`. */
+  readonly others?: readonly KeyChoice[]
   /** Only names that the format offers: see `optionsOf` in `artifact/options.ts`. */
   readonly options?: Readonly<Record<string, string>>
 }
+
+/**
+ * Which key answers: 0 is the one that the choices name first, n is `others[n - 1]`; first when left out. `all` is for CMS:
+ * one message with a signer for each key, each of which covers the list of the others (RFC 5752).
+ */
+export type AnsweredBy = number | 'all'
 
 /** What a key is asked to sign: small, whatever the artifact's size. */
 export type SignatureRequest = RawRequest | CMSRequest
@@ -62,15 +74,17 @@ export type SignatureRequest = RawRequest | CMSRequest
 /** A signature and nothing around it. */
 export interface RawRequest {
   readonly type: 'raw'
+  readonly by?: Exclude<AnsweredBy, 'all'>
   readonly message:
     | { readonly octets: Uint8Array }
     /** For algorithms that sign a digest; the others need the octets. */
     | { readonly digestAlgorithm: DigestId; readonly digest: Uint8Array }
 }
 
-/** A SignedData with one signer, whose certificates are in it. */
+/** A SignedData with one signer, or one for each key, whose certificates are in it. */
 export interface CMSRequest {
   readonly type: 'cms'
+  readonly by?: AnsweredBy
   /**
    * `cades`: as RFC 5652 has it, with what CAdES-B-B asks for (ETSI EN 319 122-1).
    * `authenticode`: as PKCS #7 had it (RFC 2315) and Windows reads it; the content is an element of its own.
@@ -84,7 +98,7 @@ export interface CMSRequest {
 }
 
 export interface ToBeSigned {
-  /** For the same key, in this order. */
+  /** For the signer's keys, in this order; all are answered or none. */
   readonly requests: readonly [SignatureRequest, ...SignatureRequest[]]
   /**
    * The signed artifact. What was signed stays as it is.
@@ -164,6 +178,8 @@ export interface SigningFormat {
   readonly algorithms?: readonly SignatureAlgorithmId[]
   /** What its verifiers want the signer's certificate to be for. */
   readonly signerPurpose?: Purpose
+  /** That it carries the signatures of several keys so that none can be taken away unseen; one key when absent. */
+  readonly severalKeys?: true
   readonly options: Readonly<Record<string, FormatOption>>
   /**
    * A cheap look, for when nobody named a format: a few reads of a few kilobytes. Never throws for what the octets say.

@@ -12,15 +12,18 @@ const OPTION_MAX_CHARACTERS = 2048
 /**
  * @returns every option that has a value
  * @throws TrustError `malformed` for an option or a value that the format does not offer; `policyRefused` for an algorithm
- *   that those who verify it do not know
+ *   that those who verify it do not know, and for several keys where it carries the signature of one
  */
 export function optionsOf(
-  format: Pick<SigningFormat, 'id' | 'options' | 'algorithms'>,
-  { options = {}, signatureAlgorithm }: Choices,
+  format: Pick<SigningFormat, 'id' | 'options' | 'algorithms' | 'severalKeys'>,
+  { options = {}, others = [], signatureAlgorithm }: Choices,
 ): Readonly<Record<string, string>> {
   const { id, algorithms } = format
-  if (algorithms?.includes(signatureAlgorithm) === false) {
-    const facts = { format: id, algorithm: signatureAlgorithm, offered: algorithms.join(', ') }
+  if (others.length > 0 && format.severalKeys !== true)
+    throw new TrustError('policyRefused', 'formatOneKey', { facts: { format: id } })
+  for (const algorithm of [signatureAlgorithm, ...others.map((other) => other.signatureAlgorithm)]) {
+    if (algorithms?.includes(algorithm) !== false) continue
+    const facts = { format: id, algorithm, offered: algorithms.join(', ') }
     throw new TrustError('policyRefused', 'formatAlgorithm', { facts })
   }
   const chosen: Record<string, string> = {}
