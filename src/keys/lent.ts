@@ -4,8 +4,9 @@
  *
  * @module
  */
+import { hash } from 'node:crypto'
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
-import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
+import { type KeyAlgorithmId, signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table.ts'
 import { secret } from '#base/secret.ts'
 import { alone, receivedError, sendError, type SentError } from '#base/sent.ts'
 import type { GuardedKeyStore, KeyRing } from './key-ring.ts'
@@ -22,17 +23,19 @@ type Act =
   | { readonly act: 'open' | 'destroy'; readonly label: string }
   | { readonly act: 'take'; readonly label: string; readonly pkcs8: Uint8Array }
   | { readonly act: 'sign'; readonly label: string; readonly message: Uint8Array; readonly algorithm: SignatureAlgorithmId }
+  | { readonly act: 'signDigest'; readonly label: string; readonly digest: Uint8Array; readonly algorithm: SignatureAlgorithmId }
   | { readonly act: 'unlock'; readonly pin: Uint8Array }
   | { readonly act: 'list' | 'state' }
 
 type Ask = Act & { readonly id: number; readonly store: string }
 type Answer = { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: SentError }
-type SentSigner = Omit<Signer, 'sign'>
+type SentSigner = Pick<Signer, 'label' | 'keyAlgorithm' | 'publicKey'> & { readonly takesDigests: boolean }
 
-const sendSigner = ({ label, keyAlgorithm, publicKey }: Signer): SentSigner => ({
+const sendSigner = ({ label, keyAlgorithm, publicKey, signDigest }: Signer): SentSigner => ({
   label,
   keyAlgorithm,
   publicKey: alone(publicKey),
+  takesDigests: signDigest !== undefined,
 })
 
 /** Ends when the other thread does. */
@@ -75,6 +78,11 @@ function lend(store: GuardedKeyStore): (ask: Act) => Promise<unknown> {
         return keep(await store.import(ask.label, secret(ask.pkcs8)))
       case 'sign':
         return alone(await (signers.get(ask.label) ?? (await store.open(ask.label))).sign(ask.message, ask.algorithm))
+      case 'signDigest': {
+        const { signDigest } = signers.get(ask.label) ?? (await store.open(ask.label))
+        if (signDigest === undefined) throw new TypeError(`${store.id} signs no digests`)
+        return alone(await signDigest(ask.digest, ask.algorithm))
+      }
       case 'destroy':
         signers.delete(ask.label)
         return store.destroy(ask.label)
@@ -108,10 +116,21 @@ export function borrowKeyStores({ stores, port }: SharedKeyStores): readonly Gua
   }
 
   return stores.map(({ id, algorithms, imports }): GuardedKeyStore => {
-    const signer = (sent: SentSigner): Signer => ({
-      ...sent,
-      sign: (message, algorithm) => ask(id, { act: 'sign', label: sent.label, message: alone(message), algorithm }),
-    })
+    const signer = ({ takesDigests, ...sent }: SentSigner): Signer => {
+      const { label } = sent
+      const signDigest = (octets: Uint8Array, algorithm: SignatureAlgorithmId): Promise<Uint8Array> =>
+        ask(id, { act: 'signDigest', label, digest: alone(octets), algorithm })
+      return {
+        ...sent,
+        sign(message, algorithm) {
+          const { digest } = signatureAlgorithm(algorithm)
+          // hashed here, where there is a core for it; a refusal of another family's algorithm is the store's all the same
+          if (takesDigests && digest !== null) return signDigest(hash(digest, message, 'buffer'), algorithm)
+          return ask(id, { act: 'sign', label, message: alone(message), algorithm })
+        },
+        ...(takesDigests && { signDigest }),
+      }
+    }
     return {
       id,
       algorithms,
