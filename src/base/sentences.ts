@@ -172,6 +172,8 @@ export const english = {
   cmsContentStreamed: 'A signature without signed attributes needs the whole content at once. Sign with signed attributes.',
   cmsContentChanged: 'The content is not what was signed: its digest differs. Get both again from the signer.',
   cmsSignature: 'A signature of the CMS message is wrong: {detail}. Get the message again from its signer.',
+  cmsSignatureMissing:
+    'A signature of the CMS message names another one of the same signer, with {algorithm}, that was taken away or exchanged. Get the message again from its signer.',
   cmsSignerUnknown: 'No certificate fits any signer of the CMS message that is understood here. Give the signing certificate.',
   cmsKeyOther: 'The signing key is not the key of the signing certificate. Name the certificate that belongs to the key.',
   cmsRecipientKey:
@@ -481,6 +483,7 @@ export const english = {
   signerChanged: 'The signer "{name}" is being changed. Ask again in a moment.',
   signerMoved: 'The signer "{name}" has another key or certificate by now. Ask for it again and hash anew.',
   signerTwoCertificates: 'Certificates are given and one is to be issued. Say one of the two.',
+  signerKeyMissing: 'A request is for key {key} of the signer, which has no such key. Ask for the signer again and hash anew.',
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
   timeStampUnreachable:
@@ -505,6 +508,36 @@ export const english = {
   approvalDigest: 'A digest has 64 hexadecimal digits. Copy it from "approval show".',
   approvalText: 'The text is longer than {limit} characters. Say it shorter.',
   actTooLong: 'What is to be approved takes more than {limit} characters to say. Name what is large by its digest.',
+
+  // tpm2
+  notTPM: 'The TPM structure is malformed: {detail}. Send it as the TPM made it.',
+  tpmTooLarge: 'The TPM structure is larger than the {limit} bytes that a TPM ever sends. Send it as the TPM made it.',
+  tpmUnsupported:
+    'The TPM structure names what is not offered here ({what}). Use RSA, or ECC on P-256, P-384 or P-521, with SHA-256 or longer.',
+  tpmAuthorization: 'The TPM refused {command}: the authorization is wrong ({code}). Check it before you try again: TPMs lock.',
+  tpmLockedOut: 'The TPM refused {command}: it is locked after wrong authorizations ({code}). Wait, or reset its lockout.',
+  tpmPolicy: 'The TPM refused {command}: what its policy asks for is not so ({code}). Look at the measured state and the approvals.',
+  tpmExists: 'The TPM refused {command}: this place in it is taken ({code}). Choose another, or remove what is there.',
+  tpmMissing: 'The TPM refused {command}: it does not hold what is named ({code}). List its handles to see what there is.',
+  tpmFull: 'The TPM refused {command}: it has no room left ({code}). Remove keys, sessions or indexes that are not needed.',
+  tpmProof: 'The TPM refused {command}: what it was given is not for it, or was changed ({code}). Make it anew for this TPM.',
+  tpmBusy: 'The TPM is busy or not ready for {command} ({code}). Ask again in a moment.',
+  tpmRefused: 'The TPM refused {command} ({code}{at}). Ask for what this TPM can do.',
+  tpmUnreachable: 'The TPM at {place} cannot be reached ({problem}). Check that it is there and that you may open it.',
+  tpmSilent: 'The TPM did not answer {command} within {seconds} seconds. Its connection was closed; look at the device.',
+  tpmAnswerForged: 'What came as the answer to {command} is not from the TPM that the session is with. Look who sits in between.',
+  tpmAnswerOther: 'The answer to {command} is not one that a TPM gives: {detail}. Look at what was reached.',
+  attestationSignature: 'The statement is not signed by this attestation key. Have the device make it anew.',
+  attestationNonce: 'The statement answers another challenge: it is old, or was made for somebody else. Ask the device anew.',
+  attestationOther: 'The statement is about something else ({detail}). Have the device make the one that was asked for.',
+  attestationKey: 'The attestation key is not one whose statements can be believed: {detail}. Make it from the template.',
+  keyNotResident: 'The key was not made inside this TPM, or can leave it: {detail}. Make a new key in the TPM.',
+  quoteDigest: 'The measured state is not the expected one. Find what was started on the device.',
+  quoteSelection: 'The quote covers other registers than those asked for. Quote {expected}.',
+  tpmWentBack: 'The TPM went back in time ({detail}): its state was restored or copied. Take it out of service and look at it.',
+  endorsementCertificate: 'The certificate is not one for an endorsement key: {detail}. Read it from the TPM again.',
+  endorsementUntrusted: 'The maker of this TPM is not trusted here ({detail}). Import its root certificate if it should be.',
+  endorsementKeyOther: 'The endorsement key is not the one in its certificate. Send both from the same TPM.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',

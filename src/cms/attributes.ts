@@ -58,6 +58,7 @@ export const attributeTypes = {
   signingCertificateV2: '1.2.840.113549.1.9.16.2.47',
   cmsAlgorithmProtection: '1.2.840.113549.1.9.52',
   timeStampToken: '1.2.840.113549.1.9.16.2.14',
+  multipleSignatures: '1.2.840.113549.1.9.16.2.51',
   smimeCapabilities: '1.2.840.113549.1.9.15',
 } as const
 
@@ -92,7 +93,7 @@ export function valueOf<T>(attributes: readonly Attribute[], type: keyof typeof 
 
 const SHA256 = '2.16.840.1.101.3.4.2.1'
 
-const ESSCertIDv2 = sequence('ESSCertIDv2', {
+export const ESSCertIDv2 = sequence('ESSCertIDv2', {
   hashAlgorithm: withDefault(AlgorithmIdentifier, { algorithm: SHA256 }),
   certHash: OCTET_STRING,
   issuerSerial: optional(sequence('IssuerSerial', { issuer: GeneralNames, serialNumber: INTEGER_OCTETS })),
@@ -142,6 +143,11 @@ export const signingCertificateOf = ({ der, issuer, serialNumber }: Certificate)
 /** The first identifier is the signer's (RFC 5035, 3). @throws TrustError `badProof`, `unsupported` */
 export function checkSigningCertificate({ certs: [first] }: Infer<typeof SigningCertificateV2>, certificate: Certificate): void {
   if (first === undefined) throw badCMS('the attribute signingCertificateV2 names no certificate')
+  checkNamed(first, certificate)
+}
+
+/** @throws TrustError `badProof`, `unsupported` */
+export function checkNamed(first: Infer<typeof ESSCertIDv2>, certificate: Certificate): void {
   const digest = digestOf(identifyDigest(first.hashAlgorithm), certificate.der)
   const sameSerial = first.issuerSerial === undefined || equal(first.issuerSerial.serialNumber, certificate.serialNumber)
   if (!equal(digest, first.certHash) || !sameSerial)
@@ -162,12 +168,13 @@ export function checkAlgorithmProtection(
   const { digestAlgorithm, signatureAlgorithm } = protection
   const same =
     signatureAlgorithm !== undefined &&
-    isSame(digestAlgorithm, outside.digestAlgorithm) &&
-    isSame(signatureAlgorithm, outside.signatureAlgorithm)
+    isSameAlgorithm(digestAlgorithm, outside.digestAlgorithm) &&
+    isSameAlgorithm(signatureAlgorithm, outside.signatureAlgorithm)
   if (!same) throw new TrustError('badProof', 'cmsSignature', { facts: { detail: 'its algorithms were exchanged' } })
 }
 
-function isSame(a: AlgorithmIdentifier, b: AlgorithmIdentifier): boolean {
+/** Absent and NULL parameters are the same. */
+export function isSameAlgorithm(a: AlgorithmIdentifier, b: AlgorithmIdentifier): boolean {
   if (a.algorithm !== b.algorithm) return false
   if (isNullOrAbsent(a.parameters) && isNullOrAbsent(b.parameters)) return true
   return a.parameters !== undefined && b.parameters !== undefined && equal(a.parameters, b.parameters)

@@ -4,7 +4,7 @@
  * Every signature is over signed attributes, so the content is only hashed: it may come in pieces, or as a digest that
  * the caller made, and an artifact of 10 GB needs no memory.
  *
- * Source: RFC 5652, 5 and 11; RFC 5035; RFC 6211; RFC 8933 (one digest algorithm for content and attributes).
+ * Source: RFC 5652, 5 and 11; RFC 5035; RFC 5752; RFC 6211; RFC 8933 (one digest algorithm for content and attributes).
  *
  * @module
  */
@@ -36,6 +36,7 @@ import {
   digestOf,
   usualDigest,
 } from './digests.ts'
+import { type Planned, withEachOther } from './multiple-signatures.ts'
 import { signerIdentifier } from './signature-algorithms.ts'
 import { type EntityIdentifier, identifierOf, SignedDataContent, SignerInfo, withoutHeader } from './signed-data.ts'
 
@@ -73,6 +74,8 @@ export interface SignedDataFields {
     /** DER that is content as it stands, in the form of PKCS #7 (RFC 2315), which knows fewer attributes. */
     | { readonly element: Uint8Array }
   readonly signers: readonly [Signing, ...Signing[]]
+  /** They are keys of one signer: each signature covers the list of the others (RFC 5752). Not in the form of PKCS #7. */
+  readonly namingEachOther?: boolean
   /** Those above the signers' own, DER. */
   readonly certificates?: readonly Uint8Array[]
   readonly crls?: readonly Uint8Array[]
@@ -90,12 +93,9 @@ export async function encodeSignedData(fields: SignedDataFields): Promise<Uint8A
   const isPKCS7 = 'element' in content
   const digests = await digestContent(signedContentOf(content), signers.map(digestFor))
   const identifier = isPKCS7 ? digestIdentifierWithNull : digestIdentifier
-  const signerInfos: SignerInfo[] = []
-  for (const signing of signers) {
-    const digest = digests.get(digestFor(signing)) as Uint8Array
-    const typed = [attributeWith('contentType', OBJECT_IDENTIFIER, contentType)]
-    signerInfos.push(await signerInfoOf(signing, typed, digest, isPKCS7))
-  }
+  const typed = [attributeWith('contentType', OBJECT_IDENTIFIER, contentType)]
+  const planned = signers.map((signing) => plan(signing, typed, digests.get(digestFor(signing)) as Uint8Array, isPKCS7))
+  const signerInfos = await signAll(planned, fields.namingEachOther === true)
   const signedData = encode(SignedDataContent, {
     version: isPKCS7 || (contentType === contentTypes.data && signerInfos.every(({ version }) => version === 1)) ? 1 : 3,
     digestAlgorithms: [...new Set(signers.map(digestFor))].map(identifier),
@@ -121,26 +121,25 @@ function elementOf(content: SignedDataFields['content']): Uint8Array | undefined
 /** RFC 5652, 11.4: a signature over a signature. @returns an unsigned attribute for the one that is signed */
 export async function counterSignature(signing: Signing, signature: Uint8Array): Promise<Attribute> {
   const digest = digestOf(digestFor(signing), signature)
-  return attributeWith('counterSignature', SignerInfo, await signerInfoOf(signing, [], digest, false))
+  const [signerInfo] = await signAll([plan(signing, [], digest, false)], false)
+  return attributeWith('counterSignature', SignerInfo, signerInfo as SignerInfo)
 }
 
 const digestFor = ({ digestAlgorithm, signatureAlgorithm }: Signing): DigestId =>
   digestAlgorithm ?? usualDigest(signatureAlgorithm)
 
-async function signerInfoOf(
-  signing: Signing,
-  typed: readonly Attribute[],
-  messageDigest: Uint8Array,
-  isPKCS7: boolean,
-): Promise<SignerInfo> {
-  const { key, signatureAlgorithm: algorithm, identifyBy = 'issuerAndSerialNumber', signingTime } = signing
+interface PlannedSigning extends Planned {
+  readonly signing: Signing
+}
+
+function plan(signing: Signing, typed: readonly Attribute[], messageDigest: Uint8Array, isPKCS7: boolean): PlannedSigning {
+  const { key, signatureAlgorithm: algorithm, signingTime } = signing
   const certificate = parseCertificate(signing.certificate)
   if (!equal(certificate.subjectPublicKeyInfo, key.publicKey)) throw new TrustError('conflict', 'cmsKeyOther')
   const digest = digestFor(signing)
   checkDigestFits(algorithm, digest)
   const digestAlgorithm = isPKCS7 ? digestIdentifierWithNull(digest) : digestIdentifier(digest)
-  const der = signerIdentifier(algorithm)
-  const signatureAlgorithm = { der, value: decode(AlgorithmIdentifier, der) }
+  const signatureAlgorithm = decode(AlgorithmIdentifier, signerIdentifier(algorithm))
   const attributes = [
     ...typed,
     attributeWith('messageDigest', OCTET_STRING, messageDigest),
@@ -148,27 +147,46 @@ async function signerInfoOf(
       ? []
       : [
           attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate)),
-          attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, {
-            digestAlgorithm,
-            signatureAlgorithm: signatureAlgorithm.value,
-          }),
+          attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, { digestAlgorithm, signatureAlgorithm }),
         ]),
     ...(signingTime === undefined ? [] : [attributeWith('signingTime', Time, signingTime)]),
     ...(signing.signedAttributes ?? []),
   ]
+  return { signing, digest, digestAlgorithm, signatureAlgorithm, certificate, attributes }
+}
+
+/** All signatures are made before anybody else is asked for anything. */
+async function signAll(planned: readonly PlannedSigning[], namingEachOther: boolean): Promise<readonly SignerInfo[]> {
+  const named = namingEachOther && planned.length > 1 ? withEachOther(planned) : planned.map(({ attributes }) => attributes)
+  const signed: SignerInfo[] = []
+  for (const [at, one] of planned.entries()) signed.push(await sign(one, named[at] as readonly Attribute[]))
+  const signerInfos: SignerInfo[] = []
+  for (const [at, { signing }] of planned.entries()) {
+    const signerInfo = signed[at] as SignerInfo
+    const unsignedAttrs = (await signing.unsignedAttributes?.(signerInfo.signature)) ?? []
+    signerInfos.push(unsignedAttrs.length === 0 ? signerInfo : { ...signerInfo, unsignedAttrs })
+  }
+  return signerInfos
+}
+
+async function sign(
+  { signing, digestAlgorithm, certificate }: PlannedSigning,
+  attributes: readonly Attribute[],
+): Promise<SignerInfo> {
+  const { key, signatureAlgorithm: algorithm, identifyBy = 'issuerAndSerialNumber' } = signing
   checkNoneTwice(attributes)
   const signed = encode(Attributes, attributes) // under its own tag and not that of the field (RFC 5652, 5.4)
   const signature = await key.sign(signed, algorithm)
-  const unsignedAttrs = await signing.unsignedAttributes?.(signature)
   const sid = identifierOf(certificate, identifyBy)
+  const der = signerIdentifier(algorithm)
   return {
     version: sid.type === 'issuerAndSerialNumber' ? 1 : 3,
     sid,
     digestAlgorithm,
     signedAttrs: { der: fieldOf(signed), value: attributes },
-    signatureAlgorithm,
+    signatureAlgorithm: { der, value: decode(AlgorithmIdentifier, der) },
     signature,
-    unsignedAttrs: unsignedAttrs === undefined || unsignedAttrs.length === 0 ? undefined : unsignedAttrs,
+    unsignedAttrs: undefined,
   }
 }
 

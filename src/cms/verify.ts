@@ -2,7 +2,7 @@
  * Verifying: who signed this content, with what, and which certificates lead on. Whether a signer is to be trusted is
  * path validation's to say (`#x509/path`): nothing here looks at issuers, times or rights.
  *
- * Source: RFC 5652, 5.4, 5.6 and 11; RFC 5035, 3; RFC 6211; RFC 8933.
+ * Source: RFC 5652, 5.4, 5.6 and 11; RFC 5035, 3; RFC 5752, 4.6; RFC 6211; RFC 8933.
  *
  * @module
  */
@@ -18,7 +18,9 @@ import {
   type Attribute,
   Attributes,
   attributeTypes,
+  attributeLabel,
   checkAlgorithmProtection,
+  checkNamed,
   checkNoneTwice,
   checkSigningCertificate,
   checkSigningCertificateSHA1,
@@ -29,6 +31,7 @@ import {
 } from './attributes.ts'
 import { badCMS, contentTypes } from './content-info.ts'
 import { type Content, type ContentDigests, type DigestId, digestContent, digestOf, identifyDigest } from './digests.ts'
+import { type Announced, announcedIn } from './multiple-signatures.ts'
 import { identifySigner } from './signature-algorithms.ts'
 import { checkSignerVersion, type EntityIdentifier, identifies, type SignedData, SignerInfo } from './signed-data.ts'
 
@@ -42,6 +45,8 @@ export interface VerifiedSigner {
   readonly signedAttributes: readonly Attribute[]
   /** What the signer claims. */
   readonly signingTime: Date | undefined
+  /** How many further signatures of the same signer it names (RFC 5752): all of them are there. */
+  readonly announced: number
 }
 
 export interface VerifiedSignedData {
@@ -72,9 +77,9 @@ const CANDIDATES_MAX = 4
 
 /**
  * One wrong signature refuses the whole message; a signer that cannot be judged (a second, post-quantum signature, say)
- * does not, while another is there that can.
+ * does not, while another is there that can. A signature that another names must be there, with its certificate.
  *
- * @throws TrustError `badProof` when the content or a signature is wrong; `unauthenticated` when nobody signed, or nobody
+ * @throws TrustError `badProof` when the content or a signature is wrong, or one that is named is missing; `unauthenticated` when nobody signed, or nobody
  *   who is known here; `malformed`; `policyRefused` for algorithms that do not go together
  */
 export async function verifySignedData(signed: SignedData, beside: Beside = {}): Promise<VerifiedSignedData> {
@@ -86,12 +91,14 @@ export async function verifySignedData(signed: SignedData, beside: Beside = {}):
   const needed = signerInfos.flatMap(digestNeeded)
   const digests = covered instanceof Map ? (covered as ContentDigests) : await digestContent(covered, needed)
   const given = [...(beside.certificates ?? []), ...certificates].map(parseCertificate)
+  const announced = announcedIn(signerInfos)
 
   const signers: VerifiedSigner[] = []
   const unknownSigners: { sid: EntityIdentifier; why: TrustError }[] = []
   for (const signerInfo of signerInfos) {
     try {
-      signers.push(await verifySigner(signerInfo, { contentType, covered, digests, given }))
+      const verified = await verifySigner(signerInfo, { contentType, covered, digests, given })
+      signers.push({ ...verified, announced: announced.get(signerInfo)?.length ?? 0 })
     } catch (why) {
       if (!(why instanceof TrustError) || (why.code !== 'unsupported' && why.reason !== 'cmsSignerUnknown')) throw why
       unknownSigners.push({ sid: signerInfo.sid, why })
@@ -99,7 +106,35 @@ export async function verifySignedData(signed: SignedData, beside: Beside = {}):
   }
   const [first] = unknownSigners
   if (signers.length === 0) throw first?.why ?? new TrustError('unauthenticated', 'cmsSignerUnknown')
+  for (const { signerInfo } of signers) checkAnnounced(announced.get(signerInfo) ?? [], signers)
   return { contentType, content, signers, unknownSigners, certificates, crls }
+}
+
+/**
+ * What is named must be judged too. One whose algorithm is not known here is there, which its name vouches for; one without
+ * its certificate might as well have been taken away.
+ *
+ * @throws TrustError `badProof`
+ */
+function checkAnnounced(announced: readonly Announced[], signers: readonly VerifiedSigner[]): void {
+  for (const { signerInfo, cert } of announced) {
+    const judged = signers.find((one) => one.signerInfo === signerInfo)
+    if (judged !== undefined && cert !== undefined) checkNamed(cert, judged.certificate)
+    if (judged === undefined && isKnownAlgorithm(signerInfo)) {
+      const { algorithm } = signerInfo.signatureAlgorithm.value
+      throw new TrustError('badProof', 'cmsSignatureMissing', { facts: { algorithm } })
+    }
+  }
+}
+
+function isKnownAlgorithm({ digestAlgorithm, signatureAlgorithm }: SignerInfo): boolean {
+  try {
+    identifySigner(signatureAlgorithm.der, identifyDigest(digestAlgorithm))
+    return true
+  } catch (error) {
+    if (error instanceof TrustError && error.code === 'unsupported') return false
+    throw error
+  }
 }
 
 /** An algorithm that is not known is refused with its signer and not here. */
@@ -119,12 +154,16 @@ interface Covered {
   readonly given: readonly Certificate[]
 }
 
-async function verifySigner(signerInfo: SignerInfo, { contentType, covered, digests, given }: Covered): Promise<VerifiedSigner> {
+async function verifySigner(
+  signerInfo: SignerInfo,
+  { contentType, covered, digests, given }: Covered,
+): Promise<Omit<VerifiedSigner, 'announced'>> {
   const { sid, digestAlgorithm: digestIdentifier, signatureAlgorithm: identifier, signature, signedAttrs } = signerInfo
   const digestAlgorithm = identifyDigest(digestIdentifier)
   const signatureAlgorithm = identifySigner(identifier.der, digestAlgorithm)
   const attributes = signedAttrs?.value ?? []
   checkNoneTwice(attributes)
+  checkUnsigned(signerInfo)
   let message: Uint8Array
   if (signedAttrs === undefined) message = bareContent(contentType, covered)
   else {
@@ -145,6 +184,18 @@ async function verifySigner(signerInfo: SignerInfo, { contentType, covered, dige
   if (namedBefore !== undefined) checkSigningCertificateSHA1(namedBefore, certificate)
   const signingTime = valueOf(attributes, 'signingTime', Time)
   return { signerInfo, certificate, signatureAlgorithm, digestAlgorithm, signedAttributes: attributes, signingTime }
+}
+
+/** RFC 5652, 11.1 to 11.3: what only a signer can say. */
+const ONLY_SIGNED: ReadonlySet<string> = new Set([
+  attributeTypes.contentType,
+  attributeTypes.messageDigest,
+  attributeTypes.signingTime,
+])
+
+function checkUnsigned({ unsignedAttrs = [] }: SignerInfo): void {
+  const wrong = unsignedAttrs.find(({ attrType }) => ONLY_SIGNED.has(attrType))
+  if (wrong !== undefined) throw badCMS(`the attribute ${attributeLabel(wrong.attrType)} is not signed`)
 }
 
 /** RFC 5652, 5.6 and 11.1, 11.2. */
@@ -225,7 +276,7 @@ export async function verifyCounterSignature(
   counter: SignerInfo,
   signature: Uint8Array,
   certificates: readonly Uint8Array[],
-): Promise<VerifiedSigner> {
+): Promise<Omit<VerifiedSigner, 'announced'>> {
   if (counter.signedAttrs === undefined) throw badCMS('a counter signature has no signed attributes')
   const digest = identifyDigest(counter.digestAlgorithm)
   const digests: ContentDigests = new Map([[digest, digestOf(digest, signature)]])

@@ -116,6 +116,20 @@ export function counted(source: BlobSource): Counted {
 export const octetsIn = async (source: BlobSource, pieces: Parameters<typeof octetsOf>[1]): Promise<Uint8Array> =>
   concat(await Array.fromAsync(octetsOf(source, pieces)))
 
+export const choicesOf = ({ answering }: TrialSigner): Choices => {
+  const { certificates, signatureAlgorithm: algorithm, others } = answering
+  return { certificates, signatureAlgorithm: algorithm, ...(others !== undefined && { others }) }
+}
+
+/** The same signer with a second key. */
+export const withCompanion = (
+  signer: TrialSigner,
+  { answering: { key, certificates, signatureAlgorithm: id } }: TrialSigner,
+) => ({
+  ...signer,
+  answering: { ...signer.answering, others: [{ key, certificates, signatureAlgorithm: id }] },
+})
+
 /** Signs as a build machine with a server does. */
 export async function signedWith(
   format: SigningFormat,
@@ -123,8 +137,7 @@ export async function signedWith(
   signer: TrialSigner,
   options: NonNullable<Choices['options']> = {},
 ): Promise<{ readonly octets: Uint8Array; readonly isBeside: boolean }> {
-  const { certificates, signatureAlgorithm: algorithm } = signer.answering
-  const { requests, attach } = await format.toBeSigned(artifact, { certificates, signatureAlgorithm: algorithm, options })
+  const { requests, attach } = await format.toBeSigned(artifact, { ...choicesOf(signer), options })
   const answers = await Promise.all(requests.map((request) => answer(request, signer.answering)))
   const { pieces, isBeside } = attach(answers)
   return { octets: await octetsIn(artifact, pieces), isBeside }

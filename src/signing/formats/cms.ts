@@ -1,7 +1,7 @@
 /**
  * CMS signatures: detached in a file of their own, or around what they sign; and time-stamp tokens, which are such too.
  *
- * Source: RFC 5652; ETSI EN 319 122-1, 5 and 6 (CAdES-B-B, and B-T with a time stamp); RFC 3161.
+ * Source: RFC 5652; ETSI EN 319 122-1, 5 and 6 (CAdES-B-B, and B-T with a time stamp); RFC 3161; RFC 5752 (several keys).
  *
  * @module
  */
@@ -25,7 +25,8 @@ const PEM_LABELS = ['CMS', 'PKCS7', 'PKCS #7 SIGNED DATA'] as const
 export const cms: SigningFormat = {
   id: 'cms',
   purpose: 'any file, for whoever checks certificates: openssl cms, gpgsm, GnuTLS, CAdES verifiers',
-  source: 'RFC 5652, ETSI EN 319 122-1 (CAdES-B-B and B-T)',
+  source: 'RFC 5652, ETSI EN 319 122-1 (CAdES-B-B and B-T), RFC 5752',
+  severalKeys: true,
   options: {
     content: {
       help: 'whether the signature stands beside the file, or around it (up to 16 MiB)',
@@ -43,12 +44,15 @@ export const cms: SigningFormat = {
   async toBeSigned(artifact, choices) {
     const { content: placement } = optionsOf(cms, choices)
     const isDetached = placement === 'detached'
-    const digest = usualDigest(choices.signatureAlgorithm)
+    const keys = [choices, ...(choices.others ?? [])]
+    const digests = keys.map(({ signatureAlgorithm }) => usualDigest(signatureAlgorithm))
     const content = isDetached
-      ? { detached: await digestContent(chunksOf(artifact), [digest]) }
+      ? { detached: await digestContent(chunksOf(artifact), digests) }
       : { attached: await readWhole(artifact, 'what is signed as a whole', MESSAGE_MAX_OCTETS) }
     return {
-      requests: [{ type: 'cms', form: 'cades', contentType: contentTypes.data, content }],
+      requests: [
+        { type: 'cms', form: 'cades', contentType: contentTypes.data, content, ...(keys.length > 1 && { by: 'all' as const }) },
+      ],
       attach([message = new Uint8Array()]) {
         if (peekContentType(message) !== contentTypes.signedData)
           throw new TrustError('malformed', 'answerOther', { facts: { detail: 'it is no CMS SignedData' } })
