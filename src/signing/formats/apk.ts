@@ -63,7 +63,7 @@ export const apk: SigningFormat = {
     if (!(await isZip(artifact))) return false
     try {
       const { entriesEnd } = await layoutOf(artifact)
-      return (await parseZip(windowed(artifact), entriesEnd)).entries.some(({ name }) => name === MANIFEST)
+      return (await parseZip(windowed(artifact), { entriesEnd, isClassic: true })).entries.some(({ name }) => name === MANIFEST)
     } catch {
       return false
     }
@@ -73,7 +73,7 @@ export const apk: SigningFormat = {
     const { schemes = '' } = optionsOf(apk, choices)
     const row = algorithms.find(({ signature }) => signature === choices.signatureAlgorithm) as Row
     const layout = await layoutOf(artifact)
-    await parseZip(windowed(artifact), layout.entriesEnd)
+    await parseZip(windowed(artifact), { entriesEnd: layout.entriesEnd, isClassic: true })
     const digest = await digestOf(artifact, layout, row.digest)
     const made = (schemes.split('+') as Scheme[]).map((scheme) => ({
       scheme,
@@ -108,7 +108,7 @@ export const apk: SigningFormat = {
 
   async extract(signed) {
     const layout = await layoutOf(signed)
-    await parseZip(windowed(signed), layout.entriesEnd)
+    await parseZip(windowed(signed), { entriesEnd: layout.entriesEnd, isClassic: true })
     const digests = new Map<string, Promise<Uint8Array>>()
     const digestWith = (id: Row['digest']): Promise<Uint8Array> => {
       const known = digests.get(id) ?? digestOf(signed, layout, id)
