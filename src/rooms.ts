@@ -29,6 +29,10 @@ export const rooms: Readonly<Record<string, Room>> = {
     holds: 'signed and encrypted messages, certificate bundles, PKCS #12',
     mayImport: ['base', 'asn1', 'algorithms', 'x509'],
   },
+  tpm2: {
+    holds: 'TPM 2.0: structures, attestation and policies checked, a client for devices and sockets',
+    mayImport: ['base', 'asn1', 'algorithms', 'x509'],
+  },
   store: { holds: 'SQL database contract and engines', mayImport: ['base'] },
   keys: { holds: 'key store contract and stores', mayImport: ['base', 'asn1', 'algorithms', 'store'] },
   audit: { holds: 'the append-only record of acts, its order and its proof', mayImport: ['base', 'store', 'keys', 'algorithms'] },

@@ -197,6 +197,13 @@ export const english = {
   formatOption: 'The format {format} has no option {option} with the value "{value}". It offers {offered}.',
   formatAlgorithm: 'Those who verify {format} do not know {algorithm}. Sign with one of {offered}.',
   formatOneKey: '{format} carries the signature of one key only. Sign with a signer that has no second key.',
+  requiredAll:
+    'Both a classical and a post-quantum signature are required, and not all signatures are valid. Get it signed again.',
+  requiredClassical:
+    'Both a classical and a post-quantum signature are required, and there is no valid classical one. Get it signed with both.',
+  requiredPostQuantum: 'A post-quantum signature is required, and there is no valid one. Get it signed with one.',
+  requiredPostQuantumPath:
+    "A post-quantum signature is required, and a classical one stands between the signer's certificate and its root. Get the certificate from a post-quantum authority.",
   formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
   contentNotGiven: 'The signature stands beside what it is over. Give the signed artifact with it.',
   certificateNotGiven: 'A plain signature does not say whose it is. Give the certificate of its signer.',
@@ -204,6 +211,7 @@ export const english = {
   digestNotSignable:
     'The key cannot sign a digest with {algorithm} where it is kept. Send the artifact itself, or use another key.',
   artifactPartTooLarge: 'The artifact cannot be used: {what} is larger than {limit} bytes. Check that it is what you meant.',
+  artifactTooMany: 'The artifact cannot be used: it has more than {limit} {what}. Check that it is what you meant.',
 
   // audit
   auditLogMissing: 'There is no audit log in this database. Run "sealworks init" for a new installation, or restore the backup.',
@@ -492,6 +500,17 @@ export const english = {
   signerUsesTooMany:
     'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',
   signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
+  timeServer: 'A time server gives no usable time: {detail}. Look at the setting clock.sources.',
+  clockDoubtful:
+    'The time is in doubt ({detail}), so it is not stated to others. Ask again later; operators see more with "sealworks doctor".',
+  timeStampPolicy: 'This authority stamps under the policy {policy} only. Ask for that policy, or for none.',
+  timeStampExtension: 'This authority takes no extensions in requests for time stamps. Leave them out.',
+  timeStampsOnly: 'The signer "{name}" makes time stamps and nothing else. Use another signer.',
+  noTimeStamps: 'The signer "{name}" makes no time stamps. Name one of the format rfc3161.',
+  timeStampFormat: 'A signer makes time stamps (rfc3161, with a policy) or signs artifacts, not both. Make two.',
+  timeStampTerms: 'The signer of time stamps cannot have {terms}. Leave that out.',
+  timeStampCertificate:
+    'The certificate is not one for a time-stamping authority: {detail}. Have one issued with the profile time-stamping.',
   digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',
 
   // approvals
@@ -516,7 +535,8 @@ export const english = {
     'The TPM structure names what is not offered here ({what}). Use RSA, or ECC on P-256, P-384 or P-521, with SHA-256 or longer.',
   tpmAuthorization: 'The TPM refused {command}: the authorization is wrong ({code}). Check it before you try again: TPMs lock.',
   tpmLockedOut: 'The TPM refused {command}: it is locked after wrong authorizations ({code}). Wait, or reset its lockout.',
-  tpmPolicy: 'The TPM refused {command}: what its policy asks for is not so ({code}). Look at the measured state and the approvals.',
+  tpmPolicy:
+    'The TPM refused {command}: what its policy asks for is not so ({code}). Look at the measured state and the approvals.',
   tpmExists: 'The TPM refused {command}: this place in it is taken ({code}). Choose another, or remove what is there.',
   tpmMissing: 'The TPM refused {command}: it does not hold what is named ({code}). List its handles to see what there is.',
   tpmFull: 'The TPM refused {command}: it has no room left ({code}). Remove keys, sessions or indexes that are not needed.',
