@@ -22,6 +22,7 @@ import { signingQueue, type SigningQueue } from './queue.ts'
 import { isParty, type SignerRecord } from './signer.ts'
 import { askForTimeStamp } from './time-stamps.ts'
 import { objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
+import { checkStanding, hourOf, lookAgain, stepsToUse } from './uses.ts'
 
 export interface Wanted {
   readonly format: string
@@ -66,7 +67,6 @@ export interface Signing {
 /** Of the audit entry that each signature has. */
 export const SIGNATURE_ACT = 'signature.make'
 const USES_ACT = 'signature.uses'
-const HOUR_MILLISECONDS = 3_600_000
 /** The record changed between reading and signing that often in a row: somebody edits it without end. */
 const TRIES_MAX = 4
 
@@ -141,34 +141,16 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
   const ticketFor = async (record: SignerRecord, wanted: Wanted, by: Requester): Promise<Ticket | undefined> =>
     (await approvals.ticketFor(exactAct(record, wanted))) ?? (await approvals.ticketFor(usesAct(record, by)))
 
-  /** Why it did not come to a signature: the record as it is now says so, or has moved on. */
-  async function look(name: string): Promise<void> {
-    signers.forget(name)
-    const { record, uses } = await signers.find(name)
-    if (record.state !== 'enabled') return // the next try says so
-    const { next } = record
-    const now = world.clock.now()
-    if (next !== undefined && (now >= (next.at ?? Infinity) || uses.uses >= (next.afterUses ?? Infinity))) {
-      await signers.rollOver(record)
-      return
-    }
-    if (uses.uses >= (record.usesMax ?? Infinity)) throw new TrustError('quotaExceeded', 'signerUsedUp', { facts: { name } })
-    if (uses.windowStart === hourOf(now) && uses.windowUses >= (record.usesPerHourMax ?? Infinity)) {
-      const retryAfterSeconds = Math.ceil((hourOf(now) + HOUR_MILLISECONDS - now) / 1000)
-      throw new TrustError('rateLimited', 'signerTooOften', { facts: { name }, retryAfterSeconds })
-    }
-  }
-
   async function sign(name: string, wanted: Wanted, by: Requester): Promise<Made | Waiting> {
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const open = await signers.open(name)
       if ((open.record.next?.at ?? Infinity) <= world.clock.now()) {
-        await look(name)
+        await lookAgain(signers, name, world.clock.now())
         continue
       }
       const made = await attempt(open, wanted, by)
       if (made !== undefined) return made
-      await look(name)
+      await lookAgain(signers, name, world.clock.now())
     }
     throw new TrustError('conflict', 'signerChanged', { facts: { name } })
   }
@@ -211,11 +193,7 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
 function checkMay({ record, validity }: OpenSigner, wanted: Wanted, by: Requester, now: number): void {
   const { name } = record
   if (!isParty(record.users, by)) throw new TrustError('forbidden', 'signerNotYours', { facts: { name } })
-  if (record.state !== 'enabled') throw new TrustError('policyRefused', 'signerDisabled', { facts: { name } })
-  if (now < validity.notBefore)
-    throw new TrustError('policyRefused', 'signerNotYet', { facts: { name, from: isoOf(validity.notBefore) } })
-  if (now > validity.notAfter)
-    throw new TrustError('policyRefused', 'signerExpired', { facts: { name, until: isoOf(validity.notAfter) } })
+  checkStanding({ record, validity }, now)
   if (!record.formats.includes(wanted.format)) {
     throw new TrustError('policyRefused', 'signerFormat', {
       facts: { name, format: wanted.format, formats: record.formats.join(', ') },
@@ -266,36 +244,6 @@ const answeringOf = ({ record: { timeStamping, ...record }, key }: OpenSigner, n
   signingTime: new Date(now),
   ...(timeStamping !== undefined && { timeStamp: (signature: Uint8Array) => askForTimeStamp(timeStamping, signature, world) }),
 })
-
-const hourOf = (at: number): number => Math.floor(at / HOUR_MILLISECONDS) * HOUR_MILLISECONDS
-const isoOf = (at: number): string => new Date(at).toISOString()
-
-/**
- * Counts one more where all that was checked still is so. The signer's row is looked at after the count's, for which this
- * may have waited, and stays as it is until the batch is kept.
- */
-function stepsToUse({ id, name, version, usesMax, usesPerHourMax, next }: SignerRecord, now: number): readonly Step[] {
-  const hour = hourOf(now)
-  const most = Math.min(usesMax ?? Number.MAX_SAFE_INTEGER, next?.afterUses ?? Number.MAX_SAFE_INTEGER)
-  const refusal = (): TrustError => new TrustError('conflict', 'signerChanged', { facts: { name } })
-  return [
-    {
-      sql: `UPDATE signer_use SET uses = uses + 1, window_start = ?,
-          window_uses = CASE WHEN window_start = ? THEN window_uses + 1 ELSE 1 END
-        WHERE signer_id = ? AND uses < ? AND (window_start <> ? OR window_uses < ?)
-        RETURNING signer_id`,
-      parameters: [hour, hour, id, most, hour, usesPerHourMax ?? Number.MAX_SAFE_INTEGER],
-      expects: { signer_id: id },
-      refusal,
-    },
-    {
-      sql: 'SELECT version, state FROM signer WHERE id = ? FOR SHARE',
-      parameters: [id],
-      expects: { version, state: 'enabled' },
-      refusal,
-    },
-  ]
-}
 
 /** One artifact, signed as the key and the terms are now. */
 const exactAct = (record: SignerRecord, wanted: Wanted): Act => ({
