@@ -7,6 +7,7 @@ import { type FileHandle } from 'node:fs/promises'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import { fileSource } from '#signing/artifact/blob.ts'
 import { type SignatureReport, type Standing, type TimeStampReport, verifyArtifact } from '#signing/artifact/verify.ts'
+import type { Requirement } from '#signing/artifact/requirement.ts'
 import type { BlobSource } from '#signing/format.ts'
 import { detectFormat, signingFormat } from '#signing/formats/registry.ts'
 import { describeVerdict } from '#x509/path/describe.ts'
@@ -15,6 +16,7 @@ import type { Certificate } from '#x509/certificate.ts'
 import type { Answer, Context } from './command.ts'
 import { exitCodes } from './exit-codes.ts'
 import { openArtifact } from './files.ts'
+import { UsageError } from './usage.ts'
 import { derOf, overHTTP, timeOf } from './verify-certificate.ts'
 
 export interface VerifySignedValues {
@@ -30,10 +32,12 @@ export interface VerifySignedValues {
   readonly ocsp: readonly string[]
   readonly requireRevocation: boolean
   readonly offline: boolean
+  readonly require: string | undefined
 }
 
 export async function verifySigned(context: Context, values: VerifySignedValues): Promise<Answer> {
   const { file, signature, requireRevocation, offline, signatureAlgorithm } = values
+  const requirement = values.require === undefined ? undefined : requirementOf(values.require, context)
   const handles: FileHandle[] = []
   const sourceOf = async (name: string): Promise<BlobSource> => {
     const handle = await openArtifact(context, name)
@@ -53,6 +57,7 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
       anchors: await derOf(context, values.trust, 'CERTIFICATE'),
       ...(timeStampAnchors.length > 0 && { timeStampAnchors }),
       intermediates: certificates,
+      ...(requirement !== undefined && { requirement }),
       beside: {
         ...(signature !== undefined && { content: artifact }),
         ...(certificates.length > 0 && { certificates }),
@@ -67,20 +72,30 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
       },
     })
     const signatures = report.signatures.map(described)
-    const { valid, uncovered } = report
+    const { valid, uncovered, unmet } = report
     const lines = [
       `${valid ? 'VALID' : 'NOT VALID'}  ${file}: ${format.id}, ${format.purpose}`,
       ...signatures.flatMap(linesOf),
       ...uncovered.map((what) => `Not covered by every signature: ${what}`),
+      ...(unmet === undefined ? [] : [unmet.message]),
     ]
     return {
-      value: { valid, format: format.id, signatures, uncovered: [...uncovered] },
+      value: { valid, format: format.id, signatures, uncovered: [...uncovered], unmet: unmet?.message ?? null },
       text: `${lines.join('\n')}\n`,
       exitCode: valid ? exitCodes.done : exitCodes.verificationFailed,
     }
   } finally {
     for (const handle of handles) await handle.close()
   }
+}
+
+/** @throws UsageError */
+function requirementOf(written: string, context: Context): Requirement {
+  if (written === 'both' || written === 'post-quantum') return { type: written }
+  const [type, time] = written.split(/=(.*)/s)
+  if (type === 'classical-until' && time !== undefined)
+    return { type, until: timeOf(time, context, ['verify'], '--require classical-until=TIME') }
+  throw new UsageError('--require is both, post-quantum or classical-until=TIME.', ['verify'])
 }
 
 const nameOf = ({ subject }: Certificate): string => formatName(parseName(subject))
@@ -108,6 +123,7 @@ const described = (report: SignatureReport) => ({
   signer: report.signer === undefined ? null : nameOf(report.signer),
   signatureAlgorithm: report.signatureAlgorithm ?? null,
   digestAlgorithm: report.digestAlgorithm ?? null,
+  announced: report.announced ?? 0,
   claimedTime: isoOf(report.signingTime),
   provenTime: isoOf(report.provenTime),
   timeStamps: report.timeStamps.map(describedStamp),
@@ -124,6 +140,7 @@ function linesOf({
   untouched,
   signer,
   signatureAlgorithm,
+  announced,
   claimedTime,
   provenTime,
   timeStamps,
@@ -134,6 +151,9 @@ function linesOf({
   return [
     `${where}: ${verdict}, ${untouchedWords(untouched)}`,
     ...(signer === null ? [] : [field('signer', `${signer} (${signatureAlgorithm ?? 'algorithm not known'})`)]),
+    ...(announced === 0
+      ? []
+      : [field('with', announced === 1 ? 'another signature that it names' : `${announced} other signatures that it names`)]),
     ...(standing === null ? [] : [field('chain', standing.atSigning.summary)]),
     ...(typeof standing?.now?.summary === 'string' ? [field('now', standing.now.summary)] : []),
     ...(typeof standing?.revokedLater === 'string' ? [field('revoked', `at ${standing.revokedLater}, after it was signed`)] : []),

@@ -159,11 +159,11 @@ function blocksOf(text: string, label: string): readonly Uint8Array[] {
 }
 
 /** @param help whose help says more @throws UsageError */
-export function timeOf(written: string | undefined, { world }: Context, help = ['cert', 'verify']): Date {
+export function timeOf(written: string | undefined, { world }: Context, help = ['cert', 'verify'], option = '--at TIME'): Date {
   if (written === undefined) return new Date(world.clock.now())
   const at = new Date(/^\d{4}-\d\d-\d\d$/.test(written) ? `${written}T00:00:00Z` : written)
   if (Number.isNaN(at.getTime()) || !/^\d{4}-\d\d-\d\d(T\S+(Z|[+-]\d\d:\d\d))?$/.test(written))
-    throw new UsageError('--at is a time such as 2027-01-31 or 2027-01-31T12:00:00Z.', help)
+    throw new UsageError(`${option.replace(/.TIME$/, '')} is a time such as 2027-01-31 or 2027-01-31T12:00:00Z.`, help)
   return at
 }
 

@@ -23,6 +23,10 @@ export const commands = [
       at: text('TIME', 'as of then, such as 2027-01-31 or 2027-01-31T12:00:00Z; now unless told'),
       crl: many('FILE', 'revocation lists, PEM or DER'),
       ocsp: many('FILE', 'OCSP answers, DER'),
+      require: text(
+        'WHAT',
+        'both (a classical and a post-quantum signature, all valid), post-quantum (a valid one), or classical-until=TIME (a valid post-quantum one from then on)',
+      ),
       requireRevocation: flag('refuse what is not known to be good'),
       offline: flag('fetch nothing'),
     },

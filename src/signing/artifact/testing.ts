@@ -1,5 +1,6 @@
 /** Signers with a root, an authority for time, and artifacts that count what is read of them; for tests. @module */
 import { constants, createHash, generateKeyPairSync, type KeyObject, privateEncrypt, sign } from 'node:crypto'
+import { importPublicKey } from '#algorithms/public-key.ts'
 import { keyAlgorithm, type KeyAlgorithmId, signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table.ts'
 import { concat } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
@@ -12,7 +13,7 @@ import { extensionWith } from '#x509/extensions/extension.ts'
 import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { keyIdentifierOf, subjectKeyIdentifier } from '#x509/extensions/subject-key-identifier.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
-import { makeCertificate, makeKey, rootExtensions, TEST_NOT_AFTER, TEST_NOT_BEFORE } from '#x509/testing.ts'
+import { makeCertificate, makeKey, rootExtensions, TEST_NOT_AFTER, TEST_NOT_BEFORE, type TestKey } from '#x509/testing.ts'
 import type { Beside, BlobSource, Choices, SigningFormat } from '../format.ts'
 import { answer, type Answering, type AnsweringKey } from './answer.ts'
 import { bytesSource, octetsOf } from './blob.ts'
@@ -21,14 +22,33 @@ import { type ArtifactReport, verifyArtifact } from './verify.ts'
 /** Within the validity of every certificate here. */
 export const AT = new Date('2027-06-01T12:00:00Z')
 
-const rootKey = makeKey()
-const rootName = encodeName(nameOf([{ type: 'CN', value: 'Trial Root' }]))
+/** Somebody who issues to trial signers. */
+interface TrialAuthority {
+  readonly key: TestKey
+  /** DER Name. */
+  readonly name: Uint8Array
+  /** DER. */
+  readonly certificate: Uint8Array
+}
+
+async function trialAuthority(text: string, key: TestKey): Promise<TrialAuthority> {
+  const name = encodeName(nameOf([{ type: 'CN', value: text }]))
+  return { key, name, certificate: await makeCertificate(key, { issuer: name, subject: name, extensions: rootExtensions(key) }) }
+}
+
+function quantumKey(): TestKey {
+  const { privateKey, publicKey } = keyPair('ml-dsa-65')
+  const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+  const signer = { signatureAlgorithm: 'ml-dsa-65' as const, sign: (message: Uint8Array) => sign(null, message, privateKey) }
+  return { privateKey, publicKey: importPublicKey(spki), spki, signer }
+}
+
+const classicalAuthority = await trialAuthority('Trial Root', makeKey())
+export const quantumAuthority = await trialAuthority('Trial Quantum Root', quantumKey())
 /** DER. */
-export const root = await makeCertificate(rootKey, {
-  issuer: rootName,
-  subject: rootName,
-  extensions: rootExtensions(rootKey),
-})
+export const root = classicalAuthority.certificate
+const rootKey = classicalAuthority.key
+const rootName = classicalAuthority.name
 
 export interface TrialSigner {
   readonly privateKey: KeyObject
@@ -36,18 +56,19 @@ export interface TrialSigner {
 }
 
 let serial = 100
-/** A certificate of the root, with the purpose in a critical extension. */
+/** A certificate of the root, or of the authority, with the purpose in a critical extension. */
 export async function trialSigner(
   algorithm: KeyAlgorithmId,
   purpose: KeyPurpose = 'codeSigning',
   notAfter = TEST_NOT_AFTER,
+  authority = classicalAuthority,
 ): Promise<TrialSigner> {
   const { publicKey, privateKey } = keyPair(algorithm)
   const spki = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
-  const certificate = await makeCertificate(rootKey, {
+  const certificate = await makeCertificate(authority.key, {
     serialNumber: Uint8Array.of(1, ++serial),
     validity: { notBefore: TEST_NOT_BEFORE, notAfter },
-    issuer: rootName,
+    issuer: authority.name,
     subject: encodeName(nameOf([{ type: 'CN', value: `Trial ${algorithm} ${serial}` }])),
     subjectPublicKeyInfo: spki,
     extensions: [
@@ -67,7 +88,7 @@ export async function trialSigner(
     privateKey,
     answering: {
       key,
-      certificates: [certificate, root],
+      certificates: [certificate, authority.certificate],
       signatureAlgorithm: signsWith as SignatureAlgorithmId,
       signingTime: new Date('2027-05-01T10:00:00Z'),
     },

@@ -24,6 +24,7 @@ import { type RevocationInput, type Verdict, verifyCertificate } from '#x509/pat
 import type { Beside, BlobSource, CMSEvidence, Extracted, FoundSignature, RawEvidence, SigningFormat } from '../format.ts'
 import { AUTHENTICODE_TIME_STAMP } from './answer.ts'
 import { chunksOf, readWhole } from './blob.ts'
+import { type Requirement, shortOf } from './requirement.ts'
 
 /** What a signature over the message itself needs whole: the algorithms cannot take it in pieces. */
 export const MESSAGE_MAX_OCTETS = 16 << 20
@@ -40,6 +41,8 @@ export interface Judging {
   readonly policy?: AlgorithmPolicy
   /** In place of what the format's verifiers want; null for any. */
   readonly purpose?: Purpose | null
+  /** Beyond valid signatures; nothing when left out. */
+  readonly requirement?: Requirement
 }
 
 /** A certificate's standing at the time of the signature, and what came later. */
@@ -73,6 +76,8 @@ export interface SignatureReport {
   readonly signer?: Certificate
   readonly signatureAlgorithm?: SignatureAlgorithmId
   readonly digestAlgorithm?: DigestId
+  /** How many further signatures by the same signer it names: all of them are there. */
+  readonly announced?: number
   /** What the signer claims. */
   readonly signingTime?: Date
   /** What a time stamp proves: it was there by then. */
@@ -83,10 +88,12 @@ export interface SignatureReport {
 
 export interface ArtifactReport {
   readonly format: string
-  /** At least one signature is valid, none is invalid, and nothing is there that they do not cover. */
+  /** At least one signature is valid, none is invalid, nothing is there that they do not cover, and they are what is required. */
   readonly valid: boolean
   readonly signatures: readonly SignatureReport[]
   readonly uncovered: readonly string[]
+  /** Why the signatures are not what is required. */
+  readonly unmet?: TrustError
 }
 
 /** @throws TrustError `malformed`, `unsupported`, `tooLarge` for what cannot be read; `unauthenticated` when nobody signed */
@@ -103,11 +110,13 @@ export async function verifyArtifact(
     reports.push(...(await reportOf(one, { ...judging, purpose }, beside?.certificates ?? [])))
   }
   const isSigned = reports.some(({ verdict }) => verdict === 'valid') && reports.every(({ verdict }) => verdict !== 'invalid')
-  const valid = isSigned && uncovered.length === 0
-  return { format: format.id, valid, signatures: reports, uncovered }
+  const { requirement, at } = judging
+  const unmet = requirement === undefined ? undefined : shortOf(requirement, reports, at)
+  const valid = isSigned && uncovered.length === 0 && unmet === undefined
+  return { format: format.id, valid, signatures: reports, uncovered, ...(unmet !== undefined && { unmet }) }
 }
 
-type Context = Omit<Judging, 'purpose'> & { readonly purpose: Purpose | undefined }
+type Context = Omit<Judging, 'purpose' | 'requirement'> & { readonly purpose: Purpose | undefined }
 
 /** A report for each signer of the message. */
 async function reportOf(
@@ -199,7 +208,7 @@ async function reportSigner(
   context: Context,
   stated: Date | undefined,
 ): Promise<SignatureReport> {
-  const { certificate: signer, signatureAlgorithm: algorithm, digestAlgorithm, signingTime } = verified
+  const { certificate: signer, signatureAlgorithm: algorithm, digestAlgorithm, signingTime, announced } = verified
   const timeStamps: TimeStampReport[] = []
   for (const token of tokensOf(verified)) timeStamps.push(await timeStampReport(token, verified, certificates, context))
   const proven = timeStamps.flatMap(({ valid, genTime }) => (valid && genTime !== undefined ? [genTime.getTime()] : []))
@@ -212,6 +221,7 @@ async function reportSigner(
     signer,
     signatureAlgorithm: algorithm,
     digestAlgorithm,
+    ...(announced > 0 && { announced }),
     ...(signingTime !== undefined && { signingTime }),
     ...(provenTime !== undefined && { provenTime }),
     timeStamps,
