@@ -142,18 +142,20 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const { endpoint, identity } = input
     const key = claimOf(endpoint, asker, requestHash)
     const now = world.clock.now()
-    const steps: Step[] = [
+    const steps: readonly Step[] = [
       {
         sql: `INSERT INTO enrollment_request (id, organization_id, endpoint_id, identity, request_hash, claim, version, protocol, transaction_id, state, approval_id, certificate_id, created_at)
             VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?, 'issued', NULL, ?, ?)
             ON CONFLICT (organization_id, claim) DO UPDATE SET
               version = enrollment_request.version + 1,
-              certificate_id = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
-              created_at = CASE WHEN enrollment_request.created_at > ? THEN enrollment_request.created_at ELSE excluded.created_at END`,
+              certificate_id = CASE WHEN enrollment_request.created_at > excluded.created_at - ?
+                THEN enrollment_request.certificate_id ELSE excluded.certificate_id END,
+              created_at = CASE WHEN enrollment_request.created_at > excluded.created_at - ?
+                THEN enrollment_request.created_at ELSE excluded.created_at END`,
         parameters: [
           ...[uuidv7(world), DEFAULT_ORGANIZATION, endpoint.id, asker, requestHash, key],
           ...[endpoint.protocol, input.transactionId ?? null, issued.id, now],
-          ...[windowStart(), windowStart()],
+          ...[windowMilliseconds(), windowMilliseconds()],
         ],
       },
       {
@@ -162,16 +164,11 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
         expects: { certificate_id: issued.id },
         refusal: (row) => new AnsweredBefore(row?.['certificate_id'] as string),
       },
+      ...(isRenewal(input) && identity.kind === 'device' ? [supersede(identity.record.id)] : []),
       ...stillGood(identity, requestHash, now),
       stillIssues(authority),
       ...stepsToInsert(context, issued, { actor: asker, endpointId: endpoint.id }),
     ]
-    if (isRenewal(input) && identity.kind === 'device') {
-      steps.push({
-        sql: "UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'",
-        parameters: [identity.record.id],
-      })
-    }
     try {
       await keep(db, steps)
       return issued.id
@@ -203,7 +200,8 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     }
   }
 
-  const windowStart = (): number => world.clock.now() - settings.retryWindowSeconds * 1000
+  const windowMilliseconds = (): number => settings.retryWindowSeconds * 1000
+  const windowStart = (): number => world.clock.now() - windowMilliseconds()
 
   async function answeredBefore(endpoint: Endpoint, asker: string, requestHash: string): Promise<IssuedAnswer | undefined> {
     const [row] = await db.query(
@@ -307,6 +305,12 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     }
   }
 }
+
+/** Goes before the look at its state: batches are merged where nothing that was looked at is changed (`store/postgres/merge.ts`). */
+const supersede = (id: string): Step => ({
+  sql: "UPDATE certificate SET state = 'superseded', version = version + 1 WHERE id = ? AND state = 'active'",
+  parameters: [id],
+})
 
 /** Of who asks for what, and where: none of the three can hold a line break. */
 const claimOf = ({ id }: Endpoint, asker: string, requestHash: string): Uint8Array =>

@@ -14,7 +14,7 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
 import { type Step, take } from '#store/batch.ts'
-import type { Transaction } from '#store/database.ts'
+import type { Row, Transaction } from '#store/database.ts'
 import { encodeTBSCertificate, encodeValidity, parseTBSCertificate } from '#x509/certificate.ts'
 import { accessAt, authorityInfoAccess } from '#x509/extensions/authority-information-access.ts'
 import { authorityKeyIdentifier } from '#x509/extensions/authority-key-identifier.ts'
@@ -372,22 +372,16 @@ export const insertIssued = (context: CAContext, tx: Transaction, issued: Issued
 export async function checkBinding({ db }: Pick<CAContext, 'db'>, { record }: Rehearsed): Promise<void> {
   const { keyHash, productSerial, profile } = record
   if (productSerial === undefined) return
-  const [bound] = await db.query(
-    'SELECT product_serial FROM key_binding WHERE organization_id = ? AND key_hash = ?',
-    DEFAULT_ORGANIZATION,
-    keyHash,
-  )
-  if (bound !== undefined && bound['product_serial'] !== productSerial)
+  const select = 'SELECT key_hash, product_serial FROM key_binding WHERE organization_id = ?'
+  const [ofKey, ofProduct] = [`${select} AND key_hash = ?`, `${select} AND lower(product_serial) = lower(?) AND is_birth = 1`]
+  // in one question, for a database that is not in this process
+  const rows = await (profile.birth
+    ? db.query(`${ofKey} UNION ALL ${ofProduct}`, DEFAULT_ORGANIZATION, keyHash, DEFAULT_ORGANIZATION, productSerial)
+    : db.query(ofKey, DEFAULT_ORGANIZATION, keyHash))
+  const isOurs = (row: Row): boolean => equal(row['key_hash'] as Uint8Array, keyHash)
+  if (rows.some((row) => isOurs(row) && row['product_serial'] !== productSerial))
     throw new TrustError('policyRefused', 'keyOfAnotherProduct')
-  if (!profile.birth) return
-  const [born] = await db.query(
-    'SELECT key_hash FROM key_binding WHERE organization_id = ? AND lower(product_serial) = lower(?) AND is_birth = 1',
-    DEFAULT_ORGANIZATION,
-    productSerial,
-  )
-  if (born !== undefined && !equal(born['key_hash'] as Uint8Array, keyHash)) {
-    throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
-  }
+  if (!rows.every(isOurs)) throw new TrustError('conflict', 'productHasAnotherKey', { facts: { productSerial } })
 }
 
 /**

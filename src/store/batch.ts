@@ -63,7 +63,8 @@ async function run(tx: Transaction, statements: readonly Statement[]): Promise<v
   }
 }
 
-const holds = (row: Row | undefined, expected: Row | undefined): boolean =>
+/** Whether a statement's first row is as its batch expects. */
+export const holds = (row: Row | undefined, expected: Row | undefined): boolean =>
   expected === undefined || Object.entries(expected).every(([column, value]) => row?.[column] === value)
 
 /** Keeps all the steps or none. @throws what the step that ended the batch says, else the database's own refusal */

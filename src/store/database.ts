@@ -60,7 +60,8 @@ export interface Database extends Queries {
    * A transaction whose statements are known beforehand, see `batch.ts`: `keep` runs one and says its refusals.
    *
    * What it rests on must be a row that it writes, a unique key, or a row that it reads with `FOR SHARE`: any other row that
-   * it reads may be changed by somebody else before the batch is kept.
+   * it reads may be changed by somebody else before the batch is kept. Batches that arrive together may be kept together, and see
+   * each other's rows then.
    *
    * @throws TrustError as `transaction`, but for a unique key, which is an outcome
    */

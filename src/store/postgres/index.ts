@@ -3,17 +3,20 @@
  *
  * Transactions are serializable, so that a room's code means the same on both engines: what it read still holds when
  * it commits, or the work runs again. Batches decide by the rows they lock and by unique keys, so they are read committed:
- * neighbors in an index are no conflict for them, and two processes get on with their work side by side. Statements of a member go out without waiting for the answers of the savepoints
+ * neighbors in an index are no conflict for them, and two processes get on with their work side by side; those that come
+ * together become one transaction of few statements (`merging.ts`). Statements of a member go out without waiting for the answers of the savepoints
  * around them, so a member costs one round trip for each statement it waits for.
  *
  * @module
  */
+import type { Socket } from 'node:net'
 import { Client, DatabaseError, types, type QueryResult } from 'pg'
 import { TrustError } from '#base/errors.ts'
 import type { Database, Row, Snapshot, SqlValue, Transaction } from '../database.ts'
 import { batchIn } from '../batch.ts'
 import { databaseClosed, groupCommit, type Lane, type Member } from '../group-commit.ts'
 import { toPostgres } from './dialect.ts'
+import { merging } from './merging.ts'
 
 export interface PostgresOptions {
   /** `postgres://USER:PASSWORD@HOST:PORT/NAME?sslmode=verify-full`. A connection pooler must keep sessions whole. */
@@ -34,6 +37,9 @@ const GROUP_MEMBERS_MAX = 60
 
 /** Reading connections; a slow report holds up at most the few lookups that wait behind it on the same one. */
 const READERS = 4
+
+/** Look-ups that one turn may put on one reader. */
+const READER_PENDING_MAX = 16
 
 /** Named prepared statements on each connection: above what the rooms write; SQL beyond that is parsed each time. */
 const STATEMENTS_MAX = 1000
@@ -75,10 +81,20 @@ export function postgres(options: PostgresOptions): Database {
   const connection = (readOnly: boolean): Promise<Connection> => connect(options.url, readOnly, prepare)
   const lanesOf = (isolation: Isolation) =>
     Array.from({ length: options.lanes ?? LANES }, () => writingLane(() => connection(false), isolation))
-  const lanes = { serializable: lanesOf('serializable'), readCommitted: lanesOf('read committed') }
+  const lanes = {
+    serializable: lanesOf('serializable'),
+    readCommitted: lanesOf('read committed'),
+    merging: lanesOf('read committed'),
+  }
   const { workMaxMilliseconds } = options
   const group = groupCommit({ lanes: lanes.serializable, isConflict, asRefusal, workMaxMilliseconds })
   const batches = groupCommit({ lanes: lanes.readCommitted, isConflict, asRefusal, workMaxMilliseconds })
+  const together = merging({
+    lanes: lanes.merging,
+    alone: (statements) => batchIn(batches.transaction, statements),
+    isConflict,
+    asRefusal,
+  })
 
   const readers: { connection: Promise<Connection> | undefined; pending: number }[] = Array.from({ length: READERS }, () => ({
     connection: undefined,
@@ -88,14 +104,20 @@ export function postgres(options: PostgresOptions): Database {
   const busyStreams = new Set<Connection>()
   let closed: Promise<void> | undefined
 
-  const leastBusyReader = () => readers.reduce((least, each) => (each.pending < least.pending ? each : least))
+  // what one turn of the event loop asks goes to one reader, since it goes out in one write
+  let turnReader: (typeof readers)[number] | undefined
+  const nextReader = () => {
+    if (turnReader !== undefined && turnReader.pending < READER_PENDING_MAX) return turnReader
+    if (turnReader === undefined) setImmediate(() => (turnReader = undefined))
+    return (turnReader = readers.reduce((least, each) => (each.pending < least.pending ? each : least)))
+  }
 
   return {
     id: 'postgres',
 
     async query<R extends Row>(sql: string, ...parameters: SqlValue[]) {
       if (closed !== undefined) throw databaseClosed()
-      const reader = leastBusyReader()
+      const reader = nextReader()
       reader.pending++
       try {
         let open = reader.connection === undefined ? undefined : await reader.connection
@@ -148,17 +170,21 @@ export function postgres(options: PostgresOptions): Database {
     },
 
     transaction: group.transaction,
-    batch: (statements) => batchIn(batches.transaction, statements),
+    batch: (statements) => together.batch(statements),
     share: () => ({ engine: 'postgres', url: options.url }),
 
     close() {
       closed ??= (async () => {
-        await Promise.all([group.close(), batches.close()])
+        const transactions = group.close()
+        await together.close() // what does not get through together goes to `batches`
+        await Promise.all([transactions, batches.close()])
         const open = await Promise.allSettled(readers.map(async ({ connection: made }) => made))
         const streams = [...idleStreams, ...busyStreams]
         busyStreams.clear()
         await Promise.all([
-          ...[...lanes.serializable, ...lanes.readCommitted].map((lane) => lane.end()),
+          ...Object.values(lanes)
+            .flat()
+            .map((lane) => lane.end()),
           ...open.map((result) => (result.status === 'fulfilled' && result.value !== undefined ? end(result.value) : undefined)),
           ...streams.map(end),
         ])
@@ -226,9 +252,13 @@ async function connect(url: string, readOnly: boolean, prepare: (sql: string) =>
       .join(' '),
     types: { getTypeParser: (oid, format) => parsers.get(oid) ?? types.getTypeParser(oid, format) },
   })
-  const run: Connection['run'] = async <R extends Row>(sql: string, parameters: readonly SqlValue[]) =>
-    (await client.query<R>({ ...prepare(sql), values: [...parameters] })).rows
+  const gather = gatherer(client)
+  const run: Connection['run'] = async <R extends Row>(sql: string, parameters: readonly SqlValue[]) => {
+    gather()
+    return (await client.query<R>({ ...prepare(sql), values: [...parameters] })).rows
+  }
   const exec: Connection['exec'] = async (sql) => {
+    gather()
     const config = { text: sql, query_timeout: STATEMENT_MAX_MILLISECONDS }
     const result: QueryResult | QueryResult[] = await client.query(config)
     return Array.isArray(result) ? result : [result]
@@ -246,6 +276,26 @@ async function connect(url: string, readOnly: boolean, prepare: (sql: string) =>
     throw unavailable(error)
   }
   return connection
+}
+
+/**
+ * What a turn of the event loop asks goes out in one write, which is a system call here and a wake-up there. `pg` writes each
+ * question by itself, between a cork and an uncork of its own; they are counted, so that ours holds them all.
+ *
+ * @returns to be called before a question
+ */
+function gatherer(client: Client): () => void {
+  let isGathering = false
+  return () => {
+    const { stream } = (client as unknown as { readonly connection: { readonly stream: Socket } }).connection
+    if (isGathering || stream.connecting) return
+    isGathering = true
+    stream.cork()
+    setImmediate(() => {
+      isGathering = false
+      stream.uncork()
+    })
+  }
 }
 
 // The values of pg_type.oid never change. Expressions yield types that no column has; they come back as on SQLite.
