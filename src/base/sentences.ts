@@ -28,6 +28,11 @@ export const english = {
     'The RSA key has a known weakness ({weakness}): its private half can be computed. Generate a new key pair with another program or device.',
   signatureAlgorithm:
     'This signature algorithm is not offered here. Sign with ECDSA, RSA and SHA-256 or longer, Ed25519, Ed448, ML-DSA or SLH-DSA.',
+  messageNameNone: 'JOSE and COSE have no name for {algorithm} with a key of {key}. Sign with another algorithm or format.',
+  messageNameUnknown:
+    'The message names the algorithm {name}, which is not accepted here. Have it signed with ECDSA, RSA, EdDSA or ML-DSA.',
+  messageNameOther: 'The message names the algorithm {name}, which does not go with its {key} key. Do not trust it.',
+  signatureLength: 'The signature is not {octets} octets long, as its curve has it. Get the message again from its signer.',
   algorithmRefused:
     'The algorithm policy of this installation refuses {algorithm}{since}. Use an algorithm that it allows; "sealworks config explain" lists them.',
   // keys
@@ -85,6 +90,7 @@ export const english = {
   // REST
   inputInvalid: 'The request does not fit: {problems}. Mend what is named and send it again.',
   notJSON: 'The request body is not JSON in UTF-8. Send a JSON document.',
+  octetsNeeded: 'The artifact goes in the body as it is. Send it with Content-Type: application/octet-stream.',
   jsonNeeded: 'The request needs a body of type application/json. Set the Content-Type header.',
   bearerNeeded: 'The Authorization header is not of the form `Bearer TOKEN`. Send a token that begins with swt_.',
   idempotencyKeyForm: 'The Idempotency-Key is empty, longer than {limit} characters or not plain ASCII. Send a UUID.',
@@ -147,6 +153,25 @@ export const english = {
   migrationEdited: 'The migration {migration} was changed after it ran on this database. Use an unmodified release.',
   leaseLost: 'Another process has taken over the work {name}. Nothing to do: it goes on there.',
   directoryLocked: 'The data directory is in use by {holder} (process {pid}). Stop it first, or use another directory.',
+  // cbor
+  notCBOR: 'The bytes are not CBOR as it is read here: {detail}. Encode the message in the deterministic form.',
+  cborTooLarge: 'The CBOR item is larger than the {limit} bytes allowed here. Send a smaller one.',
+  cborTooDeep: 'The CBOR item nests deeper than {limit} levels. Send a flatter one.',
+  cborTooMany: 'The CBOR item holds more than {limit} items. Send a smaller one.',
+  notCOSE: 'The COSE object cannot be read: {detail}. Have it made again as RFC 9052 says.',
+
+  // jose
+  notStrictJSON: 'The bytes are not JSON with one meaning: {detail}. Write the document again.',
+  jsonTooLarge: 'The document is larger than the {limit} bytes allowed here. Send a smaller one.',
+  jsonTooDeep: 'The document nests deeper than {limit} levels. Send a flatter one.',
+  jsonTooMany: 'The document holds more than {limit} values. Send a smaller one.',
+  notBase64url: 'In the message, {what} is not base64url without padding. Encode it as RFC 7515 says.',
+  notJWS: 'The JSON Web Signature cannot be read: {detail}. Have it made again as RFC 7515 says.',
+  notJWK: 'The JSON Web Key cannot be used: {detail}. Send the public key with the members that its type needs.',
+  criticalHeader:
+    'The signature says that {name} must be understood, and it is not known here. Verify it with a program that knows it.',
+  messageSignatures: 'The message has more than {limit} signatures. Split it.',
+
   // x509
   notName: 'The distinguished name cannot be used: {detail}. Write it as RFC 4514 text, for example "CN=Press 7,O=Example,C=DE".',
   notIPAddress: '"{text}" is not an IP address. Write it as 192.0.2.1 or 2001:db8::1.',

@@ -20,6 +20,7 @@ import {
   secretReference,
   type Setting,
   text,
+  timeServer,
   tokenName,
   url,
   witness,
@@ -41,6 +42,7 @@ const server = {
   headersMaxCount: integer(16, 1000, 100, 'most header fields of a request'),
   headersTimeoutSeconds: integer(1, 600, 10, 'how long a client may take to send its request head'),
   requestTimeoutSeconds: integer(1, 3600, 60, 'how long a client may take to send its whole request'),
+  streamSeconds: integer(1, 86_400, 3600, 'how long a client may take to send an artifact that is signed here'),
   idleTimeoutSeconds: integer(1, 3600, 120, 'how long a connection may stand still while a request is answered'),
   keepAliveSeconds: integer(1, 3600, 30, 'how long a connection stays open without a request'),
   handshakeTimeoutSeconds: integer(1, 600, 10, 'how long a TLS handshake may take'),
@@ -126,11 +128,20 @@ const backup = {
   warnAfterHours: integer(1, 8760, 48, 'age of the newest backup from which doctor warns'),
 }
 
+const clock = {
+  sources: listOf(
+    timeServer('server'),
+    [],
+    'NTP servers that the clock is held to before it states a time in a time stamp: HOST or HOST:PORT, best three or more',
+  ),
+  checkSeconds: integer(16, 3600, 64, 'how often they are asked'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, log } as const satisfies Record<
+export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, clock, log } as const satisfies Record<
   string,
   Record<string, Setting<unknown>>
 >

@@ -47,6 +47,7 @@ const arrival = (method: string, path: string): Arrival => ({
   query: '',
   headers: {},
   body: async () => new Uint8Array(0),
+  stream: () => (async function* () {})(),
   peer: { address: '192.0.2.1', chain: [], tls: undefined },
 })
 

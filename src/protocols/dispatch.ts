@@ -15,6 +15,12 @@ export interface Arrival extends Omit<Exchange, 'label'> {
   readonly requestId: string
   /** Without the question mark; empty without a query. */
   readonly query: string
+  /**
+   * Reads a body that is too long to be held, instead of `body`, and once. Whoever stops reading ends the connection.
+   *
+   * @throws TrustError as `body`
+   */
+  stream(maxOctets: number): AsyncIterable<Uint8Array>
 }
 
 /** An answer that is known to exist: whose it is, for the metrics, and how to get it. `run` does not reject. */

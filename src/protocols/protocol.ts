@@ -51,6 +51,8 @@ export interface Reply {
 export interface ReplyStream {
   readonly octets: number
   read(): AsyncIterable<Uint8Array>
+  /** Told once, when nothing of it will be read any more, also where nothing was. */
+  end?(): void
 }
 
 export interface Operation<Service> {

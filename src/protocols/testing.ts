@@ -34,6 +34,9 @@ export const talkTo =
         octets.length > maxOctets
           ? Promise.reject(new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit: maxOctets } }))
           : Promise.resolve(octets),
+      async *stream(maxOctets) {
+        yield await this.body(maxOctets)
+      },
     }
     const found = dispatcher([mount(protocol, service)], protocol.listener === 'public' ? 'public' : 'tls', silentLog)(arrival)
     if (found === undefined) throw new Error(`${path} belongs to nobody`)

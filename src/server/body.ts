@@ -48,7 +48,38 @@ export function readBody(request: IncomingMessage, maxOctets: number, announce?:
   })
 }
 
-const incomplete = () => new TrustError('malformed', 'bodyIncomplete')
+/**
+ * The same for what is too long to be held: piece by piece, as fast as they are taken.
+ *
+ * @param bounds `octets` in all; `seconds` for all of it. Standing still is the listener's matter
+ */
+export async function* streamBody(
+  request: IncomingMessage,
+  { octets, seconds }: { readonly octets: number; readonly seconds: number },
+  announce?: () => void,
+): AsyncGenerator<Uint8Array> {
+  const refusal = () => new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit: octets } })
+  if (Number(request.headers['content-length'] ?? 0) > octets) throw refusal()
+  if (request.readableAborted || (request.destroyed && !request.readableEnded)) throw incomplete()
+  announce?.()
+  const bound = setTimeout(() => request.destroy(), seconds * 1000)
+  let size = 0
+  try {
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > octets) throw refusal()
+      yield chunk
+    }
+  } catch (thrown) {
+    throw thrown instanceof TrustError ? thrown : incomplete(thrown)
+  } finally {
+    clearTimeout(bound)
+    request.on('error', ignore)
+  }
+  if (!request.complete) throw incomplete()
+}
+
+const incomplete = (cause?: unknown) => new TrustError('malformed', 'bodyIncomplete', { cause })
 
 /** Lets the rest of an unread body run out, within bounds, so that the answer arrives. */
 export function discardRest(request: IncomingMessage): void {

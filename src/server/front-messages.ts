@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { MessagePort } from 'node:worker_threads'
 import { secret } from '#base/secret.ts'
 import { alone, type SentError } from '#base/sent.ts'
 import type { Config } from '#config/config.ts'
@@ -39,7 +40,7 @@ export type ToFront =
   | { readonly kind: 'present'; readonly face: SentFace }
   /** Something was changed by a person: what was read lately may be old. To be acknowledged. */
   | { readonly kind: 'changed'; readonly id: number }
-  | { readonly kind: 'answer'; readonly id: number; readonly reply: Reply }
+  | { readonly kind: 'answer'; readonly id: number; readonly reply: SentReply }
   | { readonly kind: 'stop' }
 
 export type FromFront =
@@ -59,10 +60,19 @@ export type ObservedConnection = readonly [
   event: 'opened' | 'refusedHandshake' | 'malformedRequest' | 'overLimit',
 ]
 
-/** A request for the main thread; its body has been read, and nothing there looks at the TLS connection. */
-export interface SentArrival extends Omit<Arrival, 'body' | 'peer'> {
-  readonly body: Uint8Array | SentError
+/** Whether a request's body is an artifact: it is handed on piece by piece, and not read before. */
+export const isStreamed = ({ headers }: Pick<Arrival, 'headers'>): boolean =>
+  headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase() === 'application/octet-stream'
+
+/** A request for the main thread; its body has been read or is lent, and nothing there looks at the TLS connection. */
+export interface SentArrival extends Omit<Arrival, 'body' | 'stream' | 'peer'> {
+  readonly body: Uint8Array | SentError | MessagePort
   readonly peer: { readonly address: string; readonly chain: readonly Uint8Array[] }
+}
+
+/** What is too long to be held is lent. */
+export interface SentReply extends Omit<Reply, 'stream'> {
+  readonly stream?: { readonly octets: number; readonly port: MessagePort }
 }
 
 /** A secret is a class and would not survive; it stays in this process. */

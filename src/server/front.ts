@@ -25,10 +25,13 @@ import {
   type FrontOrder,
   type ObservedConnection,
   type ObservedRequest,
+  isStreamed,
   receivedFace,
+  type SentReply,
   type ToFront,
 } from './front-messages.ts'
 import { type Listener, type Observe, openListener } from './listener.ts'
+import { borrowStream, lendStream } from './lent-stream.ts'
 import { rateLimit } from './rate-limit.ts'
 
 const OBSERVATIONS_SECONDS = 1
@@ -36,7 +39,7 @@ const OBSERVATIONS_SECONDS = 1
 async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
   const { config, environment, addresses, headers, ticketSecret, fronts } = order
   const { server } = config
-  const post = (message: FromFront): void => port.postMessage(message)
+  const post: Post = (message, transferred = []) => port.postMessage(message, [...transferred])
   const world = systemWorld()
   const log = createLog({ level: config.log.level, clock: world.clock, write: (line) => post({ kind: 'log', line }) })
   const database = openShared(order.database)
@@ -110,32 +113,40 @@ async function runFront(order: FrontOrder, port: MessagePort): Promise<void> {
   post({ kind: 'ready' })
 }
 
+type Post = (message: FromFront, transferred?: readonly MessagePort[]) => void
+
+/** What each route takes is less; this one only hands on. */
+const ARTIFACT_MAX_OCTETS = Number.MAX_SAFE_INTEGER
+
 /** Requests that the main thread answers. */
-function mainThread(post: (message: FromFront) => void, bodyMaxBytes: number) {
-  const waiting = new Map<number, (reply: Reply) => void>()
+function mainThread(post: Post, bodyMaxBytes: number) {
+  const waiting = new Map<number, (reply: SentReply) => void>()
   let asked = 0
 
   async function ask(listener: Listener['id'], arrival: Arrival): Promise<Reply> {
     const { requestId, method, path, query, headers, peer } = arrival
     const rest = { requestId, method, path, query, headers }
     const id = ++asked
+    const streamed = isStreamed(arrival) ? lendStream({ read: () => arrival.stream(ARTIFACT_MAX_OCTETS) }) : undefined
     const sent = {
       ...rest,
-      body: await bodyOf(arrival, bodyMaxBytes),
+      body: streamed ?? (await bodyOf(arrival, bodyMaxBytes)),
       peer: { address: peer.address, chain: peer.chain.map(alone) },
     }
-    const reply = await new Promise<Reply>((resolve) => {
+    const { stream, ...whole } = await new Promise<SentReply>((resolve) => {
       waiting.set(id, resolve)
-      post({ kind: 'ask', id, listener, arrival: sent })
+      post({ kind: 'ask', id, listener, arrival: sent }, streamed === undefined ? [] : [streamed])
     })
-    return reply
+    if (stream === undefined) return whole
+    const { octets, port } = stream
+    return { ...whole, stream: { octets, read: () => borrowStream(port), end: () => port.close() } }
   }
 
   return {
     router: (listener: Listener['id']): Router => {
       return (arrival) => ({ route: FORWARDED, run: () => ask(listener, arrival) })
     },
-    answered(id: number, reply: Reply): void {
+    answered(id: number, reply: SentReply): void {
       waiting.get(id)?.(reply)
       waiting.delete(id)
     },

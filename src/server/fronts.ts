@@ -4,17 +4,26 @@
  * @module
  */
 import { setTimeout as wait } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
+import { MessagePort, Worker } from 'node:worker_threads'
 import { TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import { alone, receivedError, type SentError } from '#base/sent.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import { shareKeyStores } from '#keys/lent.ts'
-import type { Router } from '#protocols/dispatch.ts'
+import type { Arrival, Router } from '#protocols/dispatch.ts'
 import type { Reply } from '#protocols/protocol.ts'
 import type { Database } from '#store/database.ts'
-import { FORWARDED, type FromFront, type FrontOrder, sendFace, type ToFront } from './front-messages.ts'
+import {
+  FORWARDED,
+  type FromFront,
+  type FrontOrder,
+  type SentArrival,
+  sendFace,
+  type SentReply,
+  type ToFront,
+} from './front-messages.ts'
 import { failed, firstOf, type Listener, notFound, type Observe, reservePort } from './listener.ts'
+import { borrowStream, lendStream } from './lent-stream.ts'
 import type { TLSFace } from './tls-options.ts'
 
 /** A front that dies at once, again and again, shall not take the processor from those that live. */
@@ -147,7 +156,10 @@ async function startFront({
       looking.delete(message.id)
     } else if (message.kind === 'log') options.write(message.line)
     else if (message.kind === 'ask')
-      void answer(options, message).then((reply) => tell({ kind: 'answer', id: message.id, reply }))
+      void answer(options, message).then((reply) => {
+        const { stream } = reply
+        worker.postMessage({ kind: 'answer', id: message.id, reply } satisfies ToFront, stream === undefined ? [] : [stream.port])
+      })
     else {
       for (const connection of message.connections) options.observe.connection(...connection)
       for (const request of message.requests) if (request[1] !== FORWARDED) options.observe.request(...request)
@@ -161,22 +173,49 @@ async function startFront({
 export async function answer(
   { routers, observe, log }: Pick<FrontsOptions, 'routers' | 'observe' | 'log'>,
   { listener, arrival }: Pick<FromFront & { readonly kind: 'ask' }, 'listener' | 'arrival'>,
-): Promise<Reply> {
+): Promise<SentReply> {
   const begun = performance.now()
   const peer = { ...arrival.peer, tls: undefined }
   let route = 'none'
   let reply: Reply
   try {
-    const found = firstOf(routers[listener], { ...arrival, peer, body: (most) => bounded(arrival.body, most) })
+    const found = firstOf(routers[listener], { ...arrival, peer, ...bodyOf(arrival.body) })
     route = found?.route ?? route
-    const { stream, ...whole } = (await found?.run()) ?? notFound()
-    reply = stream === undefined ? whole : { ...whole, body: Buffer.concat(await Array.fromAsync(stream.read())) }
+    reply = (await found?.run()) ?? notFound()
   } catch (error) {
     reply = failed(error, { requestId: arrival.requestId, listener, route }, log)
   }
-  const { status, headers, body } = reply
+  if (arrival.body instanceof MessagePort) arrival.body.close() // whoever wanted it has read it
+  const { status, headers, body, stream } = reply
   observe.request(listener, route, status, (performance.now() - begun) / 1000)
-  return { status, headers, body: typeof body === 'string' ? body : alone(body) }
+  const whole = { status, headers, body: typeof body === 'string' ? body : alone(body) }
+  return stream === undefined ? whole : { ...whole, stream: { octets: stream.octets, port: lendStream(stream) } }
+}
+
+function bodyOf(sent: SentArrival['body']): Pick<Arrival, 'body' | 'stream'> {
+  if (sent instanceof MessagePort) {
+    // nothing that is streamed is JSON, so nobody takes it whole
+    return {
+      body: () => Promise.reject(new TrustError('unsupported', 'jsonNeeded')),
+      stream: (most) => upTo(most, borrowStream(sent)),
+    }
+  }
+  const body = (most: number): Promise<Uint8Array> => bounded(sent, most)
+  return {
+    body,
+    async *stream(most) {
+      yield await body(most)
+    },
+  }
+}
+
+async function* upTo(most: number, pieces: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let size = 0
+  for await (const piece of pieces) {
+    size += piece.length
+    if (size > most) throw new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit: most } })
+    yield piece
+  }
 }
 
 /** @throws TrustError `tooLarge`, or what the front met when it read the body */

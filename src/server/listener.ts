@@ -24,7 +24,7 @@ import type { World } from '#base/world.ts'
 import type { Address } from '#config/setting.ts'
 import type { Arrival, Router } from '#protocols/dispatch.ts'
 import type { Peer, Reply, ReplyStream } from '#protocols/protocol.ts'
-import { discardRest, readBody } from './body.ts'
+import { discardRest, readBody, streamBody } from './body.ts'
 import { holderOf } from './port-holder.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { checkFace, contextOptions, TICKET_KEY_OCTETS, type TLSFace } from './tls-options.ts'
@@ -36,6 +36,8 @@ export interface ListenerLimits {
   readonly headersMaxCount: number
   readonly headersTimeoutSeconds: number
   readonly requestTimeoutSeconds: number
+  /** For a body that a route takes piece by piece. */
+  readonly streamSeconds: number
   readonly idleTimeoutSeconds: number
   readonly keepAliveSeconds: number
   readonly handshakeTimeoutSeconds: number
@@ -92,6 +94,8 @@ interface Connection {
   readonly peer: Peer
   requests: number
   requestsInFlight: number
+  /** A body of a length of its own is on its way, which has its own bound of time. */
+  streams: boolean
 }
 
 /** The kernel's queue of connections not yet accepted: a line's devices may all start at once. */
@@ -112,7 +116,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const tickets = tls === undefined ? undefined : ticketKeys(server as SecureServer, limits, world, tls)
   server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     const peer = socket instanceof TLSSocket ? peerOfTLS(socket) : plainPeer(socket)
-    connections.set(socket, { peer, requests: 0, requestsInFlight: 0 })
+    connections.set(socket, { peer, requests: 0, requestsInFlight: 0, streams: false })
     socket.once('close', () => connections.delete(socket))
     observe.connection(id, 'opened')
     tickets?.renewWhenDue()
@@ -133,9 +137,12 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
       socket.destroy() // Node reports a failed handshake here as well, and leaves its end to us
       return
     }
+    const connection = connections.get(socket)
+    // Node tells this once for each request, and leaves what becomes of it to us.
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection?.streams === true) return
     observe.connection(id, 'malformedRequest')
     log.debug('request could not be read', { listener: id, code: error.code })
-    refuseUnreadable(error.code, socket, connections.get(socket))
+    refuseUnreadable(error.code, socket, connection)
   })
 
   const requestIds = requestIdSource(world)
@@ -155,7 +162,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
         if (stopping && connection.requestsInFlight === 0) request.socket.destroySoon()
       })
       const announce = waitsForContinue ? () => response.writeContinue() : undefined
-      void answer(request, response, connection.peer, requestIds.next(), announce, () => stopping || isLast)
+      void answer(request, response, connection, requestIds.next(), announce, () => stopping || isLast)
     }
   }
   server.on('request', take(false))
@@ -265,11 +272,12 @@ function answerer({ id, limits, rate, routers, headers, log, observe }: Listener
   return async (
     request: IncomingMessage,
     response: ServerResponse,
-    peer: Peer,
+    connection: Connection,
     requestId: string,
     announce: (() => void) | undefined,
     isLast: () => boolean,
   ): Promise<void> => {
+    const { peer } = connection
     const begun = performance.now()
     let route = 'none'
     let reply: Reply
@@ -281,7 +289,7 @@ function answerer({ id, limits, rate, routers, headers, log, observe }: Listener
       } else if (request.rawHeaders.length / 2 > limits.headersMaxCount) {
         reply = tooManyHeaders(limits.headersMaxCount)
       } else {
-        const arrival = arrivalOf(request, peer, requestId, limits.bodyMaxBytes, announce)
+        const arrival = arrivalOf(request, connection, requestId, limits, announce)
         const found = firstOf(routers, arrival)
         route = found?.route ?? 'none'
         reply = await (found?.run() ?? notFound())
@@ -334,9 +342,9 @@ const tooManyHeaders = (limit: number): Reply => ({
 
 function arrivalOf(
   request: IncomingMessage,
-  peer: Peer,
+  connection: Connection,
   requestId: string,
-  bodyMaxBytes: number,
+  { bodyMaxBytes, streamSeconds }: Pick<ListenerLimits, 'bodyMaxBytes' | 'streamSeconds'>,
   announce: (() => void) | undefined,
 ): Arrival {
   const target = originForm(request.url ?? '/')
@@ -349,7 +357,15 @@ function arrivalOf(
     // Only `set-cookie` could be a list, and no request has one that counts.
     headers: request.headers as Readonly<Record<string, string | undefined>>,
     body: (maxOctets) => readBody(request, Math.min(maxOctets, bodyMaxBytes), announce),
-    peer,
+    async *stream(maxOctets) {
+      connection.streams = true
+      try {
+        yield* streamBody(request, { octets: maxOctets, seconds: streamSeconds }, announce)
+      } finally {
+        connection.streams = false
+      }
+    },
+    peer: connection.peer,
   }
 }
 
@@ -398,14 +414,14 @@ async function sendStream(
   request: IncomingMessage,
   response: ServerResponse,
   { status }: Reply,
-  { octets, read }: ReplyStream,
+  { octets, read, end }: ReplyStream,
   fields: readonly string[],
   log: Log,
 ): Promise<void> {
-  if (response.destroyed) return // the peer has gone
-  response.writeHead(status, [...fields, 'content-length', String(octets)])
-  discardRest(request)
   try {
+    if (response.destroyed) return // the peer has gone
+    response.writeHead(status, [...fields, 'content-length', String(octets)])
+    discardRest(request)
     if (request.method !== 'HEAD') {
       for await (const piece of read()) {
         if (!response.write(piece)) await taken(response)
@@ -416,6 +432,8 @@ async function sendStream(
   } catch (error) {
     log.warn('an answer broke off', { path: request.url, error })
     response.destroy() // its length was promised: only a closed connection says that this is not all
+  } finally {
+    end?.()
   }
 }
 

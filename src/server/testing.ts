@@ -28,6 +28,7 @@ export const limits: ListenerLimits = {
   headersMaxCount: 20,
   headersTimeoutSeconds: 0.3,
   requestTimeoutSeconds: 0.6,
+  streamSeconds: 3,
   idleTimeoutSeconds: 5,
   keepAliveSeconds: 5,
   handshakeTimeoutSeconds: 1,

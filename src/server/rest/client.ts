@@ -4,6 +4,7 @@
  * @module
  */
 import { request as httpsRequest, Agent } from 'node:https'
+import { pipeline } from 'node:stream/promises'
 import { connect, type ConnectionOptions, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import type { Static, TObject, TSchema } from 'typebox'
 import type { TrustErrorCode } from '#base/errors.ts'
@@ -37,8 +38,26 @@ export type AnswerOf<Id extends AnyRoute['id']> = Parts<RouteOf<Id>>['answer']
 export interface Client {
   /** @throws RemoteRefusal when the server said no, or could not be reached */
   call<Id extends AnyRoute['id']>(id: Id, input: InputOf<Id>): Promise<AnswerOf<Id>>
+  /** For routes that take or give octets. @throws as `call` */
+  transfer<Id extends AnyRoute['id']>(id: Id, input: InputOf<Id>, upload?: UploadOf): Promise<Transferred<Id>>
   close(): void
 }
+
+/** What a request takes along, piece by piece. */
+export interface Content {
+  readonly octets: number
+  read(): AsyncIterable<Uint8Array>
+}
+
+export interface UploadOf extends Content {
+  /** Do not wait for what takes long. */
+  readonly prefersAsync: boolean
+}
+
+/** Octets, to be read once and to their end; or an answer of the route. */
+export type Transferred<Id extends AnyRoute['id']> =
+  | { readonly content: Content; readonly headers: Readonly<Record<string, string | undefined>> }
+  | { readonly content?: never; readonly answer: AnswerOf<Id> }
 
 /** A refusal as it came over the wire. */
 export class RemoteRefusal extends Error {
@@ -74,7 +93,15 @@ export interface WireRequest {
 
 export interface Transport {
   send(request: WireRequest): Promise<{ readonly status: number; readonly body: string }>
+  /** The same for octets; those of an answer are to be read, or nothing else goes over the connection. */
+  transfer(request: Omit<WireRequest, 'body'>, content?: Content): Promise<TransferAnswer>
   close(): void
+}
+
+interface TransferAnswer {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | undefined>>
+  readonly content: Content
 }
 
 export interface ClientOptions {
@@ -84,25 +111,39 @@ export interface ClientOptions {
 }
 
 export function restClient({ transport, token }: ClientOptions): Client {
+  const requestTo = (id: AnyRoute['id'], { params = {}, query = {}, idempotencyKey }: LooseInput) => {
+    const [method, path] = operations[id].split(' ') as [string, string]
+    const authorization =
+      token === undefined
+        ? {}
+        : { authorization: `Bearer ${new TextDecoder().decode(token.reveal('authenticate to the server'))}` }
+    const headers: Readonly<Record<string, string>> = {
+      ...authorization,
+      ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
+    }
+    return { method, target: targetOf(path, params, query), headers }
+  }
   return {
     async call(id, input) {
-      const { params = {}, query = {}, body, idempotencyKey } = input as LooseInput
-      const [method, path] = operations[id].split(' ') as [string, string]
-      const answer = await transport.send({
-        method,
-        target: targetOf(path, params, query),
-        headers: {
-          accept: 'application/json',
-          ...(method === 'GET' ? {} : { 'content-type': 'application/json' }),
-          ...(token === undefined
-            ? {}
-            : { authorization: `Bearer ${new TextDecoder().decode(token.reveal('authenticate to the server'))}` }),
-          ...(idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey }),
-        },
-        body: method === 'GET' ? '' : JSON.stringify(body ?? {}),
-      })
+      const { body } = input as LooseInput
+      const { method, target, headers } = requestTo(id, input as LooseInput)
+      const json = { accept: 'application/json', ...(method === 'GET' ? {} : { 'content-type': 'application/json' }) }
+      const text = method === 'GET' ? '' : JSON.stringify(body ?? {})
+      const answer = await transport.send({ method, target, headers: { ...json, ...headers }, body: text })
       if (answer.status >= 400) throw refusalOf(answer)
       return (answer.body === '' ? undefined : parseAnswer(answer.body)) as never // as the route's schema says
+    },
+    async transfer(id, input, upload) {
+      const { method, target, headers } = requestTo(id, input as LooseInput)
+      const more = {
+        ...(upload !== undefined && { 'content-type': 'application/octet-stream', expect: '100-continue' }),
+        ...(upload?.prefersAsync === true && { prefer: 'respond-async' }),
+      }
+      const answer = await transport.transfer({ method, target, headers: { ...headers, ...more } }, upload)
+      if (answer.status === 200 && answer.headers['content-type'] === 'application/octet-stream') return answer
+      const body = await textOf(answer.content)
+      if (answer.status >= 400) throw refusalOf({ status: answer.status, body })
+      return { answer: parseAnswer(body) as never } // as the route's schema says
     },
     close: () => transport.close(),
   }
@@ -142,6 +183,17 @@ function refusalOf({ status, body }: { readonly status: number; readonly body: s
   })
 }
 
+async function textOf({ read }: Content): Promise<string> {
+  const pieces: Uint8Array[] = []
+  let size = 0
+  for await (const piece of read()) {
+    size += piece.length
+    if (size > ANSWER_MAX_OCTETS) throw new RemoteRefusal('unreachable', 'unreachable', 'The answer is too long to be read.')
+    pieces.push(piece)
+  }
+  return Buffer.concat(pieces).toString()
+}
+
 const isCode = (text: string): text is TrustErrorCode => Object.hasOwn(statusOf, text)
 
 function parseProblem(body: string): ProblemDocument | undefined {
@@ -156,6 +208,8 @@ function parseProblem(body: string): ProblemDocument | undefined {
 /** Longest answer that is read: a page of records, or a bundle of certificates. */
 const ANSWER_MAX_OCTETS = 64 * 1_048_576
 const TIMEOUT_MILLISECONDS = 60_000
+/** Without an octet in either direction: a server that signs an artifact answers sooner, if only that it is at it. */
+const TRANSFER_TIMEOUT_MILLISECONDS = 120_000
 
 export interface HTTPSOptions {
   /** `https://HOST:PORT`, without a path. */
@@ -181,19 +235,44 @@ export function httpsTransport({ server, trust, certificate }: HTTPSOptions): Tr
   const agent = new Agent({ keepAlive: true, minVersion: 'TLSv1.2', ...identity, ...roots })
   if (trust !== undefined && 'fingerprint' in trust) pin(agent, trust.fingerprint)
 
+  const unreachable = (cause: unknown): RemoteRefusal =>
+    cause instanceof RemoteRefusal
+      ? cause
+      : new RemoteRefusal('unreachable', 'unreachable', `${server} cannot be reached: ${(cause as Error).message}.`, { cause })
+  const peer = { agent, host, port: port === '' ? 443 : port }
+
   return {
+    transfer: ({ method, target: path, headers }, content) =>
+      new Promise((resolve, reject) => {
+        const length = content === undefined ? {} : { 'content-length': String(content.octets) }
+        const request = httpsRequest({ ...peer, method, path, headers: { ...headers, ...length } }, (response) => {
+          const { statusCode: status = 0, headers: fields } = response
+          const read = async function* (): AsyncGenerator<Uint8Array> {
+            try {
+              yield* response as AsyncIterable<Buffer>
+            } catch (cause) {
+              throw unreachable(cause)
+            }
+            if (!response.complete) throw unreachable(new Error('the answer broke off'))
+          }
+          const answered = { read, octets: Number(fields['content-length'] ?? 0) }
+          resolve({ status, headers: fields as TransferAnswer['headers'], content: answered })
+        })
+        const end = (): void => {
+          if (content === undefined) return void request.end()
+          pipeline(content.read, request).catch((cause: unknown) => reject(unreachable(cause)))
+        }
+        request.setTimeout(TRANSFER_TIMEOUT_MILLISECONDS, () => request.destroy(new Error('no answer in time')))
+        request.on('error', (cause) => reject(unreachable(cause)))
+        if (headers['expect'] === undefined) return end()
+        request.on('continue', end)
+        request.flushHeaders()
+      }),
     send: ({ method, target, headers, body }) =>
       new Promise((resolve, reject) => {
-        const fail = (cause: Error) => {
-          const refusal = cause instanceof RemoteRefusal
-          reject(
-            refusal
-              ? cause
-              : new RemoteRefusal('unreachable', 'unreachable', `${server} cannot be reached: ${cause.message}.`, { cause }),
-          )
-        }
+        const fail = (cause: Error): void => reject(unreachable(cause))
         const length = { 'content-length': String(Buffer.byteLength(body)) }
-        const options = { agent, host, port: port === '' ? 443 : port, method, path: target, headers: { ...headers, ...length } }
+        const options = { ...peer, method, path: target, headers: { ...headers, ...length } }
         const request = httpsRequest(options, (response) => {
           const chunks: Buffer[] = []
           let size = 0
@@ -258,11 +337,41 @@ export const inProcessTransport = (router: Router, newRequestId: () => string): 
       query: mark === -1 ? '' : target.slice(mark + 1),
       headers: { ...headers, 'content-length': String(octets.length) },
       body: () => Promise.resolve(octets),
+      async *stream() {
+        yield octets
+      },
       peer: { address: 'local', chain: [], tls: undefined },
     }
     const reply = await router(arrival)?.run()
     if (reply === undefined) return { status: 404, body: '' }
     return { status: reply.status, body: typeof reply.body === 'string' ? reply.body : Buffer.from(reply.body).toString() }
+  },
+  async transfer({ method, target, headers }, content) {
+    const [path = '', query = ''] = target.split('?')
+    const length = content === undefined ? {} : { 'content-length': String(content.octets) }
+    const arrival: Arrival = {
+      ...{ requestId: newRequestId(), method, path, query, headers: { ...headers, ...length } },
+      body: () => Promise.resolve(new Uint8Array(0)),
+      stream: () => content?.read() ?? (async function* () {})(),
+      peer: { address: 'local', chain: [], tls: undefined },
+    }
+    const reply = await router(arrival)?.run()
+    const { status, headers: fields, body, stream } = reply ?? { status: 404, headers: {}, body: '', stream: undefined }
+    if (stream === undefined) {
+      const text = Buffer.from(body as string)
+      const read = async function* (): AsyncGenerator<Uint8Array> {
+        yield text
+      }
+      return { status, headers: fields, content: { octets: text.length, read } }
+    }
+    async function* read(): AsyncGenerator<Uint8Array> {
+      try {
+        if (stream !== undefined) yield* stream.read()
+      } finally {
+        stream?.end?.()
+      }
+    }
+    return { status, headers: fields, content: { octets: stream.octets, read } }
   },
   close() {},
 })

@@ -70,13 +70,22 @@ function operationOf(route: Route): object {
     security: permission === 'public' ? [] : [{ token: [] }, { session: [] }],
     parameters: [...parametersOf('path', params), ...parametersOf('query', query), ...(method === 'GET' ? [] : [idempotencyKey])],
     ...(body === undefined ? {} : { requestBody: { required: true, content: { 'application/json': { schema: body } } } }),
+    ...(route.takesOctets === undefined ? {} : { requestBody: { required: true, content: { 'application/octet-stream': {} } } }),
     responses: {
       ...(response === undefined
-        ? { 204: { description: 'Done' } }
+        ? route.givesOctets === undefined && { 204: { description: 'Done' } }
         : { [status]: { description: status === 201 ? 'Made' : 'Done', content: { 'application/json': { schema: response } } } }),
       ...(response === undefined || route.isPending === undefined
         ? {}
-        : { 202: { description: 'Waits for people to agree', content: { 'application/json': { schema: response } } } }),
+        : {
+            202: {
+              description: 'Accepted, and not done yet: the answer says what it waits for',
+              content: { 'application/json': { schema: response } },
+            },
+          }),
+      ...(route.givesOctets !== undefined && {
+        200: { description: route.givesOctets, content: { 'application/octet-stream': {} } },
+      }),
       default: { $ref: '#/components/responses/Problem' },
     },
   }

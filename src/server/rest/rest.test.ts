@@ -42,6 +42,9 @@ async function ask(router: Router, method: string, target: string, { token, head
       ...headers,
     },
     body: () => Promise.resolve(octets),
+    async *stream() {
+      yield octets
+    },
     peer: { address: '192.0.2.1', chain: [], tls: undefined },
   }
   const reply = await router(arrival)?.run()

@@ -6,6 +6,7 @@
 import { type Static, type TObject, type TSchema, type TVoid, Type } from 'typebox'
 import type { Permission } from '#access/rights.ts'
 import type { Principal } from '#access/principals.ts'
+import type { ReplyStream } from '#protocols/protocol.ts'
 
 /** Who asks. Audit entries name the `actor`. */
 export interface Caller {
@@ -17,7 +18,37 @@ export interface Caller {
 /** A call of a route: who made it, and under which id the log knows it. */
 export interface Call extends Caller {
   readonly requestId: string
+  /** On routes that take one. */
+  readonly upload?: Upload
 }
+
+/** An artifact that comes with a request. */
+export interface Upload {
+  /** As the client says; undefined where it does not. */
+  readonly octets: number | undefined
+  /** Once. @throws TrustError `tooLarge`, `malformed` when the client stops half way */
+  read(maxOctets: number): AsyncIterable<Uint8Array>
+  readonly idempotencyKey: string | undefined
+  /** RFC 7240, 4.1: the client does not want to wait for what takes long. */
+  readonly prefersAsync: boolean
+}
+
+const OCTETS = Symbol('octets')
+
+/** An answer that is no JSON. */
+export interface OctetAnswer {
+  readonly [OCTETS]: ReplyStream
+  readonly headers: Readonly<Record<string, string>>
+}
+
+export const octetAnswer = (stream: ReplyStream, headers: OctetAnswer['headers'] = {}): OctetAnswer => ({
+  [OCTETS]: stream,
+  headers,
+})
+
+/** @returns undefined for an answer that is JSON */
+export const octetsOfAnswer = (answer: unknown): ReplyStream | undefined =>
+  typeof answer === 'object' && answer !== null && OCTETS in answer ? (answer as OctetAnswer)[OCTETS] : undefined
 
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
 
@@ -58,6 +89,10 @@ export interface Route<
   isPending?(answer: Static<Response>): boolean
   /** The answer carries a key or a credential: it is given once and kept nowhere (decision 17). */
   readonly answersSecret?: true
+  /** The body is an artifact, whatever its length: see {@link Call.upload}. Repeats are the route's own matter. */
+  readonly takesOctets?: true
+  /** What the octets are that the route answers, where it does not answer with JSON. */
+  readonly givesOctets?: string
   handle(call: Call, input: Input<Params, Query, Body>): Promise<Static<Response>>
 }
 
@@ -77,6 +112,32 @@ export const route = <
 >(
   definition: Route<Id, Params, Query, Body, Response>,
 ): Route<Id, Params, Query, Body, Response> => definition
+
+interface OctetRoute<
+  Id extends string,
+  Params extends TObject,
+  Query extends TObject,
+  Body extends TSchema,
+  Response extends TSchema,
+> extends Omit<Route<Id, Params, Query, Body, Response>, 'handle'> {
+  readonly givesOctets: string
+  answer(call: Call, input: Input<Params, Query, Body>): Promise<Static<Response> | OctetAnswer>
+}
+
+/** A route that answers octets, or JSON where there are none. */
+export const octetRoute = <
+  const Id extends string,
+  Params extends TObject = Nothing,
+  Query extends TObject = Nothing,
+  Body extends TSchema = TVoid,
+  Response extends TSchema = TVoid,
+>({
+  answer,
+  ...definition
+}: OctetRoute<Id, Params, Query, Body, Response>): Route<Id, Params, Query, Body, Response> => ({
+  ...definition,
+  handle: async (call, input) => (await answer(call, input)) as Static<Response>, // the router looks at what it is
+})
 
 /** What every list takes. */
 export const pageQuery = {

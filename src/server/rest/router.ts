@@ -14,12 +14,12 @@ import { problem } from './failures.ts'
 import { once } from './idempotency.ts'
 import { inputReader, type RawInput } from './input.ts'
 import { openAPI } from './openapi.ts'
-import type { Caller, Method, Route } from './route.ts'
+import { type Call, type Caller, type Method, type OctetAnswer, octetsOfAnswer, type Route, type Upload } from './route.ts'
 
 export const API_ROOT = '/api/v1'
 export const OPENAPI_PATH = `${API_ROOT}/openapi.json`
 
-/** Certificates, requests and records are small; files to be signed do not come this way. */
+/** Certificates, requests and records are small; files to be signed come another way: see `takesOctets`. */
 const BODY_MAX_OCTETS = 262_144
 
 const JSON_TYPE = { 'content-type': 'application/json' } as const
@@ -160,8 +160,11 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
       problems: reading.problems,
     })
   }
+  const handle = (call: Call): Promise<unknown> => route.handle(call, reading.input as never) // as its schemas say
+  if (route.takesOctets === true) return replyTo(route, await handle({ ...caller, requestId, upload: uploadOf(arrival) }))
+  if (route.givesOctets !== undefined) return replyTo(route, await handle({ ...caller, requestId }))
   const work = async () => {
-    const result: unknown = await route.handle({ ...caller, requestId }, reading.input as never) // as its schemas say
+    const result: unknown = await handle({ ...caller, requestId })
     if (route.response === undefined) return { status: 204, body: '' }
     const status = route.isPending?.(result) === true ? 202 : (route.status ?? 200)
     return { status, body: JSON.stringify(result) }
@@ -178,6 +181,30 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
   }
   const answer = await once(context, request, work)
   return toReply(answer, answer.replayed)
+}
+
+/** @throws TrustError `unsupported` for what may be a form, or text that somebody converted on the way */
+function uploadOf({ headers, stream }: Arrival): Upload {
+  const type = headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+  if (type !== 'application/octet-stream') throw new TrustError('unsupported', 'octetsNeeded')
+  const octets = Number(headers['content-length'])
+  return {
+    octets: Number.isSafeInteger(octets) ? octets : undefined,
+    read: stream,
+    idempotencyKey: headers['idempotency-key'],
+    prefersAsync: /(^|,)\s*respond-async\s*($|[,;])/i.test(headers['prefer'] ?? ''),
+  }
+}
+
+/** @param result JSON, or octets that are read as they are sent */
+function replyTo(route: Route, result: unknown): Reply {
+  const stream = octetsOfAnswer(result)
+  if (stream === undefined) {
+    const status = route.isPending?.(result) === true ? 202 : (route.status ?? 200)
+    return toReply({ status, body: JSON.stringify(result) }, false)
+  }
+  const { headers } = result as OctetAnswer
+  return { status: 200, headers: { 'content-type': 'application/octet-stream', ...headers }, body: '', stream }
 }
 
 /** What `curl -X POST` sends is no JSON, and clear enough. */
