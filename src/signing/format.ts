@@ -13,6 +13,7 @@
  * @module
  */
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
+import type { TrustError } from '#base/errors.ts'
 import type { Attribute } from '#cms/attributes.ts'
 import type { Content, ContentDigests, DigestId } from '#cms/digests.ts'
 import type { SignedData } from '#cms/signed-data.ts'
@@ -137,7 +138,7 @@ export interface Extracted {
 export interface FoundSignature {
   /** Where it lies, in words and once: `certificate table, entry 1`. */
   readonly where: string
-  readonly evidence: CMSEvidence | RawEvidence
+  readonly evidence: CMSEvidence | RawEvidence | UnknownEvidence
   /**
    * Octets of the artifact (for a signature beside it: of `Beside.content`) of which none can change without the signature
    * failing. Ascending, without overlap.
@@ -164,7 +165,15 @@ export interface RawEvidence {
   readonly signatureAlgorithm: SignatureAlgorithmId
   /** DER. */
   readonly certificate: Uint8Array
+  /** That the message carries, and may stand between; DER. */
+  readonly intermediates?: readonly Uint8Array[]
   readonly message: BlobSource
+}
+
+/** A signature that cannot be judged here, by its algorithm or for want of its certificate. */
+export interface UnknownEvidence {
+  readonly type: 'unknown'
+  readonly problem: TrustError
 }
 
 export interface SigningFormat {

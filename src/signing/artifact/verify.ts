@@ -126,6 +126,8 @@ async function reportOf(
 ): Promise<readonly SignatureReport[]> {
   try {
     const { evidence } = found
+    if (evidence.type === 'unknown')
+      return [{ where: found.where, verdict: 'unknown', problem: evidence.problem, timeStamps: [] }]
     if (evidence.type === 'raw') return [await reportRaw(found, evidence, context)]
     return await reportCMS(found, evidence, context, certificates)
   } catch (problem) {
@@ -150,7 +152,7 @@ async function reportRaw(found: FoundSignature, evidence: RawEvidence, context: 
   const signer = parseCertificate(evidence.certificate)
   if (!(await isRawSignature(evidence, signer))) throw new TrustError('badProof', 'rawSignature')
   await found.checkCovered()
-  const standing = await standingOf(signer, [], undefined, context)
+  const standing = await standingOf(signer, evidence.intermediates ?? [], undefined, context)
   return {
     where: found.where,
     verdict: standing.valid ? 'valid' : 'invalid',
