@@ -21,6 +21,11 @@ export const rooms: Readonly<Record<string, Room>> = {
     holds: 'one table of all algorithms: names, identifiers, sizes, standing; the policy of dates',
     mayImport: ['base', 'asn1'],
   },
+  cbor: {
+    holds: 'strict and deterministic CBOR, COSE signatures and keys',
+    mayImport: ['base', 'algorithms'],
+  },
+  jose: { holds: 'strict JSON, JSON Web Signatures and Keys', mayImport: ['base', 'algorithms'] },
   x509: {
     holds: 'names, extensions, requests, certificates, CRLs, OCSP, path validation',
     mayImport: ['base', 'asn1', 'algorithms'],
@@ -46,7 +51,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   signing: {
     holds: 'signing formats, signers, and what they signed',
-    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'approvals'],
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'keys', 'store', 'audit', 'approvals'],
     never: { ca: 'a signing server runs without a CA beside it' },
   },
   backup: {

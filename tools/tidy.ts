@@ -45,7 +45,7 @@ const OPENERS = ['src/server/', 'src/cli/'] as const
 
 /** What runs on a build machine as well, and must not know who holds a key. */
 const KEYLESS = ['src/signing/format.ts', 'src/signing/formats/', 'src/signing/artifact/'] as const
-const ENCODINGS: ReadonlySet<string> = new Set(['base', 'asn1', 'algorithms', 'x509', 'cms'])
+const ENCODINGS: ReadonlySet<string> = new Set(['base', 'asn1', 'algorithms', 'x509', 'cms', 'cbor', 'jose'])
 
 /** Time and chance come in as a `World`, so that a simulation can own them. */
 const TIME_AND_CHANCE = [

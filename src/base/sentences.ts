@@ -516,6 +516,12 @@ export const english = {
   signerChanged: 'The signer "{name}" is being changed. Ask again in a moment.',
   signerMoved: 'The signer "{name}" has another key or certificate by now. Ask for it again and hash anew.',
   signerTwoCertificates: 'Certificates are given and one is to be issued. Say one of the two.',
+  signerKeyLeftOut:
+    'The signer "{name}" signs with two keys, and the requests are not for both. Ask for the signer again and hash anew, with a client that knows of it.',
+  signerKeyTwice: 'Both keys of the signer are the same. Name another as the second.',
+  signerOneCertificate:
+    'One key of the signer has a certificate and the other has none. Give certificates for both, or for none.',
+  signerNextAlone: 'The signer "{name}" signs with two keys, and so must what takes over. Name a second key with it.',
   signerKeyMissing: 'A request is for key {key} of the signer, which has no such key. Ask for the signer again and hash anew.',
   signerNextWhen: 'It is not said when the next key takes over. Give a time (at), a number of signatures (afterUses), or both.',
   keyOfSigner: 'A signer has the key "{label}", or will have it. Make the signer roll over to another key first.',
