@@ -41,6 +41,11 @@ export const programs = {
     purpose: 'a strict X.509 parser',
     at: '/usr/lib/python3/dist-packages/cryptography/__init__.py',
   },
+  'python3-botan': {
+    debian: 'python3-botan',
+    purpose: 'path validation by Botan 2',
+    at: '/usr/lib/python3/dist-packages/botan2.py',
+  },
   'python3-botocore': {
     debian: 'python3-botocore',
     purpose: "Amazon's own signer of S3 requests",
@@ -74,6 +79,7 @@ export const programs = {
     at: '/usr/lib/shim/fbx64.efi.signed',
   },
   jar: { debian: 'openjdk-17-jdk-headless', purpose: 'makes Java archives to sign' },
+  java: { debian: 'openjdk-17-jdk-headless', purpose: 'writes archives as the JDK does' },
   jarsigner: { debian: 'openjdk-17-jdk-headless', purpose: 'signs and verifies Java archives' },
   keytool: { debian: 'openjdk-17-jdk-headless', purpose: 'tells jarsigner whom to trust' },
   'mkfs.ext4': { debian: 'e2fsprogs', purpose: 'the file system that a power cut hits', at: '/usr/sbin/mkfs.ext4' },

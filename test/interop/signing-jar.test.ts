@@ -13,7 +13,7 @@ import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { judged, root, signedWith, type TrialSigner, trialSigner, trialTimeStamps, verified } from '#signing/artifact/testing.ts'
-import { parseZip } from '#signing/artifact/zip.ts'
+import { parseZip, parseZipEnd } from '#signing/artifact/zip.ts'
 import { jar } from '#signing/formats/jar.ts'
 import { needs } from './programs.ts'
 
@@ -30,7 +30,7 @@ function keep(content: Uint8Array | string, suffix = ''): string {
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const pem = (der: Uint8Array): string => encodePEM('CERTIFICATE', der)
 
-const java = needs('jar', 'jarsigner', 'keytool', 'openssl')
+const java = needs('jar', 'jarsigner', 'java', 'keytool', 'openssl')
 const PASSWORD = 'changeit'
 
 /** Files of several kinds, packed as a build does: folders, a long name, a version for Java 11. */
@@ -229,4 +229,40 @@ test('R9: an archive that jarsigner signed with SHA-1 alone proves nothing here'
   const { valid, signatures } = await verified(jar, theirs)
   assert.equal(valid, false)
   assert.equal(signatures[0]?.verdict, 'unknown')
+})
+
+const MANY_ENTRIES = 70_000
+/** As the JDK writes archives: the `jar` program would want as many files. */
+const makesMany = `
+import java.io.*;
+import java.util.jar.*;
+public class Many {
+  public static void main(String[] args) throws IOException {
+    // its main section is empty
+    try (var jar = new JarOutputStream(new BufferedOutputStream(new FileOutputStream(args[0])), new Manifest())) {
+      for (int i = 0; i < ${MANY_ENTRIES}; i++) {
+        jar.putNextEntry(new JarEntry("press/" + i % 700 + "/" + i));
+        jar.closeEntry();
+      }
+    }
+  }
+}`
+
+test('R9: an archive of ZIP64, with 70,000 entries, signed by them and by us', { skip: java.skip }, async () => {
+  const source = join(folder, 'Many.java')
+  const path = join(folder, 'many.jar')
+  writeFileSync(source, makesMany)
+  await run(java.path('java'), [source, path])
+  const [first, second] = [await trialSigner('ecdsa-p256'), await trialSigner('ecdsa-p256')]
+  const theirs = await jarsignerSigns(read(path), first)
+  const { octets } = await signedWith(jar, bytesSource(theirs), second)
+  for (const one of [theirs, octets]) {
+    const end = await parseZipEnd(bytesSource(one))
+    assert.ok(end.isZip64 && end.count > MANY_ENTRIES)
+  }
+  const { valid, signatures } = await verified(jar, octets)
+  assert.deepEqual([valid, signatures.length], [true, 2])
+  // without -verbose, which would write down every entry
+  const check = ['-verify', '-strict', '-keystore', await trust(), '-storepass', PASSWORD]
+  assert.match((await run(java.path('jarsigner'), [...check, keep(octets, '.jar')])).stdout, /jar verified/)
 })

@@ -176,7 +176,15 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   { name: 'format-apk', seeds: samples.packages, run: (bytes) => judge(apk, bytes), outer: anything },
-  { name: 'manifest', seeds: samples.manifests, run: parseManifest, outer: anything },
+  {
+    name: 'manifest',
+    seeds: samples.manifests,
+    run(bytes) {
+      const { names, section } = parseManifest(bytes)
+      for (const name of names) section(name)
+    },
+    outer: anything,
+  },
   der('path', paths.pathSeeds, paths.readPath),
   der('path-evidence', paths.evidenceSeeds, paths.readEvidence),
   der('path-answer', paths.answerSeeds, paths.readAnswer),

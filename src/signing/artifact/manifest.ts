@@ -7,6 +7,7 @@
  */
 import { concat, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
+import type { Range } from '../format.ts'
 
 export interface Section {
   /** As it stands, with the empty line that ends it. */
@@ -21,10 +22,12 @@ export interface Attribute {
   readonly value: string
 }
 
+/** Sections are cut out when they are asked for: there may be one for each of a hundred thousand entries. */
 export interface Manifest {
   readonly main: Section
-  /** By what `Name` says. */
-  readonly sections: ReadonlyMap<string, Section>
+  /** What `Name` says of each other section, in their order. */
+  readonly names: ReadonlySet<string>
+  section(name: string): Section | undefined
 }
 
 /** Of a line, without what ends it. */
@@ -39,40 +42,58 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /** @throws TrustError `malformed`, also for a section or an attribute that is there twice */
 export function parseManifest(octets: Uint8Array): Manifest {
-  const found = sectionsIn(octets)
-  const [main, ...others] = found
-  if (main === undefined) throw badManifest('it is empty')
-  const sections = new Map<string, Section>()
-  for (const section of others) {
+  let main: Section | undefined
+  const found = new Map<string, Range>()
+  for (const range of rangesIn(octets)) {
+    const section = sectionAt(octets, range)
+    if (main === undefined) {
+      main = section
+      continue
+    }
     const name = section.attributes.get('name')?.value
     if (name === undefined) throw badManifest('a section has no name')
-    if (sections.has(name)) throw badManifest('a section is there twice')
-    sections.set(name, section)
+    if (found.has(name)) throw badManifest('a section is there twice')
+    found.set(name, range)
   }
-  return { main, sections }
+  if (main === undefined) throw badManifest('it is empty')
+  return {
+    main,
+    names: new Set(found.keys()),
+    section(name) {
+      const range = found.get(name)
+      return range && sectionAt(octets, range)
+    },
+  }
 }
 
-function sectionsIn(octets: Uint8Array): readonly Section[] {
-  const sections: Section[] = []
-  let lines: Uint8Array[] = []
-  let begin = 0
+/** Where sections lie, with the empty line that ends each. The first may be nothing but that line. */
+function* rangesIn(octets: Uint8Array): Generator<Range> {
+  let begin: number | undefined
   for (let at = 0; at < octets.length;) {
     const end = lineEnd(octets, at)
-    const next = end + (octets[end] === CR && octets[end + 1] === LF ? 2 : 1)
-    const line = octets.subarray(at, end)
-    const isLast = next >= octets.length
-    if (line.length > 0) {
-      if (lines.length === 0) begin = at
-      lines.push(line)
-    }
-    if (lines.length > 0 && (line.length === 0 || isLast)) {
-      sections.push({ octets: octets.subarray(begin, Math.min(next, octets.length)), attributes: attributesIn(lines) })
-      lines = []
+    const next = afterLine(octets, end)
+    if (end > at || at === 0) begin ??= at
+    if (begin !== undefined && (end === at || next === octets.length)) {
+      yield { offset: begin, length: next - begin }
+      begin = undefined
     }
     at = next
   }
-  return sections
 }
+
+function sectionAt(octets: Uint8Array, { offset, length }: Range): Section {
+  const section = octets.subarray(offset, offset + length)
+  const lines: Uint8Array[] = []
+  for (let at = 0; at < length;) {
+    const end = lineEnd(section, at)
+    if (end > at) lines.push(section.subarray(at, end))
+    at = afterLine(section, end)
+  }
+  return { octets: section, attributes: attributesIn(lines) }
+}
+
+const afterLine = (octets: Uint8Array, end: number): number =>
+  Math.min(octets.length, end + (octets[end] === CR && octets[end + 1] === LF ? 2 : 1))
 
 function lineEnd(octets: Uint8Array, from: number): number {
   let at = from

@@ -1,7 +1,10 @@
 /** Archives that somebody changed, and signatures that say something else than they seem to. @module */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { test } from 'node:test'
 import { concat, utf8 } from '#base/bytes.ts'
+import { contentTypes } from '#cms/content-info.ts'
+import { answer } from '../artifact/answer.ts'
 import { bytesSource } from '../artifact/blob.ts'
 import { judged, signedWith, trialSigner, verified } from '../artifact/testing.ts'
 import { endOf, newEntry, parseZip, readEntry } from '../artifact/zip.ts'
@@ -145,6 +148,37 @@ test('signed again, an archive that has all digests keeps its manifest octet for
 test('a class that changed since is signed with its new digest', async () => {
   const { octets } = await signedWith(jar, bytesSource(changed((c) => c.set('Press.class', utf8('newer')))), signer)
   assert.equal(await judged(jar, octets), 'valid')
+})
+
+test('a manifest whose last section lacks its empty line keeps it apart from what is added', async () => {
+  for (const ending of ['', '\n', '\r\n', '\r', '\r\n\r\n', '\n\n']) {
+    const manifest = utf8(`Manifest-Version: 1.0\r\n\r\nName: a.txt\r\nX-Note: kept${ending}`)
+    const bare = packed(
+      new Map([
+        [MANIFEST, manifest],
+        ['b.txt', utf8('text')],
+        ['a.txt', utf8('text')],
+      ]),
+    )
+    const { octets } = await signedWith(jar, bytesSource(bare), signer)
+    assert.equal(await judged(jar, octets), 'valid')
+    const written = Buffer.from((await contentsOf(octets)).get(MANIFEST) ?? utf8('')).toString()
+    assert.deepEqual(written.match(/^Name: .*$/gm), ['Name: a.txt', 'Name: b.txt'])
+  }
+})
+
+test('R31: an entry whose section has no digest is not covered by the signature that names it', async () => {
+  const manifest = utf8('Manifest-Version: 1.0\r\n\r\nName: a.txt\r\nX-Note: no digest\r\n\r\n')
+  const digest = (octets: Uint8Array): string => createHash('sha256').update(octets).digest('base64')
+  const file = utf8(
+    `Signature-Version: 1.0\r\nSHA-256-Digest-Manifest: ${digest(manifest)}\r\n\r\nName: a.txt\r\nSHA-256-Digest: ${digest(manifest.subarray(25))}\r\n\r\n`,
+  )
+  const content = { detached: new Map([['sha256', new Uint8Array(createHash('sha256').update(file).digest())]] as const) }
+  const block = await answer({ type: 'cms', form: 'cades', contentType: contentTypes.data, content }, signer.answering)
+  const signedFor = (more: Contents): Uint8Array =>
+    packed(new Map([[MANIFEST, manifest], [SIGNATURE_FILE, file], [BLOCK, block], ...more]))
+  assert.equal(await judged(jar, signedFor(new Map())), 'valid')
+  assert.match(await judged(jar, signedFor(new Map([['a.txt', utf8('anything')]]))), /^unknown artifactUnsupported/)
 })
 
 test('an archive without a manifest gets one, and the name of a signer is one', async () => {

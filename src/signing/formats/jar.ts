@@ -6,10 +6,11 @@
  *
  * @module
  */
+import { hash } from 'node:crypto'
 import { concat, equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { contentTypes, peekContentType } from '#cms/content-info.ts'
-import { type DigestId, digestContent, digestOf, usualDigest } from '#cms/digests.ts'
+import { type ContentDigests, type DigestId, digestContent, digestOf, usualDigest } from '#cms/digests.ts'
 import { parseSignedData } from '#cms/signed-data.ts'
 import { windowed } from '../artifact/blob.ts'
 import { encodeSection, type Manifest, parseManifest, type Section } from '../artifact/manifest.ts'
@@ -102,7 +103,7 @@ export const jar: SigningFormat = {
     const manifestEntry = zip.entries.find(({ name }) => name === MANIFEST)
     if (manifestEntry === undefined) throw badJar('it is signed and has no manifest')
     const octets = await readEntry(source, manifestEntry, MANIFEST_MAX_OCTETS)
-    const opened: Opened = { source, zip, manifestEntry, octets, manifest: parseManifest(octets), digests: new Map() }
+    const opened: Opened = { source, zip, manifestEntry, octets, manifest: parseManifest(octets), checked: new Set() }
     const read: Awaited<ReturnType<typeof readPair>>[] = []
     for (const pair of pairs) read.push(await readPair(opened, pair))
     const contents = zip.entries.filter(isContent).map(({ name }) => name)
@@ -140,8 +141,8 @@ interface Opened {
   readonly manifestEntry: ZipEntry
   readonly octets: Uint8Array
   readonly manifest: Manifest
-  /** Digests of entries that were read, by name; several signatures are over the same. */
-  readonly digests: Map<string, Promise<ReadonlyMap<DigestId, Uint8Array>>>
+  /** Names of entries that are what the manifest says; several signatures are over the same. */
+  readonly checked: Set<string>
 }
 
 async function readPair(
@@ -153,7 +154,7 @@ async function readPair(
   const signatureFile = parseManifest(content)
   const signedData = parseSignedData(await readEntry(source, block, BLOCK_MAX_OCTETS), { encoding: 'ber' })
   if (signedData.content !== undefined) throw badJar('a signature holds what it should be over')
-  const named = new Set(signatureFile.sections.keys())
+  const named = signatureFile.names
   const entries = zip.entries.filter(
     (entry) => entry === manifestEntry || entry === file || (isContent(entry) && named.has(entry.name)),
   )
@@ -178,34 +179,44 @@ async function checkSignatureFile(opened: Opened, signatureFile: Manifest): Prom
   const { manifest, zip } = opened
   checkManifest(opened, signatureFile)
   const entries = new Map(zip.entries.map((entry) => [entry.name, entry]))
-  for (const name of signatureFile.sections.keys()) {
-    const section = manifest.sections.get(name)
+  for (const name of signatureFile.names) {
+    if (opened.checked.has(name)) continue
+    const section = manifest.section(name)
     if (section === undefined) throw changed(`the manifest's section for ${name}`)
-    if (![...section.attributes.keys()].some((attribute) => attribute.endsWith('-digest'))) continue // of a package, say
     const entry = entries.get(name)
-    if (entry === undefined) throw changed(`the entry ${name}, which is missing,`)
+    const hasDigest = [...section.attributes.keys()].some((attribute) => attribute.endsWith('-digest'))
+    if (!hasDigest && (entry === undefined || !isContent(entry))) continue // of a package, say
     const stated = digestsIn(section, '-digest')
-    const known = opened.digests.get(name) ?? digestContent(contentOf(opened.source, entry), jarDigests)
-    opened.digests.set(name, known)
-    checkSame(stated, await known, `the entry ${name}`)
+    if (entry === undefined) throw changed(`the entry ${name}, which is missing,`)
+    checkSame(stated, await digestEntry(opened.source, entry, stated.keys()), `the entry ${name}`)
+    opened.checked.add(name)
   }
 }
 
+/** Most entries are small, and a digest in one go takes neither an object nor a turn of the loop. */
+const AT_ONCE_OCTETS = 1 << 20
+
+async function digestEntry(source: BlobSource, entry: ZipEntry, ids: Iterable<JarDigest>): Promise<ContentDigests> {
+  if (entry.size > AT_ONCE_OCTETS) return digestContent(contentOf(source, entry), ids)
+  const content = await readEntry(source, entry, AT_ONCE_OCTETS)
+  return new Map([...ids].map((id) => [id, new Uint8Array(hash(id, content, 'buffer'))]))
+}
+
 /** Over the whole manifest, or else over its main section and each section that the signature names. */
-function checkManifest({ octets, manifest }: Opened, { main, sections }: Manifest): void {
+function checkManifest({ octets, manifest }: Opened, { main, names, section }: Manifest): void {
   const whole = digestsIn(main, '-digest-manifest')
   if ([...whole].every(([id, digest]) => equal(digestOf(id, octets), digest))) return
   checkSection(digestsIn(main, '-digest-manifest-main-attributes'), manifest.main, "the manifest's main section")
-  for (const [name, section] of sections) {
+  for (const name of names) {
     const what = `the manifest's section for ${name}`
-    const there = manifest.sections.get(name)
+    const there = manifest.section(name)
     if (there === undefined) throw changed(what)
-    checkSection(digestsIn(section, '-digest'), there, what)
+    checkSection(digestsIn(section(name) as Section, '-digest'), there, what)
   }
 }
 
 function checkSection(stated: ReadonlyMap<JarDigest, Uint8Array>, { octets }: Section, what: string): void {
-  checkSame(stated, new Map(jarDigests.map((id) => [id, digestOf(id, octets)])), what)
+  checkSame(stated, new Map([...stated.keys()].map((id) => [id, digestOf(id, octets)])), what)
 }
 
 function checkSame(stated: ReadonlyMap<JarDigest, Uint8Array>, found: ReadonlyMap<DigestId, Uint8Array>, what: string): void {
@@ -242,23 +253,22 @@ async function manifestFor(source: BlobSource, zip: ZipFile, digestId: JarDigest
     throw badJar('the name of its manifest is not in capitals')
   const before = entry === undefined ? FIRST_MANIFEST : await readEntry(source, entry, MANIFEST_MAX_OCTETS)
   const old = parseManifest(before)
-  const sections = new Map([...old.sections])
   const attribute = `${digestNames[digestId]}-Digest`
   const named: string[] = []
-  let isChanged = false
+  const anew = new Map<string, Uint8Array>()
   for (const one of zip.entries.filter(isContent)) {
-    const digests = await digestContent(contentOf(source, one), [digestId])
-    const value = (digests.get(digestId) as Uint8Array).toBase64()
-    const { attributes } = sections.get(one.name) ?? { attributes: new Map([['name', { name: 'Name', value: one.name }]]) }
+    const value = ((await digestEntry(source, one, [digestId])).get(digestId) as Uint8Array).toBase64()
+    const { attributes } = old.section(one.name) ?? { attributes: new Map([['name', { name: 'Name', value: one.name }]]) }
     named.push(one.name)
     if (attributes.get(attribute.toLowerCase())?.value === value) continue
     const more = new Map([...attributes]).set(attribute.toLowerCase(), { name: attribute, value })
-    sections.set(one.name, { octets: encodeSection(nameFirst(more)), attributes: more })
-    isChanged = true
+    anew.set(one.name, encodeSection(nameFirst(more)))
   }
-  const main = ended(old.main)
-  const octets = isChanged ? concat([main.octets, ...[...sections.values()].map((section) => ended(section).octets)]) : before
-  return { octets, named, ...(isChanged ? parseManifest(octets) : old) }
+  if (anew.size === 0) return { octets: before, named, ...old }
+  const kept = [...old.names].map((name) => anew.get(name) ?? ended(old.section(name) as Section))
+  const added = [...anew].filter(([name]) => !old.names.has(name)).map(([, octets]) => octets)
+  const octets = concat([ended(old.main), ...kept, ...added])
+  return { octets, named, ...parseManifest(octets) }
 }
 
 const FIRST_MANIFEST = utf8('Manifest-Version: 1.0\r\nCreated-By: Sealworks\r\n\r\n')
@@ -269,14 +279,14 @@ const nameFirst = (attributes: ReadonlyMap<string, { readonly name: string; read
 ]
 
 /** The last section of a file may lack its empty line, which it needs before another. */
-function ended(section: Section): Section {
-  const text = Buffer.from(section.octets).toString('latin1')
-  return /(\r\n|\r|\n)(\r\n|\r|\n)$/.test(text)
-    ? section
-    : { ...section, octets: concat([section.octets, utf8(/[\r\n]$/.test(text) ? '\r\n' : '\r\n\r\n')]) }
+function ended({ octets, attributes }: Section): Uint8Array {
+  if (attributes.size === 0) return octets // an empty line already
+  const last = Buffer.from(octets.subarray(-4)).toString('latin1')
+  if (/(\r\n|\n|\r(?!\n))(\r\n|\n|\r)$/.test(last)) return octets
+  return concat([octets, utf8(/[\r\n]$/.test(last) ? '\r\n' : '\r\n\r\n')])
 }
 
-function signatureFileFor({ octets, main, sections, named }: WrittenManifest, id: JarDigest): Uint8Array {
+function signatureFileFor({ octets, main, section, named }: WrittenManifest, id: JarDigest): Uint8Array {
   const name = digestNames[id]
   const base64 = (of: Uint8Array): string => digestOf(id, of).toBase64()
   return concat([
@@ -289,7 +299,7 @@ function signatureFileFor({ octets, main, sections, named }: WrittenManifest, id
     ...named.map((entry) =>
       encodeSection([
         { name: 'Name', value: entry },
-        { name: `${name}-Digest`, value: base64((sections.get(entry) as Section).octets) },
+        { name: `${name}-Digest`, value: base64((section(entry) as Section).octets) },
       ]),
     ),
   ])
