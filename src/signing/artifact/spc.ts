@@ -8,15 +8,18 @@
  */
 import { ANY } from '#asn1/any.ts'
 import { choice, decode, encode, explicit, implicit, type Infer, optional, sequence } from '#asn1/codec.ts'
-import { BMPString, IA5String, OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
+import { BMPString, IA5String, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import type { Attribute } from '#cms/attributes.ts'
 import { AlgorithmIdentifier, type DigestId, digestIdentifierWithNull, identifyDigest } from '#cms/digests.ts'
 import { addUnsignedAttribute, parseSignedData, type SignedData } from '#cms/signed-data.ts'
+import type { FormatOption, FoundSignature } from '../format.ts'
 
 const SPC_INDIRECT_DATA = '1.3.6.1.4.1.311.2.1.4'
+/** What a package or a script is said to be: a number and a class that reads such files. */
+export const SPC_SIP_INFO = '1.3.6.1.4.1.311.2.1.30'
 const SPC_STATEMENT_TYPE = '1.3.6.1.4.1.311.2.1.11'
 const SPC_SP_OPUS_INFO = '1.3.6.1.4.1.311.2.1.12'
 const SPC_INDIVIDUAL_PURPOSE = '1.3.6.1.4.1.311.2.1.21'
@@ -50,6 +53,42 @@ const SpcSpOpusInfo = sequence('SpcSpOpusInfo', {
   programName: optional(explicit(0, SpcString)),
   moreInfo: optional(explicit(1, SpcLink)),
 })
+
+const SpcSipInfo = sequence('SpcSipInfo', {
+  version: INTEGER,
+  class: OCTET_STRING,
+  reserved1: INTEGER,
+  reserved2: INTEGER,
+  reserved3: INTEGER,
+  reserved4: INTEGER,
+  reserved5: INTEGER,
+})
+
+/** DER. @param reader a class's identifier as it is written, in hexadecimal */
+export const sipInfo = (version: bigint, reader: string): Uint8Array =>
+  encode(SpcSipInfo, {
+    version,
+    class: Uint8Array.fromHex(reader),
+    reserved1: 0n,
+    reserved2: 0n,
+    reserved3: 0n,
+    reserved4: 0n,
+    reserved5: 0n,
+  })
+
+/** Of a link that nobody follows: every signing program writes it. */
+export const obsoleteLink: Uint8Array = encode(SpcLink, { type: 'file', value: { type: 'unicode', value: '<<<Obsolete>>>' } })
+
+/** What may be chosen for a file that has room for one signature, in which others can be nested. */
+export const AUTHENTICODE_OPTIONS = {
+  existing: {
+    help: 'what becomes of a signature that is there: replaced, or kept with the new one nested in it',
+    values: ['replace', 'nest'],
+    fallback: 'replace',
+  },
+  programName: { help: 'what Windows calls it when it asks whether to run it' },
+  programUrl: { help: 'where that links to' },
+} as const satisfies Readonly<Record<string, FormatOption>>
 
 /** What a file of this kind is, and its digest. */
 export interface IndirectData {
@@ -129,6 +168,65 @@ export function parseAuthenticode(der: Uint8Array, type: string): readonly Authe
   }
   take(der, 0)
   return found
+}
+
+/**
+ * The signature in a file's one place for them, and those nested in it.
+ *
+ * @param reader the class that it must name, where the type is {@link SPC_SIP_INFO}
+ * @param digestWith the file's
+ * @throws TrustError `malformed`, `tooLarge`
+ */
+export function foundSignatures(
+  der: Uint8Array,
+  { type, reader, ...found }: Pick<FoundSignature, 'where' | 'covered'> & { readonly type: string; readonly reader?: string },
+  digestWith: (digestAlgorithm: DigestId) => Promise<Uint8Array>,
+): readonly FoundSignature[] {
+  const digests = new Map<DigestId, Promise<Uint8Array>>()
+  const once = (id: DigestId): Promise<Uint8Array> => {
+    const known = digests.get(id) ?? digestWith(id)
+    digests.set(id, known)
+    return known
+  }
+  return parseAuthenticode(der, type).map(({ signedData, statement }, nested) => ({
+    where: nested === 0 ? found.where : `${found.where}, nested signature ${nested}`,
+    evidence: { type: 'cms', signedData },
+    covered: found.covered,
+    async checkCovered() {
+      if (reader !== undefined) checkReader(statement, reader)
+      await checkDigest(statement, once)
+    },
+  }))
+}
+
+/** The same identifier stands for packages and scripts. @throws TrustError `malformed` for what another class reads */
+function checkReader({ value }: Statement, reader: string): void {
+  const { class: stated } = decode(SpcSipInfo, value, { maxOctets: value.length })
+  if (stated.toHex() !== reader) throw badSignature('the signature is for another kind of file')
+}
+
+/**
+ * A signature in a place that is padded: fewer zeros than the alignment are behind it, and nothing is hidden there.
+ *
+ * @throws TrustError `malformed`
+ */
+export function withoutPadding(octets: Uint8Array, alignment: number): Uint8Array {
+  const length = elementLength(octets)
+  const padding = octets.subarray(length)
+  if (padding.length >= alignment || padding.some((octet) => octet !== 0))
+    throw badSignature('there is something behind a signature')
+  return octets.subarray(0, length)
+}
+
+/** Of the SEQUENCE that begins there, in the definite form; its reader checks the rest. */
+function elementLength(octets: Uint8Array): number {
+  const [tag, first = 0] = octets
+  const count = first < 0x80 ? 0 : first & 0x7f
+  if (tag !== 0x30 || first === 0x80 || count > 4) throw badSignature('there is no signature in its place')
+  let length = count === 0 ? first : 0
+  for (let i = 0; i < count; i++) length = length * 256 + (octets[2 + i] ?? 0)
+  if (length > octets.length - 2 - count) throw badSignature('a signature runs past its place')
+  return 2 + count + length
 }
 
 function statementIn({ contentType, contentElement, signerInfos }: SignedData, type: string): Statement {

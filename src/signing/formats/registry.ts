@@ -2,13 +2,25 @@
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, SigningFormat } from '../format.ts'
 import { apk } from './apk.ts'
+import { authenticodeCAB } from './authenticode-cab.ts'
+import { authenticodeMSI } from './authenticode-msi.ts'
 import { authenticodePE } from './authenticode-pe.ts'
+import { authenticodeScript } from './authenticode-script.ts'
 import { cms } from './cms.ts'
 import { jar } from './jar.ts'
 import { plain } from './plain.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
-export const signingFormats = [authenticodePE, apk, jar, cms, plain] as const satisfies readonly SigningFormat[]
+export const signingFormats = [
+  authenticodePE,
+  authenticodeMSI,
+  authenticodeCAB,
+  authenticodeScript,
+  apk,
+  jar,
+  cms,
+  plain,
+] as const satisfies readonly SigningFormat[]
 
 /** @throws TrustError `notFound` */
 export function signingFormat(id: string): SigningFormat {

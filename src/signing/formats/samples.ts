@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { concat, utf8 } from '#base/bytes.ts'
+import { encodeCompoundFile } from '../artifact/cfb.ts'
 import { endOf, newEntry } from '../artifact/zip.ts'
 
 const firmware = utf8('firmware of press 7\n'.repeat(20))
@@ -13,6 +14,11 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['cms', firmware],
   // x86_64-w64-mingw32-gcc -Os -s -nostdlib -e start, of: int start(void) { return 42; }
   ['authenticode-pe', made('hello.exe')],
+  // wixl, of a product with two files, one of which does not compress: tables in the mini stream, a cabinet in a stream
+  ['authenticode-msi', made('press.msi')],
+  // gcab -c press.cab press.txt
+  ['authenticode-cab', made('press.cab')],
+  ['authenticode-script', utf8('<# Press 7: größer, schneller #>\nparam([string]$Name)\r\nWrite-Host "🏭 $Name"\n')],
   // aapt package -M AndroidManifest.xml -F press.apk raw
   ['apk', made('press.apk')],
   // jar --create --manifest … --release 11 …: two classes, one of them once more for Java 11, and a long text
@@ -31,8 +37,26 @@ const filler = new Uint8Array(LARGE_OCTETS).fill(0x5a)
 
 /** Above any buffer, and cheap to make: a program with an archive behind it, as installers have, an archive, a file. */
 export function largeOf(format: string): Uint8Array {
+  if (format === 'authenticode-msi') return largePackage()
+  if (format === 'authenticode-cab') return largeCabinet()
   if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
   if (format !== 'jar' && format !== 'apk') return filler
   const { local, record } = newEntry('filler', filler, 0)
   return concat([local, record, endOf(1, record.length, local.length)])
+}
+
+function largePackage(): Uint8Array {
+  const fields = { clsid: new Uint8Array(16), stateBits: new Uint8Array(4), times: new Uint8Array(16) }
+  const name = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'utf16le'))
+  const content = [filler]
+  const stream = { ...fields, type: 'stream', name: name('filler'), size: filler.length, content } as const
+  const clsid = Uint8Array.fromHex('84100c0000000000c000000000000046')
+  const pieces = encodeCompoundFile({ ...fields, type: 'storage', name: name('Root Entry'), clsid, children: [stream] }, 512)
+  return concat(pieces.map((piece) => (piece instanceof Uint8Array ? piece : new Uint8Array())))
+}
+
+function largeCabinet(): Uint8Array {
+  const octets = concat([sampleOf('authenticode-cab'), filler])
+  new DataView(octets.buffer).setUint32(8, octets.length, true)
+  return octets
 }
