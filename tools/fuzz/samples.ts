@@ -14,7 +14,10 @@ import { answer } from '#signing/artifact/answer.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
 import type { SigningFormat } from '#signing/format.ts'
 import { apk } from '#signing/formats/apk.ts'
+import { authenticodeCAB } from '#signing/formats/authenticode-cab.ts'
+import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
+import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { jar } from '#signing/formats/jar.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
@@ -336,6 +339,18 @@ export const programs: readonly Uint8Array[] = [
   await signedBy(authenticodePE, signedHello, { existing: 'nest' }),
   await signedBy(authenticodePE, signedHello, { existing: 'append' }),
 ]
+const pressMSI = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.msi')))
+const signedMSI = await signedBy(authenticodeMSI, pressMSI)
+export const installers: readonly Uint8Array[] = [signedMSI, await signedBy(authenticodeMSI, signedMSI, { existing: 'nest' })]
+const pressCab = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.cab')))
+const signedCab = await signedBy(authenticodeCAB, pressCab)
+export const cabinets: readonly Uint8Array[] = [signedCab, await signedBy(authenticodeCAB, signedCab, { existing: 'nest' })]
+export const scripts: readonly Uint8Array[] = await Promise.all(
+  [
+    Buffer.from('Write-Host "größer 🏭"\n'.repeat(40)),
+    Buffer.from('\uFEFF<Types>größer 🏭</Types>\r\n'.repeat(40), 'utf16le'),
+  ].map((text) => signedBy(authenticodeScript, new Uint8Array(text))),
+)
 const pressJar = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.jar')))
 const signedJar = await signedBy(jar, pressJar)
 const pressApk = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.apk')))

@@ -26,7 +26,10 @@ import { parseAuthenticode } from '#signing/artifact/spc.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Beside, SigningFormat } from '#signing/format.ts'
 import { apk } from '#signing/formats/apk.ts'
+import { authenticodeCAB } from '#signing/formats/authenticode-cab.ts'
+import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
+import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { cms } from '#signing/formats/cms.ts'
 import { jar } from '#signing/formats/jar.ts'
 import { parseCertificate } from '#x509/certificate.ts'
@@ -161,6 +164,23 @@ export const targets: readonly Target[] = [
     name: 'format-authenticode-pe',
     seeds: samples.programs,
     run: (bytes) => judge(authenticodePE, bytes),
+    outer: anything,
+  },
+  {
+    name: 'format-authenticode-msi',
+    seeds: samples.installers,
+    async run(bytes) {
+      await judge(authenticodeMSI, bytes)
+      await authenticodeMSI.detect(bytesSource(bytes))
+    },
+    outer: anything,
+  },
+  { name: 'format-authenticode-cab', seeds: samples.cabinets, run: (bytes) => judge(authenticodeCAB, bytes), outer: anything },
+  // almost any change within a block is refused, so that this is a right answer like another
+  {
+    name: 'format-authenticode-script',
+    seeds: samples.scripts,
+    run: (bytes) => orRefused(judge(authenticodeScript, bytes)),
     outer: anything,
   },
   {
