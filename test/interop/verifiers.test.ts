@@ -1,6 +1,6 @@
 /**
  * What authorities of every key algorithm issue, judged by the verifiers of others: OpenSSL, GnuTLS, NSS, strongSwan,
- * python-cryptography. Each also gets what it must refuse, so that a pass means something.
+ * Botan, python-cryptography. Each also gets what it must refuse, so that a pass means something.
  *
  * @module
  */
@@ -40,6 +40,7 @@ const tools = {
   nss: needs('certutil', 'crlutil', 'tstclnt'),
   pki: needs('pki', 'strongswan-openssl'),
   python: needs('python3', 'python3-cryptography'),
+  botan: needs('python3', 'python3-botan'),
 }
 
 /** One of each profile for those at the ends of chains. */
@@ -96,7 +97,7 @@ function assertRefused({ code, text }: Outcome, expected: RegExp): void {
   assert.match(text, expected)
 }
 
-async function makeAuthorities(keyAlgorithm: KeyAlgorithmId, publicUrl: string): Promise<Files> {
+async function makeAuthorities(keyAlgorithm: KeyAlgorithmId, publicUrl: string, noExpiry: boolean): Promise<Files> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-verifiers-'))
   const ca = await testCA({ publicUrl })
   const { context, authorities } = ca
@@ -105,7 +106,7 @@ async function makeAuthorities(keyAlgorithm: KeyAlgorithmId, publicUrl: string):
     return join(directory, name)
   }
   ca.advance(-YEAR_AND_MORE_SECONDS)
-  await hierarchy(ca, { keyAlgorithm })
+  await hierarchy(ca, { keyAlgorithm, noExpiry })
   ca.advance(YEAR_AND_MORE_SECONDS)
   for (const { slug, certificate } of authorities.list()) write(`${slug}.pem`, encodePEM('CERTIFICATE', certificate.der))
   return {
@@ -127,9 +128,15 @@ async function makeAuthorities(keyAlgorithm: KeyAlgorithmId, publicUrl: string):
   }
 }
 
-/** Authorities of one key algorithm with what they issue, each holder with another kind of key. @param publicUrl in the certificates */
-async function issueAll(keyAlgorithm: KeyAlgorithmId, publicUrl: string): Promise<Issued> {
-  const [files, forged] = [await makeAuthorities(keyAlgorithm, publicUrl), await makeAuthorities(keyAlgorithm, publicUrl)]
+/**
+ * Authorities of one key algorithm with what they issue, each holder with another kind of key.
+ *
+ * @param publicUrl in the certificates
+ * @param noExpiry of the authorities; those that end issue no birth certificates
+ */
+async function issueAll(keyAlgorithm: KeyAlgorithmId, publicUrl: string, noExpiry = true): Promise<Issued> {
+  const make = (): Promise<Files> => makeAuthorities(keyAlgorithm, publicUrl, noExpiry)
+  const [files, forged] = [await make(), await make()]
   const { ca, at, write } = files
   const { context, authorities } = ca
   const line1 = authorities.byAddress('line1')
@@ -158,7 +165,7 @@ async function issueAll(keyAlgorithm: KeyAlgorithmId, publicUrl: string): Promis
   }
   const device = (value: string): NamePart => ({ type: 'serialNumber', value })
 
-  await issue('idevid', 'idevid', [device('P-1')])
+  if (noExpiry) await issue('idevid', 'idevid', [device('P-1')])
   await issue('ldevid', 'ldevid', [device('P-1'), { type: 'CN', value: 'Press 1' }], testKey('ecdsa-p384'))
   await issue('tls-server', 'tls-server', [], keyAlgorithm === 'rsa-3072' ? testKey('rsa-2048') : testKey())
   await issue('ra', 'ra', [{ type: 'CN', value: 'Station 1' }], testKey('rsa-3072'))
@@ -343,6 +350,64 @@ for (const keyAlgorithm of ['ecdsa-p256', 'ecdsa-p384', 'rsa-3072'] as const) {
     })
   })
 }
+
+interface BotanOptions {
+  readonly from?: Files
+  readonly hostname?: string
+  /** Paths, with commas between. */
+  readonly crls?: string
+}
+
+const BOTAN = `
+import sys, botan2
+cert = lambda path: botan2.X509Cert(buf=open(path, "rb").read())
+hostname, crls, root, line1, *leaves = sys.argv[1:]
+lists = [botan2.X509CRL(buf=open(crl, "rb").read()) for crl in crls.split(",") if crl]
+trusted, between = cert(root), cert(line1)
+for leaf in leaves:
+    code = cert(leaf).verify(
+        intermediates=[between], trusted=[trusted], hostname=hostname or None, crls=lists)
+    print(botan2.X509Cert.validation_status(code))
+`
+
+for (const keyAlgorithm of ['ecdsa-p256', 'rsa-3072'] as const) {
+  test(`R1, R3: Botan verifies what ${keyAlgorithm} authorities issue`, { skip: tools.botan.skip }, async (t) => {
+    const files = await issueAll(keyAlgorithm, 'http://pki.test', false)
+    t.after(() => files.close())
+    const { at, forged } = files
+    const verify = (leaves: readonly string[], { from, hostname = '', crls = '' }: BotanOptions = {}): Promise<Outcome> => {
+      const { at: issuer } = from ?? files
+      const authorities = [issuer('root'), issuer('line1')]
+      return run(tools.botan.path('python3'), ['-c', BOTAN, hostname, crls, ...authorities, ...leaves.map((leaf) => at(leaf))])
+    }
+    const good = GOOD.filter((leaf) => leaf !== 'idevid')
+    assertDone(await verify(good), /^(Verified\n){4}$/)
+    assertDone(
+      await verify(good, { from: forged }),
+      /^((Cannot establish trust|Certificate issuer not found|Signature error)\n){4}$/,
+    )
+    assertDone(await verify(OUT_OF_USE), /^(Verified\n){2}$/) // nothing else is wrong with them
+    const crls = [at('root.crl'), at('line1.crl')].join()
+    assertDone(await verify(OUT_OF_USE, { crls }), /^(Certificate is revoked\n){2}$/)
+    // it wants the certificate's address in the list, where RFC 5280 (6.3.3) takes one without for complete
+    assertDone(await verify(['ldevid'], { crls }), /^No CRL with matching distribution point for certificate\n$/)
+    assertDone(await verify(OUT_OF_TIME), /^Certificate has expired\nCertificate is not yet valid\n$/)
+    assertDone(await verify(['tls-server'], { hostname: 'localhost' }), /^Verified\n$/)
+    assertDone(await verify(['tls-server'], { hostname: 'elsewhere.example' }), /^Certificate does not match provided name\n$/)
+  })
+}
+
+test(
+  'Botan 2 reads no certificate without an end (RFC 5280, 4.1.2.5), so none of birth',
+  { skip: tools.botan.skip },
+  async (t) => {
+    const files = await makeAuthorities('ecdsa-p256', 'http://pki.test', true)
+    t.after(() => files.close())
+    const { at } = files
+    const chain = [at('root'), at('line1'), at('line1')]
+    assertRefused(await run(tools.botan.path('python3'), ['-c', BOTAN, '', '', ...chain]), /Bad parameter/)
+  },
+)
 
 const PYTHON = `
 import json, sys, warnings
