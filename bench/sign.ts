@@ -6,7 +6,8 @@
  */
 import { createPublicKey, generateKeyPairSync, hash, sign, verify } from 'node:crypto'
 import { openAccess } from '#access/access.ts'
-import { openApprovalsFor, openCA, openFoundation, openSigningFor } from '#server/compose.ts'
+import { openApprovalsFor, openCA, openClock, openFoundation, openSigningFor } from '#server/compose.ts'
+import { silentLog } from '#base/log.ts'
 import { type Figure, median } from './figure.ts'
 import { load, type Measured } from './load.ts'
 import { configure, makePlant, world } from './plant.ts'
@@ -72,7 +73,7 @@ async function makeSigner(dataDirectory: string) {
     const { id } = await access.createPrincipal({ kind: 'service', name: 'CI', roles: ['service'] }, ACTOR)
     const { token } = await access.createToken(id, { name: 'bench', lifetimeSeconds: 3600 }, ACTOR)
     const { publicKey } = await foundation.keys.generate('release', 'ecdsa-p256')
-    const { signers } = openSigningFor(foundation, ca, openApprovalsFor(foundation))
+    const { signers } = openSigningFor(foundation, ca, openApprovalsFor(foundation), openClock(config, world, silentLog))
     const key = { label: 'release', chain: [] }
     await signers.create(
       { name: 'release', key, formats: ['plain'], users: { roles: ['service'], people: [] }, priority: 'normal' },

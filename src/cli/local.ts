@@ -12,7 +12,7 @@ import { createLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import { uuidv7 } from '#base/world.ts'
 import { composeBackups } from '#server/backup.ts'
-import { openCA, openFoundation } from '#server/compose.ts'
+import { openCA, openClock, openFoundation } from '#server/compose.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { inProcessTransport, restClient } from '#server/rest/client.ts'
 import { composeWeb } from '#server/web.ts'
@@ -43,7 +43,17 @@ export async function openLocalClient(context: Context, where: InstallationValue
     // Refusals are told to the person; the log is for what they cannot be told.
     const log = createLog({ level: 'error', clock: world.clock, write: (line) => context.say(line.trimEnd()) })
     const backups = composeBackups({ foundation, auditLog, config, environment, dataDirectory, configText, log })
-    const web = composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged: async () => {} })
+    const web = composeWeb({
+      foundation,
+      backups,
+      ca,
+      auditLog,
+      config,
+      world,
+      clock: openClock(config, world, log),
+      log,
+      endpointsChanged: async () => {},
+    })
     const [rest] = web.routers('tls')
     if (rest === undefined) throw new TypeError('the TLS listener has no REST interface')
     const client = restClient({

@@ -259,6 +259,26 @@ export const witness = (help: string): Setting<WitnessReference> => {
   }
 }
 
+/** RFC 5905, 7.2. */
+const NTP_PORT = 123
+
+/** An NTP server; its port may be left out. */
+export const timeServer = (help: string): Setting<Address> => {
+  const problem =
+    'must be the name or address of an NTP server, perhaps with its port: ntp.example, ntp.example:123, [2001:db8::1]:123'
+  return {
+    help,
+    allowed: 'HOST, HOST:PORT or [IPV6]:PORT',
+    default: undefined,
+    secret: false,
+    read(written) {
+      const value = typeof written === 'string' ? (parseAddress(written) ?? parseAddress(`${written}:${NTP_PORT}`)) : undefined
+      return value === undefined || value.port === 0 ? { problem } : { value }
+    },
+    fromText: asIs,
+  }
+}
+
 /** A PKCS #11 token, by what stays when it is plugged in elsewhere. */
 export type TokenName = { readonly label: string } | { readonly serialNumber: string }
 

@@ -137,6 +137,20 @@ const clock = {
   checkSeconds: integer(16, 3600, 64, 'how often they are asked'),
 }
 
+const signing = {
+  uploadMaxBytes: integer(1024, 1_099_511_627_776, 8_589_934_592, 'longest artifact that is taken in to be signed here'),
+  uploadWaitSeconds: integer(1, 100, 20, 'how long who sends an artifact waits for it before the answer is a job'),
+  spoolMaxBytes: integer(
+    1_048_576,
+    1_099_511_627_776,
+    34_359_738_368,
+    'room in the data directory for artifacts that are signed here, and what comes of them',
+  ),
+  resultKeepHours: integer(1, 720, 24, 'how long a signed artifact waits to be fetched'),
+  archiveDirectory: path(undefined, 'directory in which signers with the term archive keep what they signed, by digest'),
+  archiveKeepDays: integer(1, 36_500, 3650, 'how long it is kept there after it was last signed'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }

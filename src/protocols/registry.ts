@@ -2,5 +2,6 @@
 import { est } from './est/index.ts'
 import { ocsp } from './ocsp/index.ts'
 import { certificateRepository, crlRepository } from './repository/index.ts'
+import { tsp } from './tsp/index.ts'
 
-export const protocols = { est, ocsp, crlRepository, certificateRepository } as const
+export const protocols = { est, ocsp, crlRepository, certificateRepository, tsp } as const

@@ -39,6 +39,7 @@ import { protocols } from '#protocols/registry.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
 import { signingMigrations } from '#signing/migrations.ts'
 import { openSigning, type Signing, signingActs } from '#signing/service.ts'
+import { type ClockWatch, openClockWatch } from '#signing/tsp/clock.ts'
 import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
@@ -212,12 +213,28 @@ export function openSigningFor(
   { db, audit, world, organizationId }: Foundation,
   { keys, context }: Pick<CAServices, 'keys' | 'context'>,
   approvals: Approvals,
+  clock: ClockWatch,
 ): Signing {
-  const signing = openSigning({ db, keys, audit, world, organizationId }, approvals)
+  const signing = openSigning({ db, keys, audit, world, organizationId }, approvals, clock)
   if (context.settings.issuanceClosed !== true) return signing
   const refuse = (): Promise<never> => Promise.reject(new TrustError('unavailable', 'issuanceClosed'))
-  return { ...signing, sign: refuse, askForUses: refuse }
+  return {
+    ...signing,
+    timeStamps: { ...signing.timeStamps, answer: refuse, stamp: refuse },
+    sign: refuse,
+    askForUses: refuse,
+  }
 }
+
+/** Watches the clock that all of this process goes by. */
+export const openClock = ({ clock }: Config, world: World, log: Log): ClockWatch =>
+  openClockWatch({
+    servers: clock.sources,
+    clocks: { wall: () => world.clock.now(), monotonic: () => performance.now() },
+    random: world.random,
+    log,
+    checkSeconds: clock.checkSeconds,
+  })
 
 /** @throws TrustError `malformed`, `notFound` */
 function readWeakKeys(files: readonly (string | undefined)[]): ReadonlySet<string> {

@@ -32,6 +32,7 @@ import {
   composeProtocols,
   openApprovalsFor,
   openCA,
+  openClock,
   openFoundation,
   repositoryOf,
   type Foundation,
@@ -122,10 +123,11 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       }
     }
   const backups = composeBackups({ ...options, foundation, auditLog })
-  const web = composeWeb({ ...options, foundation, backups, ca, auditLog, endpointsChanged: present })
+  const clock = openClock(config, world, log)
+  const web = composeWeb({ ...options, foundation, backups, ca, clock, auditLog, endpointsChanged: present })
   const routers = {
     tls: web.routers('tls').map(seenByAll),
-    public: web.routers('public').map(seenByAll),
+    public: [dispatcher(web.publicProtocols, 'public', log), ...web.routers('public').map(seenByAll)],
     console: web.routers('console').map(seenByAll),
   }
   const mounted = composeProtocols(ca)
@@ -203,6 +205,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         everySeconds: config.audit.witnessIntervalSeconds,
         run: () => witnesses.runOnce(),
       },
+      { name: 'clock', everySeconds: 1, run: () => clock.runOnce() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },

@@ -13,7 +13,9 @@ import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
-import type { Router } from '#protocols/dispatch.ts'
+import { mount, type Mounted, type Router } from '#protocols/dispatch.ts'
+import { protocols } from '#protocols/registry.ts'
+import type { ClockWatch } from '#signing/tsp/clock.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import { type CAServices, type Foundation, openApprovalsFor, openSigningFor } from './compose.ts'
 import { health, type HealthCheck, healthRouter } from './health.ts'
@@ -34,6 +36,7 @@ export interface WebParts {
   readonly auditLog: AuditLog
   readonly config: Config
   readonly world: World
+  readonly clock: ClockWatch
   readonly log: Log
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
@@ -41,6 +44,8 @@ export interface WebParts {
 
 export interface Web {
   readonly observe: Observe
+  /** What the main thread answers for all, since it watches the clock. */
+  readonly publicProtocols: readonly Mounted[]
   /** Fields of every answer. */
   readonly headers: Readonly<Record<string, string>>
   routers(listener: Listener['id']): readonly Router[]
@@ -58,7 +63,7 @@ const SECURITY_HEADERS = {
 
 const HSTS_SECONDS = 365 * 86_400
 
-export function composeWeb({ foundation, backups, ca, auditLog, config, world, log, endpointsChanged }: WebParts): Web {
+export function composeWeb({ foundation, backups, ca, auditLog, config, world, clock, log, endpointsChanged }: WebParts): Web {
   const { db, audit, organizationId } = foundation
   const access = openAccess({ database: db, world, audit, organizationId })
   const approvals = openApprovalsFor(foundation)
@@ -69,10 +74,13 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, l
       { name: 'audit log key', run: () => foundation.keys.open(auditLog.signer.label) },
       ...keyStoreChecks(foundation.keys),
       ...backupChecks(foundation, config),
+      { name: 'clock', vital: false, run: async () => checkClock(clock) },
     ],
     world.clock,
   )
   const numbers = metrics({ version: VERSION, startedAt })
+  const signing = openSigningFor(foundation, ca, approvals, clock)
+  showClock(numbers, clock)
   const { installationName: name, publicUrl } = config.server
   const routes = allRoutes({
     access,
@@ -80,7 +88,7 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, l
     server: { health: state, version: VERSION, name, startedAt },
     ca,
     backups,
-    signing: openSigningFor(foundation, ca, approvals),
+    signing,
     approvals,
     endpointsChanged,
   })
@@ -92,6 +100,7 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, l
     metricsPage(access, numbers),
   ]
   return {
+    publicProtocols: [mount(protocols.tsp, signing.timeStamps)],
     observe: numbers.observe,
     headers: {
       ...SECURITY_HEADERS,
@@ -113,6 +122,26 @@ const backupChecks = ({ db, organizationId, world }: Foundation, { backup }: Con
     if (madeAt === undefined || madeAt < oldest) throw new Error('the newest backup is too old')
   }
   return [{ name: 'backup', vital: false, run }]
+}
+
+/** Everything but time stamps goes on with a clock in doubt. */
+function checkClock(clock: ClockWatch): void {
+  const { standing, doubt } = clock.state()
+  if (standing === 'doubtful') throw new Error(doubt)
+}
+
+function showClock({ gauge }: ReturnType<typeof metrics>, clock: ClockWatch): void {
+  const secondsOf = (milliseconds: number | undefined): number => {
+    if (milliseconds === undefined) throw new Error('no time servers have agreed')
+    return milliseconds / 1000
+  }
+  gauge('sealworks_clock_doubtful', 'Whether the clock is in doubt, so that no time stamps are made', () =>
+    clock.state().standing === 'doubtful' ? 1 : 0,
+  )
+  gauge('sealworks_clock_offset_seconds', 'How far the time servers are ahead of the clock', () =>
+    secondsOf(clock.state().offsetMilliseconds),
+  )
+  gauge('sealworks_clock_error_seconds', 'How far the clock may be from UTC', () => secondsOf(clock.state().errorMilliseconds))
 }
 
 /** An authority whose token is away issues nothing; the others, and all CRLs that exist, are as they were. */

@@ -16,6 +16,7 @@ import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
+import { silentLog } from '#base/log.ts'
 import { secret } from '#base/secret.ts'
 import { systemWorld, type World } from '#base/world.ts'
 import type { KeyStore } from '#keys/key-store.ts'
@@ -31,6 +32,7 @@ import { needs } from '../../test/interop/programs.ts'
 import type { Requester } from './context.ts'
 import { signingMigrations } from './migrations.ts'
 import { signingQueue } from './queue.ts'
+import { openClockWatch } from './tsp/clock.ts'
 import { openSigning, type Signing, signingActs, type Wanted } from './service.ts'
 import type { NewSigner } from './signers.ts'
 
@@ -106,10 +108,12 @@ async function inSetting(engine: Database['id'], body: (setting: Setting) => Pro
       },
     }
     for (const label of ['release', 'release-2']) await store.generate(label, 'ecdsa-p256')
+    const clocks = { wall: () => tick + time.ahead, monotonic: () => performance.now() }
+    const clock = openClockWatch({ servers: [], clocks, random: world.random, log: silentLog, checkSeconds: 64 })
     const open = (): Signing => {
       const people = approvers(organizationId)
       const approvals = openApprovals({ db, world, audit, organizationId, people, kinds: signingActs })
-      return openSigning({ db, keys, audit, world, organizationId }, approvals)
+      return openSigning({ db, keys, audit, world, organizationId }, approvals, clock)
     }
     await body({
       ...{ db, keys, touched, time, signing: open(), other: open() },

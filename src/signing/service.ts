@@ -12,16 +12,19 @@ import { signatureAlgorithm, type SignatureAlgorithmId } from '#algorithms/table
 import type { Act, ActValue } from '#approvals/act.ts'
 import type { ActKind, Approval, Approvals, Ticket } from '#approvals/approvals.ts'
 import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
-import { uuidv7, type World } from '#base/world.ts'
+import { uuidv7 } from '#base/world.ts'
 import { usualDigest } from '#cms/digests.ts'
+import type { Signer } from '#keys/key-store.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Requester, SigningContext } from './context.ts'
-import { answer, type Answering } from './artifact/answer.ts'
+import { answer, type Answering, type AnsweringWith, keysFor } from './artifact/answer.ts'
 import type { CMSRequest, RawRequest, SignatureRequest } from './format.ts'
 import { signingQueue, type SigningQueue } from './queue.ts'
-import { isParty, type SignerRecord } from './signer.ts'
-import { askForTimeStamp } from './time-stamps.ts'
-import { objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
+import { isParty, keysOf, type LoneKey, type SignerRecord } from './signer.ts'
+import { askForTimeStamp, isTimeStampURL } from './time-stamps.ts'
+import { keyFacts, objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
+import { openTimeStamping, type TimeStamping } from './tsp/authority.ts'
+import type { ClockWatch } from './tsp/clock.ts'
 import { checkStanding, hourOf, lookAgain, stepsToUse } from './uses.ts'
 
 export interface Wanted {
@@ -32,6 +35,10 @@ export interface Wanted {
   readonly signerVersion?: number
   /** Of the artifact, as whoever has it says. */
   readonly artifactOctets?: number
+  /** Of the artifact, where the server has it: `sha256:` and hexadecimal digits. */
+  readonly artifactDigest?: string
+  /** Which job of ours asks. */
+  readonly job?: string
 }
 
 export interface WantedUses {
@@ -45,6 +52,8 @@ export interface Made {
   /** To the requests, in their order. */
   readonly answers: readonly Uint8Array[]
   readonly signatureAlgorithm: SignatureAlgorithmId
+  /** Of the signer's second key, which signed the same. */
+  readonly companionAlgorithm?: SignatureAlgorithmId
   readonly signerVersion: number
   /** The audit entry, by which its place in the log can be proven. */
   readonly entry: string
@@ -58,6 +67,13 @@ export interface Waiting {
 
 export interface Signing {
   readonly signers: Signers
+  readonly timeStamps: TimeStamping
+  /**
+   * What can be said before an artifact is here.
+   *
+   * @throws TrustError of any refusal, which is then in the audit log
+   */
+  check(name: string, wanted: Pick<Wanted, 'artifactOctets'> & { readonly format?: string }, by: Requester): Promise<SignerRecord>
   /** @throws TrustError of any refusal, which is then in the audit log; `rateLimited` when there is too much to do */
   sign(name: string, wanted: Wanted, by: Requester): Promise<Made | Waiting>
   /** Asks people to agree to so many signatures of whatever artifacts, for so long, by whoever asks. */
@@ -70,13 +86,19 @@ const USES_ACT = 'signature.uses'
 /** The record changed between reading and signing that often in a row: somebody edits it without end. */
 const TRIES_MAX = 4
 
-export function openSigning(context: SigningContext, approvals: Approvals, queue: SigningQueue = signingQueue()): Signing {
+export function openSigning(
+  context: SigningContext,
+  approvals: Approvals,
+  clock: ClockWatch,
+  queue: SigningQueue = signingQueue(),
+): Signing {
   const { audit, db, world } = context
   const signers = openSigners(context)
+  const timeStamps = openTimeStamping(context, signers, clock)
 
   /** @returns undefined where the signer was another by then, and asking again may help */
   async function attempt(open: OpenSigner, wanted: Wanted, by: Requester): Promise<Made | Waiting | undefined> {
-    const { record, key } = open
+    const { record } = open
     const now = world.clock.now()
     try {
       checkMay(open, wanted, by, now)
@@ -101,15 +123,30 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
     })
     if (!(await isKept([...stepsToUse(record, now), ...(ticket?.steps ?? []), recorded]))) return undefined
     try {
-      const answering = answeringOf(open, now, world)
+      const answering = answeringOf(open, now, timeStampFor(open, by))
       const answers: Uint8Array[] = []
       for (const request of wanted.requests) answers.push(await answer(request, answering))
-      const { signatureAlgorithm: algorithm } = record.key
-      return { state: 'signed', answers, signatureAlgorithm: algorithm, signerVersion: record.version, entry }
+      const { signatureAlgorithm: algorithm, companion } = record.key
+      return {
+        state: 'signed',
+        answers,
+        signatureAlgorithm: algorithm,
+        ...(companion !== undefined && { companionAlgorithm: companion.signatureAlgorithm }),
+        signerVersion: record.version,
+        entry,
+      }
     } catch (thrown) {
       await giveBack(record, now, ticket)
-      throw withFacts(thrown, { entry, key: key.label })
+      throw withFacts(thrown, { entry, ...keyFacts(record.key) })
     }
+  }
+
+  /** From an authority of this installation, by its name, or from one elsewhere. */
+  const timeStampFor = ({ record: { timeStamping } }: OpenSigner, by: Requester): Answering['timeStamp'] => {
+    if (timeStamping === undefined) return undefined
+    return isTimeStampURL(timeStamping)
+      ? (signature) => askForTimeStamp(timeStamping, signature, world)
+      : (signature) => timeStamps.stamp(timeStamping, signature, by)
   }
 
   const isAsRead = async ({ record: { name, version } }: OpenSigner): Promise<boolean> => {
@@ -155,8 +192,26 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
     throw new TrustError('conflict', 'signerChanged', { facts: { name } })
   }
 
+  /** @throws whatever `work` throws, once it is in the audit log */
+  const refusable = async <T>(
+    record: SignerRecord,
+    { format }: Pick<Wanted, 'format'>,
+    by: Requester,
+    work: () => Promise<T>,
+  ): Promise<T> => {
+    try {
+      return await work()
+    } catch (thrown) {
+      const { code, reason, facts } = asTrustError(thrown)
+      const refused = { actor: by.actor, act: SIGNATURE_ACT, object: objectOf(record), reason }
+      await audit.refuse({ ...refused, facts: { ...facts, code, format } })
+      throw thrown
+    }
+  }
+
   return {
     signers,
+    timeStamps,
     async askForUses(name, { uses, seconds, reason }, by) {
       const { record } = await signers.find(name)
       const { approval: rule } = record
@@ -168,39 +223,50 @@ export function openSigning(context: SigningContext, approvals: Approvals, queue
       }
       return approvals.ask(usesAct(record, by), { ...rule, usesMax: uses, validSeconds: seconds }, by, reason)
     },
+    async check(name, { format, artifactOctets }, by) {
+      const open = await signers.open(name)
+      const { record } = open
+      const wanted = { format: format ?? record.formats[0] ?? '', ...(artifactOctets !== undefined && { artifactOctets }) }
+      return refusable(record, wanted, by, async () => {
+        checkTerms(open, wanted, by, world.clock.now())
+        return record
+      })
+    },
     async sign(name, wanted, by) {
       const { record } = await signers.open(name)
-      return queue.run(record.priority, async () => {
-        try {
-          return await sign(name, wanted, by)
-        } catch (thrown) {
-          const { code, reason, facts } = asTrustError(thrown)
-          await audit.refuse({
-            actor: by.actor,
-            act: SIGNATURE_ACT,
-            object: objectOf(record),
-            reason,
-            facts: { ...facts, code, format: wanted.format },
-          })
-          throw thrown
-        }
-      })
+      return queue.run(record.priority, () => refusable(record, wanted, by, () => sign(name, wanted, by)))
     },
   }
 }
 
 /** What needs no other record than the signer's own. */
-function checkMay({ record, validity }: OpenSigner, wanted: Wanted, by: Requester, now: number): void {
+function checkMay(open: OpenSigner, wanted: Wanted, by: Requester, now: number): void {
+  checkTerms(open, wanted, by, now)
+  const { record } = open
+  const { name } = record
+  if (record.archive !== undefined && wanted.artifactDigest === undefined)
+    throw new TrustError('policyRefused', 'signerUploadNeeded', { facts: { name } })
+  if (wanted.signerVersion !== undefined && wanted.signerVersion !== record.version) {
+    throw new TrustError('conflict', 'signerMoved', { facts: { name } })
+  }
+  for (const request of wanted.requests) checkForm(record, request)
+  checkAllSign(record, wanted)
+}
+
+function checkTerms(
+  { record, validity }: OpenSigner,
+  wanted: Pick<Wanted, 'format' | 'artifactOctets'>,
+  by: Requester,
+  now: number,
+): void {
   const { name } = record
   if (!isParty(record.users, by)) throw new TrustError('forbidden', 'signerNotYours', { facts: { name } })
   checkStanding({ record, validity }, now)
+  if (record.timeStamps !== undefined) throw new TrustError('policyRefused', 'timeStampsOnly', { facts: { name } })
   if (!record.formats.includes(wanted.format)) {
     throw new TrustError('policyRefused', 'signerFormat', {
       facts: { name, format: wanted.format, formats: record.formats.join(', ') },
     })
-  }
-  if (wanted.signerVersion !== undefined && wanted.signerVersion !== record.version) {
-    throw new TrustError('conflict', 'signerMoved', { facts: { name } })
   }
   const { sizeMaxOctets } = record
   if (sizeMaxOctets !== undefined) {
@@ -208,19 +274,27 @@ function checkMay({ record, validity }: OpenSigner, wanted: Wanted, by: Requeste
     if (wanted.artifactOctets > sizeMaxOctets)
       throw new TrustError('tooLarge', 'signerSize', { facts: { name, limit: sizeMaxOctets } })
   }
-  for (const request of wanted.requests) checkForm(record, request)
 }
 
-/** What the key cannot sign is found before it is counted. */
-function checkForm({ name, key }: SignerRecord, request: SignatureRequest): void {
-  if (request.type === 'cms') {
-    if (key.chain.length === 0) throw new TrustError('policyRefused', 'signerNoCertificate', { facts: { name } })
-    checkContent(key.signatureAlgorithm, request)
-    return
+/** Keys that sign together do so always: one alone would look like a signature from which the other was taken away. */
+function checkAllSign({ name, key }: SignerRecord, { requests }: Wanted): void {
+  const keys = keysOf(key)
+  const signing = new Set(requests.flatMap(({ by }) => keysFor(by, [...keys.keys()])))
+  if (signing.size < keys.length) throw new TrustError('policyRefused', 'signerKeyLeftOut', { facts: { name } })
+}
+
+/** What a key cannot sign is found before it is counted. */
+function checkForm({ name, key: all }: SignerRecord, request: SignatureRequest): void {
+  for (const key of keysFor(request.by, keysOf(all))) {
+    if (request.type === 'raw') checkMessage(key.signatureAlgorithm, request)
+    else if (key.chain.length === 0) throw new TrustError('policyRefused', 'signerNoCertificate', { facts: { name } })
+    else checkContent(key.signatureAlgorithm, request)
   }
-  const { message } = request
+}
+
+function checkMessage(algorithm: SignatureAlgorithmId, { message }: RawRequest): void {
   if ('octets' in message) return
-  const { id, digest } = signatureAlgorithm(key.signatureAlgorithm)
+  const { id, digest } = signatureAlgorithm(algorithm)
   if (digest === null) throw new TrustError('unsupported', 'digestNotTaken', { facts: { signature: id } })
   if (message.digestAlgorithm !== digest) {
     throw new TrustError('unsupported', 'digestOther', {
@@ -236,14 +310,21 @@ function checkContent(id: SignatureAlgorithmId, { content }: CMSRequest): void {
   throw new TrustError('unsupported', 'digestOther', { facts: { signature: id, expected, digest } })
 }
 
-const answeringOf = ({ record: { timeStamping, ...record }, key }: OpenSigner, now: number, world: World): Answering => ({
-  key,
-  // without one only raw signatures are asked for, which hold none: see checkForm
-  certificates: record.key.chain as Answering['certificates'],
-  signatureAlgorithm: record.key.signatureAlgorithm,
-  signingTime: new Date(now),
-  ...(timeStamping !== undefined && { timeStamp: (signature: Uint8Array) => askForTimeStamp(timeStamping, signature, world) }),
-})
+function answeringOf({ record, key, companion }: OpenSigner, now: number, timeStamp: Answering['timeStamp']): Answering {
+  const answeringWith = (signer: Signer, { chain, signatureAlgorithm: algorithm }: LoneKey): AnsweringWith => ({
+    key: signer,
+    // without one only raw signatures are asked for, which hold none: see checkForm
+    certificates: chain as unknown as AnsweringWith['certificates'],
+    signatureAlgorithm: algorithm,
+  })
+  const second = record.key.companion
+  return {
+    ...answeringWith(key, record.key),
+    ...(companion !== undefined && second !== undefined && { others: [answeringWith(companion, second)] }),
+    signingTime: new Date(now),
+    ...(timeStamp !== undefined && { timeStamp }),
+  }
+}
 
 /** One artifact, signed as the key and the terms are now. */
 const exactAct = (record: SignerRecord, wanted: Wanted): Act => ({
@@ -251,7 +332,7 @@ const exactAct = (record: SignerRecord, wanted: Wanted): Act => ({
   object: objectOf(record),
   parameters: {
     signer: record.name,
-    key: record.key.label,
+    ...keyFacts(record.key),
     format: wanted.format,
     signatureAlgorithm: record.key.signatureAlgorithm,
     requests: wanted.requests.map((request) => `sha256:${hash('sha256', requestText(request), 'hex')}`),
@@ -291,13 +372,16 @@ export const signingActs: readonly ActKind[] = [
 const textOf = (value: ActValue | undefined): string => (typeof value === 'string' ? value : JSON.stringify(value))
 
 /** What was signed, so that whoever has the artifact finds its entry in the log. */
-function factsOf({ key, version }: SignerRecord, { format, requests, artifactOctets }: Wanted): Facts {
+function factsOf({ key, version }: SignerRecord, { format, requests, artifactOctets, artifactDigest, job }: Wanted): Facts {
   return {
     format,
+    ...keyFacts(key),
     signatureAlgorithm: key.signatureAlgorithm,
     signerVersion: version,
     digests: requests.map(digestText).join(' '),
     ...(artifactOctets !== undefined && { artifactOctets }),
+    ...(artifactDigest !== undefined && { artifactDigest }),
+    ...(job !== undefined && { job }),
   }
 }
 

@@ -20,7 +20,7 @@ export interface Party {
 }
 
 /** A key with what says whose it is. */
-export interface SignerKey {
+export interface LoneKey {
   /** A reference into the key ring. */
   readonly label: string
   readonly keyAlgorithm: KeyAlgorithmId
@@ -30,6 +30,15 @@ export interface SignerKey {
   /** The key's own certificate first, then those above it; DER. Empty for a key without one. */
   readonly chain: readonly Uint8Array[]
 }
+
+/** What a signer signs with: one key, or two that always sign together. */
+export interface SignerKey extends LoneKey {
+  /** A post-quantum one beside a classical one, or the other way round. */
+  readonly companion?: LoneKey
+}
+
+export const keysOf = ({ companion, ...key }: SignerKey): readonly LoneKey[] =>
+  companion === undefined ? [key] : [key, companion]
 
 /** The key that takes over, at a time, after a number of signatures in all, or at whichever comes first. */
 export interface NextKey extends SignerKey {
@@ -47,6 +56,17 @@ export interface SignerApproval {
   readonly validSeconds: number
 }
 
+export interface TimeStampTerms {
+  /** An OBJECT IDENTIFIER: under what rules the times are stated. */
+  readonly policy: string
+  /** How far a stated time may be from UTC. Where the clock is not known to be that good, nothing is stated. */
+  readonly accuracyMilliseconds: number
+  /** Whether no two have the same time, so that their times tell their order. */
+  readonly ordering: boolean
+  /** Whether anybody may ask, over plain HTTP; else only the signer's users, who say who they are. */
+  readonly isPublic: boolean
+}
+
 export interface SignerTerms {
   readonly formats: readonly string[]
   readonly users: Party
@@ -59,8 +79,12 @@ export interface SignerTerms {
   readonly notBefore?: number
   readonly notAfter?: number
   readonly approval?: SignerApproval
-  /** Where time stamps come from: a URL of a time-stamping authority (RFC 3161). */
+  /** Where time stamps come from: a URL of a time-stamping authority (RFC 3161), or the name of such a signer here. */
   readonly timeStamping?: string
+  /** What it states, where it is itself a time-stamping authority. */
+  readonly timeStamps?: TimeStampTerms
+  /** What is kept of what is signed beside its digest; then the artifact has to come here. */
+  readonly archive?: 'artifacts'
   /** Of those that wait when there is more to sign than can be signed, who goes first. */
   readonly priority: Priority
 }
@@ -83,10 +107,10 @@ export interface SignerRecord extends SignerTerms {
  * @throws TrustError `policyRefused` when the certificate is another key's, `unsupported` for another family's algorithm
  */
 export function signerKey(
-  { label, keyAlgorithm, publicKey }: Pick<SignerKey, 'label' | 'keyAlgorithm' | 'publicKey'>,
+  { label, keyAlgorithm, publicKey }: Pick<LoneKey, 'label' | 'keyAlgorithm' | 'publicKey'>,
   chain: readonly Uint8Array[],
   wanted?: string,
-): SignerKey {
+): LoneKey {
   const offered = signaturesOf(keyAlgorithm).map(({ id }) => id)
   const signatureAlgorithm = (wanted ?? certificateSignatureOf(keyAlgorithm)) as SignatureAlgorithmId
   if (!offered.includes(signatureAlgorithm)) {
@@ -94,6 +118,14 @@ export function signerKey(
   }
   checkChain(publicKey, chain)
   return { label, keyAlgorithm, signatureAlgorithm, publicKey, chain }
+}
+
+/** @throws TrustError `policyRefused` when both are one key, or only one of them has a certificate */
+export function withCompanion(key: LoneKey, companion: LoneKey | undefined): SignerKey {
+  if (companion === undefined) return key
+  if (equal(key.publicKey, companion.publicKey)) throw new TrustError('policyRefused', 'signerKeyTwice')
+  if ((key.chain.length === 0) !== (companion.chain.length === 0)) throw new TrustError('policyRefused', 'signerOneCertificate')
+  return { ...key, companion }
 }
 
 /** Each certificate names the next as its issuer; whether a relying party trusts the last is not for us to say. */
@@ -109,13 +141,12 @@ function checkChain(publicKey: Uint8Array, chain: readonly Uint8Array[]): void {
   }
 }
 
-/** @returns the time from which and until which it signs, with its certificate's own */
+/** @returns the time from which and until which it signs, with its certificates' own */
 export function validityOf({ notBefore, notAfter, key }: Pick<SignerRecord, 'notBefore' | 'notAfter' | 'key'>) {
-  const [own] = key.chain
-  const certificate = own === undefined ? undefined : parseCertificate(own)
+  const certificates = keysOf(key).flatMap(({ chain }) => chain.slice(0, 1).map(parseCertificate))
   return {
-    notBefore: Math.max(notBefore ?? Number.NEGATIVE_INFINITY, certificate?.notBefore.getTime() ?? Number.NEGATIVE_INFINITY),
-    notAfter: Math.min(notAfter ?? Number.POSITIVE_INFINITY, certificate?.notAfter?.getTime() ?? Number.POSITIVE_INFINITY),
+    notBefore: Math.max(notBefore ?? Number.NEGATIVE_INFINITY, ...certificates.map((one) => one.notBefore.getTime())),
+    notAfter: Math.min(notAfter ?? Number.POSITIVE_INFINITY, ...certificates.map((one) => one.notAfter.getTime())),
   }
 }
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { TrustError } from '#base/errors.ts'
+import { type Facts, TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Row, Transaction } from '#store/database.ts'
@@ -14,14 +14,31 @@ import { isDuplicate } from '#store/duplicate.ts'
 import { publish } from '#store/outbox.ts'
 import type { SigningContext } from './context.ts'
 import { signingFormat } from './formats/registry.ts'
-import { type NextKey, type SignerKey, signerKey, type SignerRecord, type SignerTerms, validityOf } from './signer.ts'
+import type { SigningFormat } from './format.ts'
+import {
+  keysOf,
+  type LoneKey,
+  type NextKey,
+  type SignerKey,
+  signerKey,
+  type SignerRecord,
+  type SignerTerms,
+  validityOf,
+  withCompanion,
+} from './signer.ts'
+import { checkTimeStampKey, checkTimeStampTerms, TIME_STAMP_FORMAT } from './tsp/terms.ts'
 
 export interface NewSigner extends SignerTerms {
   readonly name: string
   readonly key: NewSignerKey
 }
 
-export interface NewSignerKey {
+export interface NewSignerKey extends NewLoneKey {
+  /** A second key, which signs whatever the first one signs. */
+  readonly companion?: NewLoneKey
+}
+
+export interface NewLoneKey {
   /** A reference into the key ring. */
   readonly label: string
   readonly chain: readonly Uint8Array[]
@@ -40,6 +57,8 @@ export interface OpenSigner {
   readonly record: SignerRecord
   readonly validity: { readonly notBefore: number; readonly notAfter: number }
   readonly key: Signer
+  /** The second key, where the signer has one. */
+  readonly companion?: Signer
 }
 
 export interface Signers {
@@ -77,8 +96,11 @@ export function openSigners(context: SigningContext): Signers {
     return { record: toRecord(row), uses: { uses, windowUses, windowStart } }
   }
 
-  const openKey = async ({ label, chain, signatureAlgorithm }: NewSignerKey): Promise<SignerKey> =>
+  const openLone = async ({ label, chain, signatureAlgorithm }: NewLoneKey): Promise<LoneKey> =>
     signerKey({ ...(await keys.open(label)), label }, chain, signatureAlgorithm)
+
+  const openKey = async ({ companion, ...key }: NewSignerKey): Promise<SignerKey> =>
+    withCompanion(await openLone(key), companion === undefined ? undefined : await openLone(companion))
 
   /** @param change what of the record is another; undefined when there is nothing to do */
   const change = async (
@@ -107,7 +129,7 @@ export function openSigners(context: SigningContext): Signers {
         act,
         object: objectOf(after),
         outcome: 'done',
-        facts: { version: after.version, key: after.key.label },
+        facts: { version: after.version, ...keyFacts(after.key) },
       })
       await announce(tx, after, act)
       return after
@@ -129,8 +151,10 @@ export function openSigners(context: SigningContext): Signers {
 
   return {
     async create({ name, key: wanted, ...terms }, actor) {
-      for (const format of terms.formats) signingFormat(format) // a name that is misspelled signs nothing
+      checkTimeStampTerms(terms)
       const key = await openKey(wanted)
+      checkFormats(terms, key)
+      if (terms.timeStamps !== undefined) checkTimeStampKey(key)
       const id = uuidv7(world)
       const record: SignerRecord = { ...terms, id, name, version: 1, state: 'enabled', key, createdAt: world.clock.now() }
       const act = 'signer.create'
@@ -144,7 +168,7 @@ export function openSigners(context: SigningContext): Signers {
             'INSERT INTO signer_use (signer_id, organization_id, uses, window_start, window_uses) VALUES (?, ?, 0, 0, 0)',
             ...[id, organizationId],
           )
-          const facts = { key: key.label, signatureAlgorithm: key.signatureAlgorithm, formats: terms.formats.join(' ') }
+          const facts = { ...keyFacts(key), signatureAlgorithm: key.signatureAlgorithm, formats: terms.formats.join(' ') }
           await audit.record(tx, { actor, act, object: objectOf(record), outcome: 'done', facts })
           await announce(tx, record, act)
         })
@@ -166,14 +190,20 @@ export function openSigners(context: SigningContext): Signers {
     async planNext(name, { at, afterUses, ...wanted }, actor) {
       const key = await openKey(wanted)
       const next: NextKey = { ...key, ...(at !== undefined && { at }), ...(afterUses !== undefined && { afterUses }) }
-      return change(name, 'signer.plan', actor, (record) => ({ ...record, next }))
+      return change(name, 'signer.plan', actor, (record) => {
+        if (record.timeStamps !== undefined) checkTimeStampKey(next)
+        checkFormats(record, key)
+        if (record.key.companion !== undefined && key.companion === undefined)
+          throw new TrustError('policyRefused', 'signerNextAlone', { facts: { name } })
+        return { ...record, next }
+      })
     },
 
     async rollOver({ name, version }) {
       await change(name, 'signer.roll-over', 'system', (record) => {
         const { next, ...rest } = record
         if (next === undefined || record.version !== version) return undefined
-        const { at: _at, afterUses: _afterUses, ...key } = next
+        const { at: _at, afterUses: _afterUses, ...key } = next // with its own second key
         return { ...rest, key }
       })
     },
@@ -183,7 +213,13 @@ export function openSigners(context: SigningContext): Signers {
       if (known !== undefined) return known
       const opening = (async () => {
         const { record } = await read(name)
-        return { record, validity: validityOf(record), key: await keys.open(record.key.label) }
+        const { label, companion } = record.key
+        return {
+          record,
+          validity: validityOf(record),
+          key: await keys.open(label),
+          ...(companion !== undefined && { companion: await keys.open(companion.label) }),
+        }
       })()
       opened.set(name, opening)
       opening.catch(() => {
@@ -192,11 +228,29 @@ export function openSigners(context: SigningContext): Signers {
       return opening
     },
 
-    needs: async (label) => (await list()).some(({ key, next }) => key.label === label || next?.label === label),
+    needs: async (label) =>
+      (await list()).some(({ key, next }) =>
+        [key, ...(next === undefined ? [] : [next])].flatMap(keysOf).some((one) => one.label === label),
+      ),
 
     forget: (name) => void opened.delete(name),
   }
 }
+
+/** A format that is misspelled signs nothing, and one for one key signs nothing with two. @throws TrustError */
+function checkFormats({ formats }: Pick<SignerRecord, 'formats'>, key: SignerKey): void {
+  for (const id of formats) {
+    const format: Pick<SigningFormat, 'severalKeys'> = id === TIME_STAMP_FORMAT ? {} : signingFormat(id)
+    if (key.companion !== undefined && format.severalKeys !== true)
+      throw new TrustError('policyRefused', 'formatOneKey', { facts: { format: id } })
+  }
+}
+
+/** What the audit log says of keys. */
+export const keyFacts = ({ label, companion }: SignerKey): Facts => ({
+  key: label,
+  ...(companion !== undefined && { companionKey: companion.label, companionAlgorithm: companion.signatureAlgorithm }),
+})
 
 export const objectOf = ({ id }: Pick<SignerRecord, 'id'>): string => `signer:${id}`
 

@@ -17,6 +17,9 @@ const TIMEOUT_SECONDS = 10
 const NONCE_OCTETS = 8
 const DIGEST = 'sha256'
 
+/** Whether it is an authority elsewhere, and not a signer of this installation, whose names have no colon. */
+export const isTimeStampURL = (place: string): boolean => /^https?:/.test(place)
+
 /** @returns DER TimeStampToken over these octets @throws TrustError `unavailable`, `policyRefused` where the authority says no, `malformed` */
 export async function askForTimeStamp(
   uri: string,

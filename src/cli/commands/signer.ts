@@ -1,7 +1,7 @@
 /** `sealworks signer`: which key signs what, for whom, how often and how long. @module */
 import { parsePEM } from '#asn1/pem.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
-import { integer, many, oneOf, required, some, text } from '../command.ts'
+import { flag, integer, many, oneOf, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import type { Context } from '../command.ts'
 import { exitCodes } from '../exit-codes.ts'
@@ -19,8 +19,11 @@ const keyOptions = {
   certificates: many('FILE', "the key's certificate and those above it, PEM or DER, in this order"),
   issuer: text('CA', 'have this authority of the installation issue the certificate instead'),
   subject: text('NAME', 'with --issuer: the name in the certificate, such as "CN=Firmware,O=Example"'),
-  profile: text('PROFILE', 'with --issuer: code-signing unless told'),
+  profile: text('PROFILE', 'with --issuer: code-signing unless told, or time-stamping'),
   signatureAlgorithm: text('ALGORITHM', 'such as rsa-pss-sha256; what is usual for the key unless told'),
+  withKey: text('LABEL', 'a second key, such as ml-dsa-65 beside a classical one: both sign, each covers the other'),
+  withCertificates: many('FILE', "with --with-key: that key's certificate and those above it"),
+  withIssuer: text('CA', 'with --with-key: the authority that issues its certificate; the one of --issuer unless told'),
 }
 
 export const commands = [
@@ -35,7 +38,7 @@ export const commands = [
         { title: 'SIGNER', cell: ({ name }: Signer) => name },
         { title: 'STATE', cell: ({ state }: Signer) => state },
         { title: 'KEY', cell: ({ key }: Signer) => key.label },
-        { title: 'SIGNS WITH', cell: ({ key }: Signer) => key.signatureAlgorithm },
+        { title: 'SIGNS WITH', cell: ({ key }: Signer) => algorithmsOf(key).join(' with ') },
         { title: 'FORMATS', cell: ({ formats }: Signer) => formats.join(', ') },
       ]
       return { value: { signers: value.items }, text: table(value.items, shape, columns) }
@@ -76,7 +79,14 @@ export const commands = [
       approver: many('USER', 'whose agreement counts: this person, by name or id'),
       approvalUses: integer('N', 1, 1_000_000_000, 'how many signatures one agreement may cover; 1 unless told'),
       approvalHours: integer('N', 1, 8760, 'how long an agreement may be used; 8 unless told'),
-      timeStamping: text('URL', 'a time-stamping authority (RFC 3161) that CMS signatures get a time stamp from'),
+      timeStamping: text(
+        'URL|SIGNER',
+        'a time-stamping authority (RFC 3161), here or elsewhere, that CMS signatures get a time stamp from',
+      ),
+      policy: text('OID', 'with --format rfc3161: the policy under which it states times'),
+      accuracy: integer('MS', 1, 86_400_000, 'with --format rfc3161: how far a time may be from UTC; 1000 unless told'),
+      ordering: flag('with --format rfc3161: no two time stamps have the same time'),
+      public: flag('with --format rfc3161: anybody may ask, at /tsa/SIGNER; else only its users, as `timestamp` does'),
       priority: oneOf(
         ['high', 'normal', 'low'],
         'who goes first when there is more to sign than can be signed; normal unless told',
@@ -84,7 +94,7 @@ export const commands = [
     },
     async run(
       client,
-      { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, timeStamping, priority, ...more },
+      { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, timeStamping, priority, policy, accuracy, ...more },
       context,
     ) {
       const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
@@ -101,6 +111,7 @@ export const commands = [
           ...(from !== undefined && { notBefore: timeOf('--from', from) }),
           ...(until !== undefined && { notAfter: timeOf('--until', until) }),
           ...(timeStamping !== undefined && { timeStamping }),
+          ...timeStampBody(policy, accuracy, more),
           ...(priority !== undefined && { priority }),
         },
       })
@@ -173,22 +184,52 @@ export const commands = [
   }),
 ]
 
+const algorithmsOf = ({ signatureAlgorithm, companion }: Signer['key']): readonly string[] =>
+  companion === undefined ? [signatureAlgorithm] : [signatureAlgorithm, companion.signatureAlgorithm]
+
 /** Certificates as their count: `--json` has them. */
-const described = ({ key, next, users, ...rest }: Signer): string =>
+const described = ({ key, next, users, timeStamps, ...rest }: Signer): string =>
   fields({
     ...rest,
+    ...(timeStamps !== undefined && {
+      policy: timeStamps.policy,
+      accuracy: `${timeStamps.accuracyMilliseconds} ms`,
+      ordering: timeStamps.ordering,
+      public: timeStamps.isPublic,
+    }),
     key: keyText(key),
     ...(next !== undefined && { next: keyText(next.key), nextAt: next.at, nextAfterUses: next.afterUses }),
     users: [...users.roles, ...users.people].join(', '),
   })
 
-const keyText = ({ label, signatureAlgorithm, certificates }: Signer['key']): string =>
-  `${label} (${signatureAlgorithm}, ${certificates.length} certificates)`
+const keyText = ({ companion, ...key }: Signer['key']): string =>
+  [key, ...(companion === undefined ? [] : [companion])]
+    .map(({ label, signatureAlgorithm, certificates }) => `${label} (${signatureAlgorithm}, ${certificates.length} certificates)`)
+    .join(' with ')
 
 async function partyOf(client: Caller, roles: readonly string[], users: readonly string[]) {
   const people: string[] = []
   for (const user of users) people.push((await findPrincipal(client, user)).id)
   return { roles: [...roles] as Role[], people } // the server knows which roles there are
+}
+
+interface TimeStampValues {
+  readonly ordering: boolean
+  readonly public: boolean
+}
+
+const ACCURACY_MILLISECONDS = 1000
+
+function timeStampBody(
+  policy: string | undefined,
+  accuracy: number | undefined,
+  { ordering, public: isPublic }: TimeStampValues,
+) {
+  if (policy === undefined) {
+    if (accuracy === undefined && !ordering && !isPublic) return {}
+    throw new UsageError('Say under which policy it states times: --policy OID.', ['signer', 'create'])
+  }
+  return { timeStamps: { policy, accuracyMilliseconds: accuracy ?? ACCURACY_MILLISECONDS, ordering, isPublic } }
 }
 
 interface ApprovalValues {
@@ -224,9 +265,35 @@ interface KeyValues {
   readonly signatureAlgorithm: string | undefined
 }
 
-async function keyBody(context: Context, { key, certificates, issuer, subject, profile, signatureAlgorithm }: KeyValues) {
-  if ((issuer === undefined) !== (subject === undefined))
+interface TwoKeysValues extends KeyValues {
+  readonly withKey: string | undefined
+  readonly withCertificates: readonly string[]
+  readonly withIssuer: string | undefined
+}
+
+/** @throws UsageError */
+async function keyBody(context: Context, { withKey, withCertificates, withIssuer, ...values }: TwoKeysValues) {
+  const { subject, issuer, profile } = values
+  if ((issuer ?? withIssuer) === undefined ? subject !== undefined : subject === undefined)
     throw new UsageError('--issuer CA and --subject NAME belong together.', ['signer', 'create'])
+  const body = await loneKeyBody(context, values)
+  if (withKey === undefined) {
+    if (withIssuer === undefined && withCertificates.length === 0) return body
+    throw new UsageError('Say which the second key is: --with-key LABEL.', ['signer', 'create'])
+  }
+  const issuerOfSecond = withIssuer ?? (withCertificates.length === 0 ? issuer : undefined)
+  const second = {
+    key: withKey,
+    certificates: withCertificates,
+    issuer: issuerOfSecond,
+    subject,
+    profile,
+    signatureAlgorithm: undefined,
+  }
+  return { ...body, companion: await loneKeyBody(context, second) }
+}
+
+async function loneKeyBody(context: Context, { key, certificates, issuer, subject, profile, signatureAlgorithm }: KeyValues) {
   const chain: string[] = []
   for (const file of certificates) chain.push(...certificatesIn(await readInput(context, file)))
   return {

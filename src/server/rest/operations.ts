@@ -87,6 +87,7 @@ export const operations = {
   showVersion: 'GET /api/v1/version',
   sign: 'POST /api/v1/signers/{name}/sign',
   suspendPrincipal: 'POST /api/v1/principals/{id}/suspend',
+  timeStamp: 'POST /api/v1/signers/{name}/time-stamp',
   trustAuthority: 'POST /api/v1/trusted-authorities',
   unlockKeyStore: 'POST /api/v1/key-stores/{id}/unlock',
   verifyAuditLog: 'POST /api/v1/audit/verify',

@@ -13,8 +13,10 @@ import { issueForRequest } from '#ca/by-hand.ts'
 import type { Requester } from '#signing/context.ts'
 import type { SignatureRequest } from '#signing/format.ts'
 import { SIGNATURE_ACT, type Signing } from '#signing/service.ts'
-import { PRIORITIES, type SignerApproval, type SignerKey, type SignerRecord } from '#signing/signer.ts'
-import type { NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
+import { TIME_STAMP_ACT } from '#signing/tsp/authority.ts'
+import { type LoneKey, PRIORITIES, type SignerApproval, type SignerKey, type SignerRecord } from '#signing/signer.ts'
+import type { NewLoneKey, NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
+import { TIME_STAMP_REQUEST_MAX_OCTETS } from '#cms/timestamp.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
 import { parseDistinguishedName } from '#x509/name.ts'
@@ -32,6 +34,7 @@ const SignerName = Type.String({
 const SignatureAlgorithmName = Type.Enum(signatureAlgorithms.map(({ id }) => id))
 const Role = Type.Enum([...roles])
 const FormatName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'a signing format, such as plain' })
+const OID = Type.String({ pattern: '^[0-2](\\.(0|[1-9][0-9]{0,38})){1,30}$', description: 'an object identifier' })
 const Count = Type.Integer({ minimum: 1, maximum: 1_000_000_000_000 })
 
 const PartyShape = record(
@@ -42,13 +45,15 @@ const PartyShape = record(
   'whoever has one of the roles, and those who are named',
 )
 
-const KeyFields = {
+const LoneKeyFields = {
   key: KeyLabel,
   issue: Type.Optional(
     record(
       {
         authority: Address,
-        profile: Type.Optional(Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,63}$', description: 'code-signing unless told' })),
+        profile: Type.Optional(
+          Type.String({ pattern: '^[a-z0-9][a-z0-9-]{0,63}$', description: 'code-signing unless told, or time-stamping' }),
+        ),
         subject: DistinguishedName,
       },
       'have an authority of this installation issue the certificate of the key',
@@ -56,6 +61,13 @@ const KeyFields = {
   ),
   certificates: Type.Optional(Type.Array(Base64, { maxItems: 10, description: "the key's own first, then those above it" })),
   signatureAlgorithm: Type.Optional(SignatureAlgorithmName),
+}
+
+const KeyFields = {
+  ...LoneKeyFields,
+  companion: Type.Optional(
+    record(LoneKeyFields, 'a second key, post-quantum beside a classical one, that signs whatever the first one signs'),
+  ),
 }
 
 const YEAR_SECONDS = 366 * 86_400
@@ -71,7 +83,22 @@ const TermsFields = {
   notBefore: Type.Optional(Time),
   notAfter: Type.Optional(Time),
   timeStamping: Type.Optional(
-    Type.String({ pattern: '^https?://', maxLength: 500, description: 'URL of a time-stamping authority' }),
+    Type.String({
+      pattern: '^(https?://.*|[a-z0-9][a-z0-9-]{0,62})$',
+      maxLength: 500,
+      description: 'URL of a time-stamping authority, or the name of a signer here that is one',
+    }),
+  ),
+  timeStamps: Type.Optional(
+    record(
+      {
+        policy: OID,
+        accuracyMilliseconds: Type.Integer({ minimum: 1, maximum: 86_400_000, description: 'how far a time may be from UTC' }),
+        ordering: Type.Boolean({ description: 'no two have the same time' }),
+        isPublic: Type.Boolean({ description: 'anybody may ask, over plain HTTP; else only its users' }),
+      },
+      'for the format rfc3161: what a time-stamping authority states',
+    ),
   ),
 }
 
@@ -94,13 +121,14 @@ const NewSignerShape = record({
   priority: Type.Optional(Type.Enum([...PRIORITIES])),
 })
 
-const KeyShape = record({
+const LoneKeyShape = record({
   label: KeyLabel,
   keyAlgorithm: Type.String(),
   signatureAlgorithm: SignatureAlgorithmName,
   publicKey: Base64,
   certificates: Type.Array(Base64),
 })
+const KeyShape = record({ ...LoneKeyShape.properties, companion: Type.Optional(LoneKeyShape) })
 
 const SignerShape = record({
   id: Uuid,
@@ -147,15 +175,27 @@ const digestIds = Object.keys(digestOctets) as DigestName[]
 
 const Octets = Type.String({ ...Base64, maxLength: base64Length(MESSAGE_MAX_OCTETS) })
 const Digest = Type.String({ ...Base64, maxLength: base64Length(DIGEST_MAX_OCTETS) })
-const OID = Type.String({ pattern: '^[0-2](\\.(0|[1-9][0-9]{0,38})){1,30}$', description: 'an object identifier' })
 const ATTRIBUTES_MAX = 16
+
+/** Two keys at most: one of today and one of tomorrow. */
+const KEY_LAST = 1
+const Which = Type.Integer({
+  minimum: 0,
+  maximum: KEY_LAST,
+  description: "which of the signer's keys; 0, the first, unless told",
+})
+const By = Type.Optional(Which)
+const ByAll = Type.Optional(
+  Type.Union([Type.Literal('all', { description: 'one message that all keys of the signer sign' }), Which]),
+)
 
 const RequestShape = Type.Union(
   [
-    record({ type: Type.Literal('raw'), octets: Octets }),
-    record({ type: Type.Literal('raw'), digestAlgorithm: Type.Enum(digestIds), digest: Digest }),
+    record({ type: Type.Literal('raw'), by: By, octets: Octets }),
+    record({ type: Type.Literal('raw'), by: By, digestAlgorithm: Type.Enum(digestIds), digest: Digest }),
     record({
       type: Type.Literal('cms'),
+      by: ByAll,
       form: Type.Enum(['cades', 'authenticode']),
       contentType: OID,
       attached: Octets,
@@ -165,6 +205,7 @@ const RequestShape = Type.Union(
     }),
     record({
       type: Type.Literal('cms'),
+      by: ByAll,
       form: Type.Enum(['cades', 'authenticode']),
       contentType: OID,
       digests: Type.Array(record({ digestAlgorithm: Type.Enum(digestIds), digest: Digest }), { minItems: 1, maxItems: 4 }),
@@ -198,18 +239,25 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
     return withUses(found, uses)
   }
   /** An authority's key signs certificates and lists; what it signed as something else could be taken for one. */
-  const refuseOwn = (actor: string, name: string, label: string): Promise<void> =>
+  const refuseOwn = (actor: string, name: string, { key, companion }: KeyBody): Promise<void> =>
     orRecord(audit, { actor, act: 'signer.create', object: `signer:${name}` }, () => {
-      if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
+      for (const label of [key, ...(companion === undefined ? [] : [companion.key])])
+        if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
     })
 
   /** Asks an authority of ours, as anybody would who may issue certificates. */
-  const withIssued = async <B extends KeyBody>(body: B, { actor, principal }: Call): Promise<B> => {
+  const withIssued = async <B extends KeyBody>(body: B, call: Call, usual: string): Promise<B> => {
+    const { companion } = body
+    const issued = await withOneIssued(body, call, usual)
+    return companion === undefined ? issued : { ...issued, companion: await withOneIssued(companion, call, usual) }
+  }
+
+  const withOneIssued = async <B extends LoneKeyBody>(body: B, { actor, principal }: Call, usual: string): Promise<B> => {
     const { issue, key: label } = body
     if (issue === undefined) return body
     if (body.certificates !== undefined) throw new TrustError('malformed', 'signerTwoCertificates')
     checkAllowed(principal, 'certificate.issue')
-    const { authority, profile = 'code-signing' } = issue
+    const { authority, profile = usual } = issue
     const key = await context.keys.open(label)
     const request = await encodeCertificationRequest(
       { subject: parseDistinguishedName(issue.subject), publicKey: key.publicKey, extensions: [] },
@@ -254,8 +302,8 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       status: 201,
       async handle(call, { body }) {
         const { actor } = call
-        await refuseOwn(actor, body.name, body.key)
-        return shape(await signers.create(newSigner(await withIssued(body, call)), actor))
+        await refuseOwn(actor, body.name, body)
+        return shape(await signers.create(newSigner(await withIssued(body, call, usualProfile(body))), actor))
       },
     }),
     route({
@@ -291,10 +339,12 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       response: SignerShape,
       async handle(call, { params: { name }, body: { at, afterUses, ...fields } }) {
         const { actor } = call
-        await refuseOwn(actor, name, fields.key)
+        await refuseOwn(actor, name, fields)
         if (at === undefined && afterUses === undefined) throw new TrustError('malformed', 'signerNextWhen')
         const when = { ...(at !== undefined && { at: Date.parse(at) }), ...(afterUses !== undefined && { afterUses }) }
-        return shape(await signers.planNext(name, { ...newKey(await withIssued(fields, call)), ...when }, actor))
+        const { record: signer } = await signers.find(name)
+        const key = newKey(await withIssued(fields, call, usualProfile(signer)))
+        return shape(await signers.planNext(name, { ...key, ...when }, actor))
       },
     }),
     route({
@@ -315,6 +365,7 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
           state: Type.Literal('signed'),
           answers: Type.Array(Base64, { description: 'to the requests, in their order: a signature, or a CMS message' }),
           signatureAlgorithm: SignatureAlgorithmName,
+          companionAlgorithm: Type.Optional(SignatureAlgorithmName),
           signerVersion: Type.Integer(),
           entry: Type.Union([Uuid], { description: 'the audit entry: its place in the log can be proven' }),
         }),
@@ -325,6 +376,25 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
         const made = await signing.sign(name, { ...rest, requests: requests.map(parseRequest) }, requesterOf(call))
         if (made.state === 'waiting') return { state: 'waiting' as const, approval: await approvalShape(made.approval, access) }
         return { ...made, answers: made.answers.map((octets) => octets.toBase64()) }
+      },
+    }),
+    route({
+      id: 'timeStamp',
+      method: 'POST',
+      path: '/api/v1/signers/{name}/time-stamp',
+      permission: 'signer.use',
+      summary: 'Have a time-stamping authority answer a request (RFC 3161), in the name of who asks',
+      params: ByName,
+      body: record({ request: Type.String({ ...Base64, maxLength: base64Length(TIME_STAMP_REQUEST_MAX_OCTETS) }) }),
+      response: record({
+        response: Type.Union([Base64], { description: 'DER TimeStampResp' }),
+        token: Type.Union([Base64], { description: 'DER TimeStampToken: what is in it' }),
+        time: Time,
+        entry: Type.Union([Uuid], { description: 'the audit entry: its place in the log can be proven' }),
+      }),
+      async handle(call, { params: { name }, body: { request } }) {
+        const { response, token, genTime, entry } = await signing.timeStamps.answer(name, octetsOf(request), requesterOf(call))
+        return { response: response.toBase64(), token: token.toBase64(), time: timeOf(genTime.getTime()), entry }
       },
     }),
     route({
@@ -357,7 +427,7 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
       async handle(_, { params: { id } }) {
         const proof = await proveEntry(db, { organizationId, id, cosigned: false })
         const { act } = JSON.parse(proof.entry) as { readonly act: string }
-        if (act !== SIGNATURE_ACT) throw new TrustError('notFound', 'unknownAuditEntry') // the rest of the log is for auditors
+        if (act !== SIGNATURE_ACT && act !== TIME_STAMP_ACT) throw new TrustError('notFound', 'unknownAuditEntry') // the rest of the log is for auditors
         return { proof: encodeProof(proof) }
       },
     }),
@@ -371,16 +441,18 @@ function requesterOf({ actor, principal }: Call): Requester {
 
 function parseRequest(request: Static<typeof RequestShape>): SignatureRequest {
   if (request.type === 'raw') {
-    if ('octets' in request) return { type: 'raw', message: { octets: octetsOf(request.octets) } }
-    return { type: 'raw', message: { digestAlgorithm: request.digestAlgorithm, digest: digestOf(request) } }
+    const which = { type: 'raw' as const, ...(request.by !== undefined && { by: request.by }) }
+    if ('octets' in request) return { ...which, message: { octets: octetsOf(request.octets) } }
+    return { ...which, message: { digestAlgorithm: request.digestAlgorithm, digest: digestOf(request) } }
   }
-  const { form, contentType, attributes = [] } = request
+  const { form, contentType, attributes = [], by } = request
   const content =
     'attached' in request
       ? { attached: octetsOf(request.attached) }
       : { detached: new Map(request.digests.map((each) => [each.digestAlgorithm, digestOf(each)])) }
   return {
     type: 'cms',
+    ...(by !== undefined && { by }),
     form,
     contentType,
     content,
@@ -404,14 +476,26 @@ const isRoot = (der: Uint8Array): boolean => {
   return equal(issuer, subject)
 }
 
-interface KeyBody {
+const usualProfile = ({ timeStamps }: { readonly timeStamps?: unknown }): string =>
+  timeStamps === undefined ? 'code-signing' : 'time-stamping'
+
+interface LoneKeyBody {
   readonly key: string
   readonly issue?: { readonly authority: string; readonly profile?: string; readonly subject: string }
   readonly certificates?: readonly string[]
   readonly signatureAlgorithm?: string
 }
 
-const newKey = ({ key, certificates = [], signatureAlgorithm }: KeyBody): NewSignerKey => ({
+interface KeyBody extends LoneKeyBody {
+  readonly companion?: LoneKeyBody
+}
+
+const newKey = ({ companion, ...key }: KeyBody): NewSignerKey => ({
+  ...newLoneKey(key),
+  ...(companion !== undefined && { companion: newLoneKey(companion) }),
+})
+
+const newLoneKey = ({ key, certificates = [], signatureAlgorithm }: LoneKeyBody): NewLoneKey => ({
   label: key,
   chain: certificates.map(octetsOf),
   ...(signatureAlgorithm !== undefined && { signatureAlgorithm }),
@@ -440,6 +524,7 @@ function newSigner({
   issue: _issue,
   certificates,
   signatureAlgorithm,
+  companion,
   users,
   priority,
   approval,
@@ -454,6 +539,7 @@ function newSigner({
       key,
       ...(certificates !== undefined && { certificates }),
       ...(signatureAlgorithm !== undefined && { signatureAlgorithm }),
+      ...(companion !== undefined && { companion }),
     }),
     users: users === undefined ? USERS : { roles: users.roles ?? [], people: users.people ?? [] },
     priority: priority ?? 'normal',
@@ -463,7 +549,12 @@ function newSigner({
   }
 }
 
-const keyShape = ({ label, keyAlgorithm, signatureAlgorithm, publicKey, chain }: SignerKey) => ({
+const keyShape = ({ companion, ...key }: SignerKey) => ({
+  ...loneKeyShape(key),
+  ...(companion !== undefined && { companion: loneKeyShape(companion) }),
+})
+
+const loneKeyShape = ({ label, keyAlgorithm, signatureAlgorithm, publicKey, chain }: LoneKey) => ({
   label,
   keyAlgorithm,
   signatureAlgorithm,
