@@ -230,6 +230,11 @@ export const english = {
   requiredPostQuantumPath:
     "A post-quantum signature is required, and a classical one stands between the signer's certificate and its root. Get the certificate from a post-quantum authority.",
   formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
+  formatNeedsCertificate: '{format} says by a certificate who signed. Give the signer a certificate.',
+  messageSignatureMissing:
+    'The signature says that another one with {algorithm} belongs to it, and that one is not there or cannot be judged. Get the message again from its signer.',
+  messageCertificate: 'The certificate in the message is not the one that its thumbprint names. Get it again from its signer.',
+  messageContentTwice: 'The message holds what it signs, and a file was given as well. Verify the message alone.',
   contentNotGiven: 'The signature stands beside what it is over. Give the signed artifact with it.',
   certificateNotGiven: 'A plain signature does not say whose it is. Give the certificate of its signer.',
   rawSignature: 'The signature does not fit the artifact and the key of the certificate. Get both again from their maker.',
@@ -530,6 +535,30 @@ export const english = {
   signerNeedsNobody: 'The signer "{name}" needs no approval. Just sign.',
   signerUsesTooMany:
     'One approval of the signer "{name}" covers at most {uses} signatures within {seconds} seconds. Ask for less.',
+  signerUploadNeeded:
+    'What the signer "{name}" signs is archived here, so the artifact has to come along. Send it (sign --upload).',
+  formatUnsaid: 'The artifact does not show in which of the formats {formats} it is to be signed. Name one.',
+  spoolFull: 'There is no room for another artifact at the moment. Send it again after the time given.',
+  spoolUnwritable: 'The server cannot write artifacts to its disk. Ask whoever runs it to make room.',
+  artifactThreadEnded:
+    'The server could not read the artifact to its end. Send it again; if it happens again, sign it without --upload.',
+  jobUnknown: 'There is no such signing job. Its record goes thirty days after it ended; list the jobs to see what there is.',
+  jobOver: 'The signing job is over already. Look at it again.',
+  jobSigned: 'The signing job cannot be canceled any more: it is {state} or being signed. Look at it again.',
+  jobNotDone: 'The signing job has no result: it is {state}. Look at it again later.',
+  jobElsewhere: 'The result lies on another server of this installation. Ask the one that took the artifact.',
+  jobResultGone: 'The result of the signing job was removed. Send the artifact again.',
+  jobFilesGone: 'The artifact of the signing job is not there any more, as after a restore. Send it again.',
+  jobBegunTooOften:
+    'The signing job was begun several times and came to no end. Sign the artifact without --upload, and tell whoever runs the server.',
+  jobNobody: 'Whoever asked for the signing job may not ask for anything any more. Send the artifact as somebody who may.',
+  jobNotApproved: 'The signing job was not approved: its request is {state}. Send the artifact again to ask anew.',
+  jobNotYours: 'The signing job is somebody else’s. Only who sent an artifact gets it back.',
+  archiveMissing:
+    'Artifacts are to be archived and there is no directory for them. Ask whoever runs the server to set signing.archiveDirectory.',
+  archiveUnwritable:
+    'The artifact could not be archived, so it is not signed. Ask whoever runs the server to look at the archive.',
+  archiveUnknown: 'The archive has no such artifact of this signer. Look at its history for what was signed.',
   signingBusy: 'There is more to sign than can wait here. Ask again after the time given.',
   timeServer: 'A time server gives no usable time: {detail}. Look at the setting clock.sources.',
   clockDoubtful:

@@ -10,7 +10,7 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import { type AnswerOf, type InputOf, RemoteRefusal } from '#server/rest/client.ts'
 import { fileSource, octetsOf, sizeOf } from '#signing/artifact/blob.ts'
-import type { BlobSource, Piece, SignatureRequest, SigningFormat } from '#signing/format.ts'
+import type { BlobSource, KeyChoice, Piece, SignatureRequest, SigningFormat } from '#signing/format.ts'
 import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
@@ -47,8 +47,8 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const signer = await client.call('showSigner', { params: { name } })
     const format = await formatOf(values, signer, artifact.source)
     const { requests, attach } = await format.toBeSigned(artifact.source, {
-      signatureAlgorithm: signer.key.signatureAlgorithm,
-      certificates: certificatesOf(signer),
+      ...choiceOf(signer.key),
+      ...(signer.key.companion !== undefined && { others: [choiceOf(signer.key.companion)] }),
       options: optionsIn(values.option),
     })
     artifact.done()
@@ -75,7 +75,7 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const { answers: _answers, ...value } = made
     return {
       value: { ...value, format: format.id, file: out, ...(proof !== undefined && { proof }) },
-      text: `${out} is written: ${format.id}, signed by ${name} with ${made.signatureAlgorithm}.\n`,
+      text: `${out} is written: ${format.id}, signed by ${name} with ${algorithmsOf(made)}.\n`,
     }
   } finally {
     await handle.close()
@@ -119,9 +119,17 @@ async function formatOf(
   throw new UsageError(`Say how to sign it: --format ${signs.join('|')} (what ${name} signs).`, ['sign'])
 }
 
+const algorithmsOf = ({
+  signatureAlgorithm,
+  companionAlgorithm,
+}: Extract<AnswerOf<'sign'>, { readonly state: 'signed' }>): string =>
+  companionAlgorithm === undefined ? signatureAlgorithm : `${signatureAlgorithm} and ${companionAlgorithm}`
+
 /** Formats that carry certificates find that there are none; the others do not look. */
-const certificatesOf = ({ key }: Signer): readonly [Uint8Array, ...Uint8Array[]] =>
-  key.certificates.map((each) => Uint8Array.fromBase64(each)) as unknown as readonly [Uint8Array, ...Uint8Array[]]
+const choiceOf = ({ signatureAlgorithm, certificates }: Omit<Signer['key'], 'companion'>): KeyChoice => ({
+  signatureAlgorithm,
+  certificates: certificates.map((each) => Uint8Array.fromBase64(each)) as unknown as KeyChoice['certificates'],
+})
 
 function optionsIn(written: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
@@ -135,13 +143,15 @@ function optionsIn(written: readonly string[]): Readonly<Record<string, string>>
 
 function sent(request: SignatureRequest): SentRequest {
   if (request.type === 'raw') {
-    const { message } = request
-    if ('octets' in message) return { type: 'raw', octets: message.octets.toBase64() }
-    return { type: 'raw', ...sentDigest([message.digestAlgorithm, message.digest]) }
+    const { message, by } = request
+    const which = { type: 'raw' as const, ...(by !== undefined && { by }) }
+    if ('octets' in message) return { ...which, octets: message.octets.toBase64() }
+    return { ...which, ...sentDigest([message.digestAlgorithm, message.digest]) }
   }
-  const { form, contentType, content, attributes = [] } = request
+  const { form, contentType, content, attributes = [], by } = request
   const rest = {
     type: 'cms' as const,
+    ...(by !== undefined && { by }),
     form,
     contentType,
     attributes: attributes.map(({ attrType, attrValues }) => ({
