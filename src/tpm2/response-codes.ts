@@ -189,7 +189,7 @@ const groups: readonly (readonly [Reason, TrustErrorCode, readonly string[]])[] 
     ],
   ],
 ]
-const groupOf = new Map(
+const groupOf = new Map<string, { readonly reason: Reason; readonly code: TrustErrorCode }>(
   groups.flatMap(([reason, code, names]) => names.map((name) => [`TPM_RC_${name}`, { reason, code }] as const)),
 )
 

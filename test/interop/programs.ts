@@ -86,6 +86,15 @@ export const programs = {
   mount: { debian: 'mount', purpose: 'puts it on a disk that loses writes' },
   aapt: { debian: 'aapt', purpose: 'makes Android packages to sign' },
   apksigner: { debian: 'apksigner', purpose: 'signs and verifies Android packages' },
+  swtpm: { debian: 'swtpm', purpose: 'a TPM 2.0 in software' },
+  swtpm_setup: { debian: 'swtpm-tools', purpose: 'makes it, with endorsement certificates' },
+  swtpm_localca: { debian: 'swtpm-tools', purpose: 'the authority that signs them' },
+  tpm2: { debian: 'tpm2-tools', purpose: 'a second client and verifier of TPMs' },
+  'libtss2-tcti-swtpm': {
+    debian: 'libtss2-tcti-swtpm0',
+    purpose: 'its way to the TPM in software',
+    at: '/usr/lib/*/libtss2-tcti-swtpm.so.0',
+  },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>
