@@ -11,9 +11,12 @@ import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
+import { decode, encode } from '#asn1/codec.ts'
 import { encodePEM } from '#asn1/pem.ts'
 import { utf8 } from '#base/bytes.ts'
+import { ContentInfo } from '#cms/content-info.ts'
 import { digestOf } from '#cms/digests.ts'
+import { SignedDataContent } from '#cms/signed-data.ts'
 import {
   encodeGrantedTimeStamp,
   encodeTimeStampRequest,
@@ -23,9 +26,22 @@ import {
   verifyTimeStamp,
 } from '#cms/timestamp.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
-import { judged, root, signedWith, type TrialSigner, trialSigner, trialTimeStamps, verified } from '#signing/artifact/testing.ts'
+import {
+  AT,
+  judged,
+  quantumAuthority,
+  root,
+  signedWith,
+  type TrialSigner,
+  trialSigner,
+  trialTimeStamps,
+  verified,
+  withCompanion,
+} from '#signing/artifact/testing.ts'
+import { verifyArtifact } from '#signing/artifact/verify.ts'
 import { cms } from '#signing/formats/cms.ts'
 import { plain } from '#signing/formats/plain.ts'
+import { TEST_NOT_AFTER } from '#x509/testing.ts'
 import { needs } from './programs.ts'
 
 const run = promisify(execFile)
@@ -219,6 +235,59 @@ test(
       assert.equal(signatures[0]?.untouched, true)
       assert.equal(await judged(cms, read(out), { content: bytesSource(read(changedFile)) }), 'invalid artifactChanged')
     }
+  },
+)
+
+/** The same message with some of its signatures: what a verifier sees that drops those that it does not know, or an attacker makes. */
+function withSigners(message: Uint8Array, keep: (index: number) => boolean): Uint8Array {
+  const { contentType, content } = decode(ContentInfo, message, { maxOctets: message.length })
+  const signedData = decode(SignedDataContent, content, { maxOctets: content.length })
+  const signerInfos = signedData.signerInfos.filter((_, index) => keep(index))
+  return encode(ContentInfo, { contentType, content: encode(SignedDataContent, { ...signedData, signerInfos }) })
+}
+
+const checkDetached = (message: Uint8Array, content: string) =>
+  ssl(
+    ...['cms', '-verify', '-binary', '-inform', 'DER', '-CAfile', rootFile, '-purpose', 'any', '-out', keep('')],
+    ...['-in', keep(message), '-content', content],
+  )
+
+test('R9: two classical keys that name each other: openssl checks both', { skip: openssl.skip }, async () => {
+  const both = withCompanion(await trialSigner('rsa-2048'), await trialSigner('ecdsa-p384'))
+  const { octets } = await signedWith(cms, bytesSource(firmware), both)
+  await checkDetached(octets, firmwareFile)
+  await assert.rejects(checkDetached(octets, changedFile), /Verification failure/)
+  const { stdout } = await ssl('cms', '-cmsout', '-print', '-inform', 'DER', '-in', keep(octets))
+  assert.equal(stdout.match(/1\.2\.840\.113549\.1\.9\.16\.2\.51|multipleSignatures/g)?.length, 2)
+})
+
+test(
+  'R9: a classical and a post-quantum key: what OpenSSL 3.0 and GnuTLS make of it',
+  { skip: openssl.skip || certtool.skip },
+  async () => {
+    const quantum = await trialSigner('ml-dsa-65', 'codeSigning', TEST_NOT_AFTER, quantumAuthority)
+    const both = withCompanion(await trialSigner('rsa-2048'), quantum)
+    const { octets } = await signedWith(cms, bytesSource(firmware), both)
+    const beside = { content: bytesSource(firmware) }
+    const anchors = [root, quantumAuthority.certificate]
+    assert.equal((await verifyArtifact(cms, bytesSource(octets), { at: AT, anchors, beside })).valid, true)
+    // the classical signature is good for itself, and we say that the other is missing
+    const classical = withSigners(octets, (index) => index === 0)
+    await checkDetached(classical, firmwareFile)
+    await assert.rejects(checkDetached(classical, changedFile), /Verification failure/)
+    assert.match(await judged(cms, classical, beside), /invalid cmsSignatureMissing/)
+    const { stdout } = await ssl('version')
+    // it judges every signer, and ML-DSA came with 3.5
+    if (/^OpenSSL 3\.[0-4]\./.test(stdout))
+      await assert.rejects(checkDetached(octets, firmwareFile), /no public key|unable to get/)
+    const check = (content: string) =>
+      run(certtool.path('certtool'), [
+        ...['--p7-verify', '--inder', `--infile=${keep(octets)}`, `--load-data=${content}`],
+        `--load-ca-certificate=${rootFile}`,
+      ])
+    const answer = await check(firmwareFile)
+    assert.match(answer.stdout + answer.stderr, /Signature status: (ok|verified)/)
+    await assert.rejects(check(changedFile))
   },
 )
 
