@@ -78,6 +78,7 @@ export const programs = {
     purpose: 'the same, signed by Debian',
     at: '/usr/lib/shim/fbx64.efi.signed',
   },
+  chronyd: { debian: 'chrony', purpose: 'a time server to hold the clock to', at: '/usr/sbin/chronyd' },
   jar: { debian: 'openjdk-17-jdk-headless', purpose: 'makes Java archives to sign' },
   java: { debian: 'openjdk-17-jdk-headless', purpose: 'writes archives as the JDK does' },
   jarsigner: { debian: 'openjdk-17-jdk-headless', purpose: 'signs and verifies Java archives' },
