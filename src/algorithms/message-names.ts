@@ -16,7 +16,7 @@ import { type KeyAlgorithmId, keyAlgorithm, signatureAlgorithm, type SignatureAl
 export const NAME_STYLES = ['usual', 'specified'] as const
 export type NameStyle = (typeof NAME_STYLES)[number]
 
-interface MessageNames {
+export interface MessageNames {
   readonly jose: Readonly<Record<NameStyle, string>>
   readonly cose: Readonly<Record<NameStyle, number>>
   /** Of the keys of its family, the one that the names mean. JOSE has it so; here COSE has it too (RFC 9864, 4.2.1). */

@@ -230,6 +230,14 @@ export const english = {
   requiredPostQuantumPath:
     "A post-quantum signature is required, and a classical one stands between the signer's certificate and its root. Get the certificate from a post-quantum authority.",
   formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
+  notDSSE: 'The DSSE envelope cannot be read: {detail}. Have it made again by its signer.',
+  dsseSeveralKeys:
+    'The signatures of an envelope do not know of each other, so one could be taken away. Sign a provenance, which lists its keys, or use jws or cose-sign.',
+  dsseClosed: 'The provenance lists the keys that sign it, so no other can be added. Make one that all of you sign.',
+  dsseSignedAlready: 'This key has signed the envelope already. Nothing is to be done.',
+  notStatement: 'The in-toto statement cannot be used: {detail}. Write it as its specification says.',
+  statementType: 'The payload says that it is {found}; only {expected} is read here. Have it made again in that version.',
+  provenanceIncomplete: 'A provenance needs builderId and buildType. Give both as options.',
   formatNeedsCertificate: '{format} says by a certificate who signed. Give the signer a certificate.',
   messageSignatureMissing:
     'The signature says that another one with {algorithm} belongs to it, and that one is not there or cannot be judged. Get the message again from its signer.',

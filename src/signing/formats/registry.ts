@@ -7,7 +7,11 @@ import { authenticodeMSI } from './authenticode-msi.ts'
 import { authenticodePE } from './authenticode-pe.ts'
 import { authenticodeScript } from './authenticode-script.ts'
 import { cms } from './cms.ts'
+import { coseSign1 } from './cose-sign1.ts'
+import { coseSign } from './cose-sign.ts'
+import { dsse } from './dsse.ts'
 import { jar } from './jar.ts'
+import { jws } from './jws.ts'
 import { plain } from './plain.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
@@ -19,6 +23,10 @@ export const signingFormats = [
   apk,
   jar,
   cms,
+  coseSign1,
+  coseSign,
+  jws,
+  dsse,
   plain,
 ] as const satisfies readonly SigningFormat[]
 
@@ -28,6 +36,17 @@ export function signingFormat(id: string): SigningFormat {
   if (found !== undefined) return found
   const facts = { format: id, formats: signingFormats.map((format) => format.id).join(', ') }
   throw new TrustError('notFound', 'formatUnknown', { facts })
+}
+
+/**
+ * @param ids a single one is what is wanted, whatever the artifact looks like; of several, the first that it shows
+ * @throws TrustError `notFound`; `unsupported` when it shows none of several
+ */
+export async function chooseFormat(artifact: BlobSource, ids: readonly string[]): Promise<SigningFormat> {
+  const [only, another] = ids
+  if (only !== undefined && another === undefined) return signingFormat(only)
+  for (const format of signingFormats) if (ids.includes(format.id) && (await format.detect(artifact))) return format
+  throw new TrustError('unsupported', 'formatUnsaid', { facts: { formats: ids.join(', ') } })
 }
 
 /** @throws TrustError `unsupported` when it shows none */

@@ -12,6 +12,10 @@ const made = (file: string): Uint8Array => new Uint8Array(readFileSync(join(impo
 const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['plain', firmware],
   ['cms', firmware],
+  ['cose-sign1', firmware],
+  ['cose-sign', firmware],
+  ['jws', firmware],
+  ['dsse', firmware],
   // x86_64-w64-mingw32-gcc -Os -s -nostdlib -e start, of: int start(void) { return 42; }
   ['authenticode-pe', made('hello.exe')],
   // wixl, of a product with two files, one of which does not compress: tables in the mini stream, a cabinet in a stream
