@@ -197,6 +197,8 @@ export const english = {
   cmsContentStreamed: 'A signature without signed attributes needs the whole content at once. Sign with signed attributes.',
   cmsContentChanged: 'The content is not what was signed: its digest differs. Get both again from the signer.',
   cmsSignature: 'A signature of the CMS message is wrong: {detail}. Get the message again from its signer.',
+  cmsAttributeUnknown:
+    'The signer states something that is not understood here (attribute {attribute}), which may limit the signature. Verify it with a program that knows it.',
   cmsSignatureMissing:
     'A signature of the CMS message names another one of the same signer, with {algorithm}, that was taken away or exchanged. Get the message again from its signer.',
   cmsSignerUnknown: 'No certificate fits any signer of the CMS message that is understood here. Give the signing certificate.',

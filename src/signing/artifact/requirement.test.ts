@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { decode, encode } from '#asn1/codec.ts'
 import { utf8 } from '#base/bytes.ts'
 import { ContentInfo } from '#cms/content-info.ts'
+import { encodeSignedData } from '#cms/sign.ts'
 import { parseSignedData, SignedDataContent } from '#cms/signed-data.ts'
 import { TEST_NOT_AFTER } from '#x509/testing.ts'
 import { cms } from '../formats/cms.ts'
@@ -164,6 +165,30 @@ test('R9, R31: no octet of a signature by two keys can change', async () => {
       )
       assert.equal(valid, false, `octet ${at} was changed`)
     }
+  }
+})
+
+test('R31: a signed statement that is not understood makes no valid signature', async () => {
+  const { key, certificates, signatureAlgorithm } = classical.answering
+  for (const [attrType, verdict] of [
+    ['1.2.840.113549.1.9.16.2.15', 'unknown'], // a signature policy (ETSI EN 319 122-1, 5.2.9) sets terms of its own
+    ['1.3.6.1.4.1.32473.9', 'unknown'],
+    ['1.2.840.113549.1.9.16.2.17', 'valid'], // a location
+  ] as const) {
+    const octets = await encodeSignedData({
+      content: { attached: utf8('firmware of press 7') },
+      signers: [
+        {
+          key,
+          certificate: certificates[0],
+          signatureAlgorithm,
+          signedAttributes: [{ attrType, attrValues: [Uint8Array.of(0x30, 0)] }],
+        },
+      ],
+    })
+    const { valid, signatures } = await verifyArtifact(cms, bytesSource(octets), { at: AT, anchors: [root] })
+    assert.deepEqual([valid, signatures[0]?.verdict], [verdict === 'valid', verdict])
+    if (verdict === 'unknown') assert.equal(signatures[0]?.problem?.reason, 'cmsAttributeUnknown')
   }
 })
 

@@ -212,13 +212,16 @@ async function reportSigner(
 ): Promise<SignatureReport> {
   const { certificate: signer, signatureAlgorithm: algorithm, digestAlgorithm, signingTime, announced } = verified
   const timeStamps: TimeStampReport[] = []
-  for (const token of tokensOf(verified)) timeStamps.push(await timeStampReport(token, verified, certificates, context))
+  const digestWith = (id: DigestId): Uint8Array => digestOf(id, verified.signerInfo.signature)
+  for (const token of tokensOf(verified)) timeStamps.push(await reportTimeStamp(token, digestWith, certificates, context))
   const proven = timeStamps.flatMap(({ valid, genTime }) => (valid && genTime !== undefined ? [genTime.getTime()] : []))
   const provenTime = proven.length === 0 ? undefined : new Date(Math.min(...proven))
   const standing = await standingOf(signer, certificates, provenTime ?? stated, { ...context, crls }, stated !== undefined)
+  const strange = strangeIn(verified)
   return {
     where,
-    verdict: standing.valid ? 'valid' : 'invalid',
+    verdict: !standing.valid ? 'invalid' : strange === undefined ? 'valid' : 'unknown',
+    ...(strange !== undefined && { problem: strange }),
     untouched: true,
     signer,
     signatureAlgorithm: algorithm,
@@ -231,6 +234,33 @@ async function reportSigner(
   }
 }
 
+/** What signers state that does not change what the signature is worth. */
+const INFORMATIVE: ReadonlySet<string> = new Set([
+  ...Object.values(attributeTypes),
+  '1.2.840.113549.1.9.16.2.4', // content hints (RFC 2634, 2.9), and what follows of ESS
+  '1.2.840.113549.1.9.16.2.7', // content identifier
+  '1.2.840.113549.1.9.16.2.10', // content reference
+  '1.2.840.113549.1.9.16.2.11', // encryption key preference (RFC 8551, 2.5.3)
+  '1.3.6.1.4.1.311.16.4', // the same as Outlook writes it
+  '1.2.840.113549.1.9.16.2.46', // binary signing time (RFC 6019)
+  '1.2.840.113549.1.9.16.2.16', // commitment type (ETSI EN 319 122-1, 5.2.3), and what follows of CAdES
+  '1.2.840.113549.1.9.16.2.17', // signer location
+  '1.2.840.113549.1.9.16.2.20', // content time stamp
+  '0.4.0.1733.2.1', // MIME type
+  '0.4.0.19122.1.1', // signer attributes
+  '1.3.6.1.4.1.311.2.1.11', // SpcStatementType (Authenticode), and what follows of it
+  '1.3.6.1.4.1.311.2.1.12', // SpcSpOpusInfo
+  '1.2.840.113549.1.9.25.4', // sequence number (PKCS #9), which osslsigncode gives nested signatures
+  '1.3.6.1.4.1.311.10.3.28', // an identifier of Windows itself
+])
+
+/** A signed statement that is not understood might be one that limits the signature: a policy, a label. */
+function strangeIn({ signedAttributes }: VerifiedSigner): TrustError | undefined {
+  const strange = signedAttributes.find(({ attrType }) => !INFORMATIVE.has(attrType))
+  if (strange === undefined) return undefined
+  return new TrustError('unsupported', 'cmsAttributeUnknown', { facts: { attribute: strange.attrType } })
+}
+
 /** More than any signer has; each costs a signature and a path. */
 const TIME_STAMPS_MAX = 4
 
@@ -241,14 +271,13 @@ const tokensOf = ({ signerInfo: { unsignedAttrs = [] } }: VerifiedSigner): reado
     .slice(0, TIME_STAMPS_MAX)
 
 /** A time stamp that cannot be believed proves nothing; the signature is then judged as of now. */
-async function timeStampReport(
+export async function reportTimeStamp(
   token: Uint8Array,
-  { signerInfo: { signature } }: VerifiedSigner,
+  digestWith: (id: DigestId) => Uint8Array,
   beside: readonly Uint8Array[],
-  context: Context,
+  context: Omit<Context, 'purpose'>,
 ): Promise<TimeStampReport> {
   try {
-    const digestWith = (id: DigestId): Uint8Array => digestOf(id, signature)
     const { info, signer, certificates, crls } = await verifyTimeStamp(token, { digestWith, certificates: beside })
     const { genTime } = info
     const asked = { ...context, anchors: context.timeStampAnchors ?? context.anchors, purpose: 'time-stamping' as const, crls }
