@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { concat } from '#base/bytes.ts'
+import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, Piece, Range } from '../format.ts'
 import { sizeOf, windowed } from './blob.ts'
@@ -21,6 +21,7 @@ const MINI_STREAM_CUTOFF = 4096
 const DIFAT_IN_HEADER = 109
 const ENTRY_OCTETS = 128
 const NAME_MAX_OCTETS = 64
+const ROOT_NAME = new Uint8Array(Buffer.from('Root Entry', 'utf16le'))
 const DIFSECT = 0xfffffffc
 const FATSECT = 0xfffffffd
 const ENDOFCHAIN = 0xfffffffe
@@ -270,7 +271,7 @@ export async function parseCompoundFile(artifact: BlobSource): Promise<CompoundF
   const octets = await readRuns(source, directoryRuns)
   const directory = { octets, runs: directoryRuns, isLong: sectorOctets === 4096 }
   const rootRecord = recordIn(directory, 0)
-  if (rootRecord.type !== ROOT) throw badCFB('its directory does not begin with its root')
+  if (rootRecord.type !== ROOT || !equal(rootRecord.name, ROOT_NAME)) throw badCFB('its directory does not begin with its root')
   const mini = await readMini(source, header, sectors, rootRecord, strays)
   const root = treeOf(directory, sectors, mini, strays)
   for (let i = 0; i < mini.claimed.length; i++)

@@ -51,7 +51,7 @@ export async function endsWithBlock(source: BlobSource): Promise<boolean> {
   return [HASH, XML].some(([open, close]) => tail.endsWith(`${open}${END}${close}\r\n`))
 }
 
-/** @throws TrustError `malformed`, `unsupported` for another encoding or a block that is not what ends the script */
+/** @throws TrustError `malformed` for a block that is not what ends the script, `unsupported` for another encoding */
 export async function parseScript(source: BlobSource): Promise<Script> {
   if (source.size < TEXT_MIN_OCTETS) throw badScript('it is too short')
   const encoding = encodingOf(await source.read(0, TEXT_MIN_OCTETS))
@@ -61,15 +61,15 @@ export async function parseScript(source: BlobSource): Promise<Script> {
   const marks = await marksIn(source, encoding)
   if (marks.length === 0) return { encoding, comment, textOctets: source.size, signature: undefined }
   const [begin, end, more] = marks
-  if (begin === undefined || end === undefined || more !== undefined) throw unsupported('it has not one signature block')
+  if (begin === undefined || end === undefined || more !== undefined)
+    throw badScript('it has more or less than one signature block, or its text names one')
   const textOctets = begin - (comment[0].length + 2) * unitOctets
   if (textOctets < TEXT_MIN_OCTETS) throw badScript('nothing is before its signature block')
   if (source.size - textOctets > BLOCK_MAX_OCTETS)
     throw new TrustError('tooLarge', 'artifactPartTooLarge', { facts: { what: 'its signature block', limit: BLOCK_MAX_OCTETS } })
   const block = concat(await Array.fromAsync(chunksOf(source, { offset: textOctets, length: source.size - textOctets })))
   const signature = signatureIn(Buffer.from(block).toString(encoding), comment)
-  if (!equal(encodeBlock(signature, { encoding, comment }), block))
-    throw unsupported('its signature block is not as programs write it, or not what ends the script')
+  if (!equal(encodeBlock(signature, { encoding, comment }), block)) throw badScript(NOT_AS_WRITTEN)
   return { encoding, comment, textOctets, signature }
 }
 
@@ -107,7 +107,7 @@ function signatureIn(block: string, [open, close]: Comment): Uint8Array {
   try {
     return Uint8Array.fromBase64(lines.map((line) => line.slice(open.length, line.length - close.length)).join(''))
   } catch (cause) {
-    throw badScript('its signature block has no signature in it', cause)
+    throw badScript(NOT_AS_WRITTEN, cause)
   }
 }
 
@@ -138,12 +138,14 @@ export async function* hashedText(source: BlobSource, { encoding, textOctets }: 
       const text = decoder.decode(chunk, { stream: chunk !== undefined })
       if (!text.includes('\0')) return Buffer.from(text, 'utf16le')
     } catch (cause) {
-      throw badScript('it is neither UTF-8 nor UTF-16 with a byte order mark', cause)
+      throw badScript(NO_TEXT, cause)
     }
-    throw badScript('it is neither UTF-8 nor UTF-16 with a byte order mark')
+    throw badScript(NO_TEXT)
   }
 }
 
+const NOT_AS_WRITTEN = 'its signature block is not as programs write it, or not what ends the script'
+const NO_TEXT = 'it is neither UTF-8 nor UTF-16 with a byte order mark'
 const badScript = (detail: string, cause?: unknown): TrustError =>
   new TrustError('malformed', 'badArtifact', { facts: { format: 'script', detail }, cause })
 const unsupported = (detail: string): TrustError =>
