@@ -31,7 +31,7 @@ export const connectionOptions = {
 type ConnectionValues = ValuesOf<typeof connectionOptions>
 
 /** What commands see of the client. */
-export type Caller = Pick<Client, 'call'>
+export type Caller = Pick<Client, 'call' | 'transfer'>
 
 export interface ClientCommandDefinition<A extends Parameters, O extends Parameters> {
   readonly noun: string
@@ -83,7 +83,7 @@ export async function connect(context: Context, values: ConnectionValues): Promi
   const rootsPEM = readRoots(context, values.trust ?? environment['SEALWORKS_TRUST'])
   const transport = httpsTransport({ server, ...(rootsPEM !== undefined && { trust: { rootsPEM } }) })
   const client = restClient({ transport, ...(token !== undefined && { token }) })
-  return { call: client.call, close: async () => client.close() }
+  return { ...client, close: async () => client.close() }
 }
 
 function readRoots({ directory }: Context, named: string | undefined): string | undefined {

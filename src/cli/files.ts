@@ -69,6 +69,50 @@ export function writeOutput(context: { readonly directory: string; readonly worl
   }
 }
 
+export interface OutputOctets {
+  readonly file: string
+  readonly force: boolean
+  readonly octets: AsyncIterable<Uint8Array>
+  /** How many there are. */
+  readonly length: number
+}
+
+/**
+ * The same for what is too long to be held.
+ *
+ * @throws TrustError as {@link writeOutput}; whatever `octets` throws, and nothing is left then
+ */
+export async function writeOctets(
+  { directory, world }: { readonly directory: string; readonly world: World },
+  { file, force, octets, length }: OutputOctets,
+): Promise<void> {
+  const path = resolve(directory, file)
+  const beside = join(dirname(path), `.${uuidv7(world)}.part`)
+  try {
+    const handle = await open(beside, 'wx', 0o644)
+    try {
+      let written = 0
+      for await (const piece of octets) {
+        await handle.writev([piece])
+        written += piece.length
+      }
+      if (written !== length) throw new TypeError('the file is not as long as it should be')
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    if (force) renameSync(beside, path)
+    else linkSync(beside, path) // unlike a rename, this refuses what exists
+    syncDirectory(dirname(path))
+  } catch (cause) {
+    if (!(cause instanceof Error && 'syscall' in cause)) throw cause
+    if (problemOf(cause) === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file }, cause })
+    throw new TrustError('unavailable', 'fileUnwritable', { facts: { file, problem: problemOf(cause) }, cause })
+  } finally {
+    rmSync(beside, { force: true })
+  }
+}
+
 /** Looked at before work whose result could then not be kept. @throws TrustError `conflict` */
 export function checkWritable({ directory }: { readonly directory: string }, file: string, force: boolean): void {
   if (!force && statSync(resolve(directory, file), { throwIfNoEntry: false }) !== undefined) {

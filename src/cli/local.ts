@@ -51,6 +51,7 @@ export async function openLocalClient(context: Context, where: InstallationValue
       config,
       world,
       clock: openClock(config, world, log),
+      dataDirectory,
       log,
       endpointsChanged: async () => {},
     })
@@ -62,8 +63,10 @@ export async function openLocalClient(context: Context, where: InstallationValue
     })
     return {
       call: client.call,
+      transfer: client.transfer,
       async close() {
         await backups.settle()
+        await web.jobs.close()
         // a restored log goes on where its journals end
         if (ca.context.settings.issuanceClosed === true) return close()
         const sequencer = auditSequencer({ database: db, world, log: auditLog, holder: uuidv7(world), alone: lock !== undefined })

@@ -3,19 +3,16 @@
  *
  * @module
  */
-import { link, open, rename, rm } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import { type AnswerOf, type InputOf, RemoteRefusal } from '#server/rest/client.ts'
 import { fileSource, octetsOf, sizeOf } from '#signing/artifact/blob.ts'
-import type { BlobSource, KeyChoice, Piece, SignatureRequest, SigningFormat } from '#signing/format.ts'
+import type { BlobSource, KeyChoice, SignatureRequest, SigningFormat } from '#signing/format.ts'
 import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { exitCodes } from './exit-codes.ts'
-import { checkWritable, openArtifact, writeOutput } from './files.ts'
+import { checkWritable, openArtifact, writeOctets, writeOutput } from './files.ts'
 import { UsageError } from './usage.ts'
 
 type Signer = AnswerOf<'showSigner'>
@@ -30,6 +27,7 @@ export interface SignValues {
   readonly force: boolean
   readonly proof: string | undefined
   readonly retry: number | undefined
+  readonly noWait: boolean
 }
 
 const RETRY_SECONDS = 60
@@ -46,12 +44,18 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const artifact = withProgress(context, fileSource(handle, (await handle.stat()).size), `hashing ${file}`)
     const signer = await client.call('showSigner', { params: { name } })
     const format = await formatOf(values, signer, artifact.source)
-    const { requests, attach } = await format.toBeSigned(artifact.source, {
+    const {
+      requests,
+      suffix: known,
+      attach,
+    } = await format.toBeSigned(artifact.source, {
       ...choiceOf(signer.key),
       ...(signer.key.companion !== undefined && { others: [choiceOf(signer.key.companion)] }),
       options: optionsIn(values.option),
     })
     artifact.done()
+    // what could not be kept is not signed
+    if (values.out === undefined && known !== undefined) checkWritable(context, `${file}${known}`, force)
     const body = {
       format: format.id,
       requests: requests.map(sent),
@@ -67,7 +71,7 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
     const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
     if (out === undefined) throw new UsageError('Say where the signed file goes: --out FILE.', ['sign'])
-    await writePieces(context, { out, force }, artifact.source, pieces)
+    await writeOctets(context, { file: out, force, octets: octetsOf(artifact.source, pieces), length: sizeOf(pieces) })
     if (proof !== undefined) {
       const octets = await proofOf(client, made.entry)
       writeOutput(context, { file: proof, octets, isSecret: false, force })
@@ -184,40 +188,7 @@ async function patiently<T>({ world }: Context, seconds: number, work: () => Pro
   }
 }
 
-/** Written beside and moved into place; never as large in memory as it is. */
-async function writePieces(
-  { directory, world }: Context,
-  { out, force }: { readonly out: string; readonly force: boolean },
-  artifact: BlobSource,
-  pieces: readonly Piece[],
-): Promise<void> {
-  const path = resolve(directory, out)
-  const beside = join(dirname(path), `.${uuidv7(world)}.part`)
-  try {
-    const handle = await open(beside, 'wx', 0o644)
-    try {
-      let written = 0
-      for await (const octets of octetsOf(artifact, pieces)) {
-        await handle.writev([octets])
-        written += octets.length
-      }
-      if (written !== sizeOf(pieces)) throw new TypeError('the signed file is not as long as its pieces')
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    if (force) await rename(beside, path)
-    else await link(beside, path) // unlike a rename, this refuses what exists
-  } catch (cause) {
-    if (!(cause instanceof Error && 'code' in cause && typeof cause.code === 'string') || cause instanceof TrustError) throw cause
-    if (cause.code === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file: out }, cause })
-    throw new TrustError('unavailable', 'fileUnwritable', { facts: { file: out, problem: cause.code }, cause })
-  } finally {
-    await rm(beside, { force: true })
-  }
-}
-
-async function proofOf(client: Caller, id: string): Promise<string> {
+export async function proofOf(client: Caller, id: string): Promise<string> {
   for (let tries = 1; ; tries++) {
     try {
       return (await client.call('proveSignature', { params: { id } })).proof

@@ -5,10 +5,13 @@
  */
 import { type FileHandle } from 'node:fs/promises'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
+import type { TSTInfo } from '#cms/timestamp.ts'
 import { fileSource } from '#signing/artifact/blob.ts'
 import { type SignatureReport, type Standing, type TimeStampReport, verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Requirement } from '#signing/artifact/requirement.ts'
 import type { BlobSource } from '#signing/format.ts'
+import { TIME_STAMP_FORMAT } from '#signing/tsp/terms.ts'
+import { timeStampIn, verifyTimeStampOver } from '#signing/tsp/verify.ts'
 import { detectFormat, signingFormat } from '#signing/formats/registry.ts'
 import { describeVerdict } from '#x509/path/describe.ts'
 import { formatName, parseName } from '#x509/name.ts'
@@ -47,6 +50,9 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
   try {
     const artifact = await sourceOf(file)
     const signed = signature === undefined ? artifact : await sourceOf(signature)
+    const token = signature === undefined ? undefined : await timeStampIn(signed)
+    if (token !== undefined && (values.format ?? TIME_STAMP_FORMAT) === TIME_STAMP_FORMAT)
+      return await verifyTimeStamped(context, values, artifact, token)
     const format = values.format === undefined ? await detectFormat(signed) : signingFormat(values.format)
     const certificates = await derOf(context, values.certificates, 'CERTIFICATE')
     const lists = await derOf(context, values.crl, 'X509 CRL')
@@ -88,6 +94,57 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
     for (const handle of handles) await handle.close()
   }
 }
+
+/** A time stamp beside a file: that the file was there at the time, as an authority says that is trusted. */
+async function verifyTimeStamped(
+  context: Context,
+  { file, trust, timeTrust, certificates, ...values }: VerifySignedValues,
+  content: BlobSource,
+  token: Uint8Array,
+): Promise<Answer> {
+  const lists = await derOf(context, values.crl, 'X509 CRL')
+  const answers = await derOf(context, values.ocsp, 'OCSP RESPONSE')
+  const report = await verifyTimeStampOver(content, token, await derOf(context, certificates, 'CERTIFICATE'), {
+    at: timeOf(values.at, context, ['verify']),
+    anchors: await derOf(context, timeTrust.length > 0 ? timeTrust : trust, 'CERTIFICATE'),
+    revocation: {
+      demand: values.requireRevocation || lists.length + answers.length > 0 ? 'required' : 'known',
+      lists,
+      answers,
+      ...(!values.offline && { port: overHTTP(context.signal) }),
+    },
+  })
+  const { valid, time, authority, standing, problem } = describedStamp(report)
+  const { info } = report
+  const lines = [
+    `${valid ? 'VALID' : 'NOT VALID'}  ${file}: time stamp (RFC 3161)`,
+    ...(info === undefined
+      ? []
+      : [`  time      ${time ?? ''}${info.accuracy === undefined ? '' : `, good to ${accuracyText(info.accuracy)}`}`]),
+    ...(authority === null ? [] : [`  authority ${authority}`]),
+    ...(info === undefined ? [] : [`  policy    ${info.policy}`]),
+    ...(standing === null ? [] : [`  chain     ${standing.atSigning.summary}`]),
+    ...(typeof standing?.now?.summary === 'string' ? [`  now       ${standing.now.summary}`] : []),
+    ...(problem === null ? [] : [`  because   ${problem}`]),
+  ]
+  return {
+    value: {
+      valid,
+      format: TIME_STAMP_FORMAT,
+      time,
+      authority,
+      policy: info?.policy ?? null,
+      serialNumber: info?.serialNumber.toHex() ?? null,
+      standing,
+      problem,
+    },
+    text: `${lines.join('\n')}\n`,
+    exitCode: valid ? exitCodes.done : exitCodes.verificationFailed,
+  }
+}
+
+const accuracyText = ({ seconds = 0, millis = 0, micros = 0 }: NonNullable<TSTInfo['accuracy']>): string =>
+  `${seconds + millis / 1e3 + micros / 1e6} s`
 
 /** @throws UsageError */
 function requirementOf(written: string, context: Context): Requirement {

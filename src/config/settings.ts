@@ -155,7 +155,7 @@ const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, clock, log } as const satisfies Record<
+export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, clock, signing, log } as const satisfies Record<
   string,
   Record<string, Setting<unknown>>
 >

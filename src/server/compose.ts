@@ -221,6 +221,7 @@ export function openSigningFor(
   return {
     ...signing,
     timeStamps: { ...signing.timeStamps, answer: refuse, stamp: refuse },
+    check: refuse,
     sign: refuse,
     askForUses: refuse,
   }

@@ -206,6 +206,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: () => witnesses.runOnce(),
       },
       { name: 'clock', everySeconds: 1, run: () => clock.runOnce() },
+      { name: 'signing jobs', everySeconds: 2, run: async () => (isClosed ? undefined : web.jobs.runOnce()) },
+      { name: 'signing archive', everySeconds: 3600, run: () => web.archive.purge() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
@@ -243,6 +245,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     async stop() {
       await Promise.all([fronts?.stop(), ...listeners.map((listener) => listener.stop())])
       await background.stop()
+      await web.jobs.close()
       await backups.settle()
       if (!isClosed) {
         await sequencer.runOnce()

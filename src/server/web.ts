@@ -13,11 +13,14 @@ import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
+import type { Archive } from '#signing/upload/archive.ts'
+import type { Jobs } from '#signing/upload/jobs.ts'
 import { mount, type Mounted, type Router } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import type { ClockWatch } from '#signing/tsp/clock.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import { type CAServices, type Foundation, openApprovalsFor, openSigningFor } from './compose.ts'
+import { composeArtifacts } from './artifacts.ts'
 import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -34,6 +37,7 @@ export interface WebParts {
   readonly backups: Backups
   readonly ca: CAServices
   readonly auditLog: AuditLog
+  readonly dataDirectory: string
   readonly config: Config
   readonly world: World
   readonly clock: ClockWatch
@@ -49,6 +53,9 @@ export interface Web {
   /** Fields of every answer. */
   readonly headers: Readonly<Record<string, string>>
   routers(listener: Listener['id']): readonly Router[]
+  /** Artifacts that are signed here. */
+  readonly jobs: Jobs
+  readonly archive: Archive
 }
 
 /** Nothing here is to be framed, sniffed, cached or referred from. */
@@ -63,7 +70,18 @@ const SECURITY_HEADERS = {
 
 const HSTS_SECONDS = 365 * 86_400
 
-export function composeWeb({ foundation, backups, ca, auditLog, config, world, clock, log, endpointsChanged }: WebParts): Web {
+export function composeWeb({
+  foundation,
+  backups,
+  ca,
+  auditLog,
+  config,
+  world,
+  clock,
+  log,
+  endpointsChanged,
+  ...where
+}: WebParts): Web {
   const { db, audit, organizationId } = foundation
   const access = openAccess({ database: db, world, audit, organizationId })
   const approvals = openApprovalsFor(foundation)
@@ -81,6 +99,7 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, c
   const numbers = metrics({ version: VERSION, startedAt })
   const signing = openSigningFor(foundation, ca, approvals, clock)
   showClock(numbers, clock)
+  const artifacts = composeArtifacts({ foundation, signing, approvals, access, config, world, log, ...where })
   const { installationName: name, publicUrl } = config.server
   const routes = allRoutes({
     access,
@@ -89,6 +108,7 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, c
     ca,
     backups,
     signing,
+    artifacts: { ...artifacts, waitSeconds: config.signing.uploadWaitSeconds },
     approvals,
     endpointsChanged,
   })
@@ -101,6 +121,7 @@ export function composeWeb({ foundation, backups, ca, auditLog, config, world, c
   ]
   return {
     publicProtocols: [mount(protocols.tsp, signing.timeStamps)],
+    ...artifacts,
     observe: numbers.observe,
     headers: {
       ...SECURITY_HEADERS,

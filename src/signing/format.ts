@@ -44,6 +44,8 @@ export interface FormatOption {
   readonly help: string
   /** All that it can be; any text when absent. */
   readonly values?: readonly string[]
+  /** The longest text that it takes, where it is not a short one. */
+  readonly charactersMax?: number
   /** Without it the option is left out. */
   readonly fallback?: string
 }
@@ -101,6 +103,8 @@ export interface CMSRequest {
 export interface ToBeSigned {
   /** For the signer's keys, in this order; all are answered or none. */
   readonly requests: readonly [SignatureRequest, ...SignatureRequest[]]
+  /** As {@link Signed.suffix} will be, where it is known now that the signed artifact is a file beside. */
+  readonly suffix?: string
   /**
    * The signed artifact. What was signed stays as it is.
    *

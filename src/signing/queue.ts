@@ -11,6 +11,8 @@ import { PRIORITIES, type Priority } from './signer.ts'
 export interface SigningQueue {
   /** @throws TrustError `rateLimited` when as many wait as may; whatever `work` throws */
   run<T>(priority: Priority, work: () => Promise<T>): Promise<T>
+  /** For work that is costly to bring here. @throws TrustError `rateLimited` as `run` would */
+  checkRoom(): void
 }
 
 export interface QueueLimits {
@@ -40,12 +42,18 @@ export function signingQueue({ runningMax = RUNNING_MAX, waitingMax = WAITING_MA
     running--
   }
 
+  const checkRoom = (): void => {
+    if (running >= runningMax && count >= waitingMax)
+      throw new TrustError('rateLimited', 'signingBusy', { retryAfterSeconds: RETRY_SECONDS })
+  }
+
   return {
+    checkRoom,
     async run(priority, work) {
       if (running < runningMax) {
         running++
       } else {
-        if (count >= waitingMax) throw new TrustError('rateLimited', 'signingBusy', { retryAfterSeconds: RETRY_SECONDS })
+        checkRoom()
         count++
         await new Promise<void>((resolve) => waiting[priority].push(resolve))
       }

@@ -39,7 +39,7 @@ const callerOf = ({ database }: Setting): Caller => {
     const octets = (await readTile(database, organizationId, tile)) ?? assert.fail()
     return { octets: octets.toBase64() }
   }
-  return { call: call as unknown as Caller['call'] } // of all routes, the two that it calls
+  return { call: call as unknown as Caller['call'], transfer: () => assert.fail() } // of all routes, the two that it calls
 }
 
 test('Go reads every entry with its proof, the cosignature and a proof file', { skip: tools.skip }, async () => {

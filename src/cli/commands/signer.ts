@@ -11,6 +11,7 @@ import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
 
 type Signer = AnswerOf<'listSigners'>['items'][number]
+type Signature = AnswerOf<'listSignatures'>['items'][number]
 type Role = Principal['roles'][number]
 
 const name = required(text('SIGNER', 'its name'))
@@ -79,6 +80,7 @@ export const commands = [
       approver: many('USER', 'whose agreement counts: this person, by name or id'),
       approvalUses: integer('N', 1, 1_000_000_000, 'how many signatures one agreement may cover; 1 unless told'),
       approvalHours: integer('N', 1, 8760, 'how long an agreement may be used; 8 unless told'),
+      archive: oneOf(['artifacts'], 'what it signs is sent to the server and kept there; its digest is kept in any case'),
       timeStamping: text(
         'URL|SIGNER',
         'a time-stamping authority (RFC 3161), here or elsewhere, that CMS signatures get a time stamp from',
@@ -94,7 +96,23 @@ export const commands = [
     },
     async run(
       client,
-      { name, format, role, user, sizeMax, usesMax, usesPerHour, from, until, timeStamping, priority, policy, accuracy, ...more },
+      {
+        name,
+        format,
+        role,
+        user,
+        sizeMax,
+        usesMax,
+        usesPerHour,
+        from,
+        until,
+        timeStamping,
+        archive,
+        priority,
+        policy,
+        accuracy,
+        ...more
+      },
       context,
     ) {
       const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
@@ -110,6 +128,7 @@ export const commands = [
           ...(usesPerHour !== undefined && { usesPerHourMax: usesPerHour }),
           ...(from !== undefined && { notBefore: timeOf('--from', from) }),
           ...(until !== undefined && { notAfter: timeOf('--until', until) }),
+          ...(archive !== undefined && { archive }),
           ...(timeStamping !== undefined && { timeStamping }),
           ...timeStampBody(policy, accuracy, more),
           ...(priority !== undefined && { priority }),
@@ -148,6 +167,35 @@ export const commands = [
     async run(client, { name }) {
       const value = await client.call('enableSigner', { params: { name } })
       return { value, text: `${value.name} is enabled.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'signer',
+    verb: 'history',
+    summary: 'What a signer signed and refused to sign, newest first',
+    example: 'sealworks signer history firmware --json',
+    operands: { name },
+    options: {
+      outcome: oneOf(['done', 'refused'], 'only these'),
+      limit: integer('N', 1, 500, 'at most so many; 100 unless told'),
+      cursor: text('CURSOR', 'where to go on: `next` of the page before'),
+    },
+    async run(client, { name, outcome, limit, cursor }, { columns }) {
+      const query = {
+        ...(outcome !== undefined && { outcome }),
+        ...(limit !== undefined && { limit }),
+        ...(cursor !== undefined && { cursor }),
+      }
+      const value = await client.call('listSignatures', { params: { name }, query })
+      const shape = [
+        { title: 'AT', cell: ({ at }: Signature) => at.slice(0, 19) },
+        { title: 'BY', cell: ({ by }: Signature) => by },
+        { title: 'FORMAT', cell: ({ format }: Signature) => format },
+        { title: 'OUTCOME', cell: ({ outcome: how, reason }: Signature) => reason ?? how },
+        { title: 'WHAT', cell: ({ artifactDigest, digests }: Signature) => artifactDigest ?? digests.join(' ') },
+      ]
+      return { value: { signatures: value.items, next: value.next }, text: table(value.items, shape, columns) }
     },
   }),
 

@@ -6,6 +6,7 @@ import type { CAServices } from '../compose.ts'
 import { approvalRoutes } from './approvals.ts'
 import { accessRoutes } from './access.ts'
 import type { Backups } from '#backup/runs.ts'
+import { artifactRoutes, type ArtifactServices } from './artifacts.ts'
 import { auditRoutes, type AuditServices } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { authorityLifeRoutes } from './authority-life.ts'
@@ -26,12 +27,23 @@ export interface RouteServices {
   readonly ca: CAServices
   readonly backups: Backups
   readonly signing: Signing
+  readonly artifacts: Pick<ArtifactServices, 'jobs' | 'archive' | 'waitSeconds'>
   readonly approvals: Approvals
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
 
-export const allRoutes = ({ access, audit, server, ca, backups, signing, approvals, endpointsChanged }: RouteServices) => [
+export const allRoutes = ({
+  access,
+  audit,
+  server,
+  ca,
+  backups,
+  signing,
+  artifacts,
+  approvals,
+  endpointsChanged,
+}: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
   ...auditRoutes(audit),
@@ -45,6 +57,7 @@ export const allRoutes = ({ access, audit, server, ca, backups, signing, approva
   ...keyRoutes(ca, signing.signers.needs),
   ...backupRoutes(backups),
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
+  ...artifactRoutes({ signing, ...artifacts, db: audit.db, organizationId: audit.organizationId }),
   ...approvalRoutes(approvals, access),
 ]
 

@@ -27,13 +27,13 @@ import { orRecord } from './refusals.ts'
 import { type Call, record, route } from './route.ts'
 import { Address, Base64, DistinguishedName, Empty, octetsOf, Time, Uuid } from './shapes.ts'
 
-const SignerName = Type.String({
+export const SignerName = Type.String({
   pattern: '^[a-z0-9][a-z0-9-]{0,62}$',
   description: '1 to 63 lower-case letters, digits and hyphens',
 })
 const SignatureAlgorithmName = Type.Enum(signatureAlgorithms.map(({ id }) => id))
 const Role = Type.Enum([...roles])
-const FormatName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'a signing format, such as plain' })
+export const FormatName = Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'a signing format, such as plain' })
 const OID = Type.String({ pattern: '^[0-2](\\.(0|[1-9][0-9]{0,38})){1,30}$', description: 'an object identifier' })
 const Count = Type.Integer({ minimum: 1, maximum: 1_000_000_000_000 })
 
@@ -82,6 +82,9 @@ const TermsFields = {
   usesPerHourMax: Type.Optional(Count),
   notBefore: Type.Optional(Time),
   notAfter: Type.Optional(Time),
+  archive: Type.Optional(
+    Type.Union([Type.Literal('artifacts')], { description: 'what is signed is sent here and kept, beside its digest' }),
+  ),
   timeStamping: Type.Optional(
     Type.String({
       pattern: '^(https?://.*|[a-z0-9][a-z0-9-]{0,62})$',
@@ -434,7 +437,7 @@ export function signerRoutes({ signing, ca, access, organizationId }: SignerServ
   ] as const
 }
 
-function requesterOf({ actor, principal }: Call): Requester {
+export function requesterOf({ actor, principal }: Call): Requester {
   if (principal === undefined) throw new TrustError('unauthenticated', 'signInNeeded')
   return { actor, id: principal.id, kind: principal.kind, roles: principal.roles }
 }

@@ -53,6 +53,7 @@ export const cms: SigningFormat = {
       requests: [
         { type: 'cms', form: 'cades', contentType: contentTypes.data, content, ...(keys.length > 1 && { by: 'all' as const }) },
       ],
+      ...(isDetached && { suffix: '.p7s' }),
       attach([message = new Uint8Array()]) {
         if (peekContentType(message) !== contentTypes.signedData)
           throw new TrustError('malformed', 'answerOther', { facts: { detail: 'it is no CMS SignedData' } })

@@ -44,6 +44,7 @@ export const plain: SigningFormat = {
           }
     return {
       requests: [{ type: 'raw', message }],
+      suffix: '.sig',
       attach([signature]) {
         if (signature === undefined || signature.length === 0)
           throw new TrustError('malformed', 'answerOther', { facts: { detail: 'there is no signature' } })
