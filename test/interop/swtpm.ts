@@ -1,5 +1,6 @@
 /**
- * TPMs in software for tests: each in a directory of its own, with endorsement certificates of an authority of its own.
+ * TPMs in software for tests: each in a directory of its own, with endorsement certificates for RSA (template L-1) and
+ * P-384 (H-3) from an authority of its own.
  *
  * @module
  */
@@ -40,11 +41,9 @@ export interface SoftwareTPM {
 export interface MakeOptions {
   /** TCP instead of UNIX sockets: tpm2-tools need it. */
   readonly tcp?: boolean
-  /** P-384 (H-3), or RSA of 2048 bits (L-1). */
-  readonly endorsement?: 'ecc' | 'rsa'
 }
 
-export async function makeTPM(t: TestContext, { tcp = false, endorsement = 'ecc' }: MakeOptions = {}): Promise<SoftwareTPM> {
+export async function makeTPM(t: TestContext, { tcp = false }: MakeOptions = {}): Promise<SoftwareTPM> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-tpm-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
   const file = (name: string): string => join(directory, name)
@@ -61,7 +60,6 @@ export async function makeTPM(t: TestContext, { tcp = false, endorsement = 'ecc'
   )
   await run(tpmPrograms.path('swtpm_setup'), [
     ...['--tpm2', '--tpm-state', file('state'), '--createek', '--create-ek-cert', '--overwrite', '--pcr-banks', 'sha1,sha256'],
-    ...(endorsement === 'ecc' ? ['--ecc'] : []),
     ...['--config', file('setup.conf'), '--logfile', file('setup.log')],
   ])
   const { server, control, words } = tcp ? await overTCP() : overSockets(directory)

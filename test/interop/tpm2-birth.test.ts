@@ -8,18 +8,18 @@ import { checkEndorsementCertificate, checkEndorsementKey } from '#tpm2/endorsem
 import { activateCredential, certify, createKey, createPrimary, quote, withKey } from '#tpm2/keys.ts'
 import { pcrSelection } from '#tpm2/pcr.ts'
 import { readEndorsement, readPCRs } from '#tpm2/platform.ts'
-import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
+import { attestationKey, endorsementTemplate, signingKey, storageRootKey } from '#tpm2/templates.ts'
 import { hierarchies } from '#tpm2/tpm.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
 
 const { random } = systemWorld()
 const AT = new Date('2026-12-01T00:00:00Z')
 
-for (const endorsement of ['ecc', 'rsa'] as const) {
-  test(`R4: a birth with an endorsement key ${endorsement}`, { skip: tpmPrograms.skip }, async (t) => {
-    const machine = await makeTPM(t, { endorsement })
+for (const template of ['L-1', 'H-3']) {
+  test(`R4: a birth with an endorsement key from template ${template}`, { skip: tpmPrograms.skip }, async (t) => {
+    const machine = await makeTPM(t)
     const tpm = await machine.open()
-    const own = await readEndorsement(tpm)
+    const own = await readEndorsement(tpm, [endorsementTemplate(template)])
     const endorsed = await checkEndorsementCertificate(own.certificate, {
       at: AT,
       anchors: machine.anchors,

@@ -65,7 +65,7 @@ import { makeTPM, tpmPrograms } from './swtpm.ts'
 const { random } = systemWorld()
 const EMPTY = new Uint8Array(0)
 const { skip } = tpmPrograms
-const machineOf = (t: TestContext) => makeTPM(t, { endorsement: 'ecc' })
+const machineOf = (t: TestContext) => makeTPM(t)
 
 const rsaStorageKey: TPMT_PUBLIC = {
   type: 'RSA',
