@@ -19,6 +19,8 @@ export type JWSSerialization = (typeof JWS_SERIALIZATIONS)[number]
 export interface JWSSignature {
   /** As it came; it is signed as it came. */
   readonly encodedHeader: string
+  /** As the protected header names it. */
+  readonly algorithm: string
   readonly protectedHeader: JSONObject
   readonly unprotectedHeader: JSONObject
   readonly signature: Uint8Array
@@ -96,9 +98,11 @@ function signatureOf({
     encodedHeader === '' ? {} : parseJSONObject(fromBase64url(encodedHeader, 'the protected header'), HEADER_MAX_OCTETS)
   for (const name of Object.keys(header))
     if (name in protectedHeader) throw malformed('a header parameter stands in both headers') // RFC 7515, 4
-  if (typeof protectedHeader['alg'] !== 'string') throw malformed('the protected header names no algorithm')
+  const { alg: algorithm } = protectedHeader
+  if (typeof algorithm !== 'string') throw malformed('the protected header names no algorithm')
   if ('crit' in header || 'b64' in header) throw malformed('the parameter crit or b64 is not protected')
-  return { encodedHeader, protectedHeader, unprotectedHeader: header, signature: fromBase64url(signature, 'the signature') }
+  const octets = fromBase64url(signature, 'the signature')
+  return { encodedHeader, algorithm, protectedHeader, unprotectedHeader: header, signature: octets }
 }
 
 function messageOf(

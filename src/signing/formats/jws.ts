@@ -186,7 +186,7 @@ function readSignatures({ signatures, isEncoded }: JWS, content: BlobSource): re
   const payload = isEncoded ? base64urlOf(content) : content
   return signatures.map((signature, at) => ({
     where: signatures.length === 1 ? 'the message' : `signature ${at + 1}`,
-    algorithm: String(signature.protectedHeader['alg']),
+    algorithm: signature.algorithm,
     signature: signature.signature,
     chain: chainOf(signature),
     thumbprint: thumbprintOf(signature),
