@@ -30,10 +30,14 @@ export async function askForTimeStamp(
   nonce[0] = ((nonce[0] ?? 0) & 0x3f) | 0x40 // positive, and no octet too many
   const imprint = { digestAlgorithm: DIGEST, digest: digestOf(DIGEST, octets) } as const
   const request = encodeTimeStampRequest({ imprint, nonce, certReq: true, extensions: [] })
-  const token = parseTimeStampResponse(await post(uri, request))
+  const token = await askAuthority(uri, request)
   await verifyTimeStamp(token, { digestWith: (id) => digestOf(id, octets), nonce })
   return token
 }
+
+/** @returns DER TimeStampToken, not looked at yet @throws TrustError as {@link askForTimeStamp} */
+export const askAuthority = async (uri: string, request: Uint8Array): Promise<Uint8Array> =>
+  parseTimeStampResponse(await post(uri, request))
 
 async function post(uri: string, request: Uint8Array): Promise<Uint8Array> {
   try {

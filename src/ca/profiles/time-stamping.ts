@@ -13,7 +13,7 @@ export const timeStamping: Profile = {
   title: 'Time-stamping authority',
   holder: 'signer',
   keyAlgorithms: AUTHORITY_KEYS,
-  validity: { days: 3653 },
+  validity: { days: 2192 }, // well within the ten years of an issuing authority, which it may not outlive
   keyUsage: ['digitalSignature'],
   extendedKeyUsage: ['1.3.6.1.5.5.7.3.8'],
   extendedKeyUsageCritical: true,

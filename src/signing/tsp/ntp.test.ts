@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -30,7 +29,7 @@ async function freePort(): Promise<number> {
   const socket = createSocket('udp4')
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
-  const { port } = socket.address() as AddressInfo
+  const { port } = socket.address()
   socket.close()
   await once(socket, 'close')
   return port
@@ -95,7 +94,7 @@ async function withServer(
   socket.bind(0, '127.0.0.1')
   await once(socket, 'listening')
   try {
-    await body((socket.address() as AddressInfo).port)
+    await body(socket.address().port)
   } finally {
     socket.close()
   }
