@@ -37,6 +37,7 @@ import {
   nest,
   parseAuthenticode,
   SpcString,
+  withoutPadding,
 } from '../artifact/spc.ts'
 import type { BlobSource, SigningFormat } from '../format.ts'
 
@@ -144,30 +145,10 @@ async function entriesIn(source: BlobSource, { end, tableLength }: PEImage): Pro
       throw new TrustError('unsupported', 'artifactUnsupported', {
         facts: { format: 'PE', detail: 'an entry of the certificate table that is no PKCS #7 signature' },
       })
-    entries.push(derWithin(table.subarray(at + WIN_CERTIFICATE_HEADER_OCTETS, next)))
+    entries.push(withoutPadding(table.subarray(at + WIN_CERTIFICATE_HEADER_OCTETS, next), CERTIFICATE_ALIGNMENT))
     at = next
   }
   return entries
-}
-
-/** Nothing may be hidden behind the signature: fewer zeros than the alignment, and nothing else. */
-function derWithin(octets: Uint8Array): Uint8Array {
-  const length = elementLength(octets)
-  const padding = octets.subarray(length)
-  if (padding.length >= CERTIFICATE_ALIGNMENT || padding.some((octet) => octet !== 0))
-    throw badPE('there is something behind a signature in its certificate table')
-  return octets.subarray(0, length)
-}
-
-/** Of the SEQUENCE that begins there, in the definite form; its reader checks the rest. */
-function elementLength(octets: Uint8Array): number {
-  const [tag, first = 0] = octets
-  const count = first < 0x80 ? 0 : first & 0x7f
-  if (tag !== 0x30 || first === 0x80 || count > 4) throw badPE('an entry of its certificate table is no signature')
-  let length = count === 0 ? first : 0
-  for (let i = 0; i < count; i++) length = length * 256 + (octets[2 + i] ?? 0)
-  if (length > octets.length - 2 - count) throw badPE('a signature runs past its entry')
-  return 2 + count + length
 }
 
 function tableOf(entries: readonly Uint8Array[]): Uint8Array {

@@ -1,5 +1,7 @@
 /** Scripts whose signature block stands where not everybody looks, and text that not everybody reads in the same way. @module */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { concat, utf8 } from '#base/bytes.ts'
 import { bytesSource } from '../artifact/blob.ts'
@@ -143,3 +145,16 @@ test('signing again replaces or nests', async () => {
     [true, 'signature block', 'signature block, nested signature 1'],
   )
 })
+
+// osslsigncode 2.9 sign -h sha256, of a script in UTF-8 and of XML in UTF-16, by a signer of an earlier run
+for (const file of ['osslsigncode.ps1', 'osslsigncode.ps1xml']) {
+  test(`R9: ${file}, which another program signed, is untouched, and not once an octet changed`, async () => {
+    const octets = new Uint8Array(readFileSync(join(import.meta.dirname, 'testdata', file)))
+    const { valid, signatures } = await verified(authenticodeScript, octets)
+    assert.deepEqual([valid, signatures[0]?.untouched, signatures[0]?.problem], [false, true, undefined]) // its root is not trusted
+    const { covered = [] } = (await authenticodeScript.extract(bytesSource(octets))).signatures[0] ?? {}
+    const [{ length } = assert.fail('nothing is covered')] = covered
+    for (let at = 4; at < length; at++)
+      assert.match(await judged(authenticodeScript, octets.with(at, (octets[at] as number) ^ 2)), /artifactChanged|badArtifact/)
+  })
+}
