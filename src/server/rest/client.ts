@@ -126,7 +126,7 @@ export function restClient({ transport, token }: ClientOptions): Client {
   return {
     async call(id, input) {
       const { body } = input as LooseInput
-      const { method, target, headers } = requestTo(id, input as LooseInput)
+      const { method, target, headers } = requestTo(id, input)
       const json = { accept: 'application/json', ...(method === 'GET' ? {} : { 'content-type': 'application/json' }) }
       const text = method === 'GET' ? '' : JSON.stringify(body ?? {})
       const answer = await transport.send({ method, target, headers: { ...json, ...headers }, body: text })
@@ -134,7 +134,7 @@ export function restClient({ transport, token }: ClientOptions): Client {
       return (answer.body === '' ? undefined : parseAnswer(answer.body)) as never // as the route's schema says
     },
     async transfer(id, input, upload) {
-      const { method, target, headers } = requestTo(id, input as LooseInput)
+      const { method, target, headers } = requestTo(id, input)
       const more = {
         ...(upload !== undefined && { 'content-type': 'application/octet-stream', expect: '100-continue' }),
         ...(upload?.prefersAsync === true && { prefer: 'respond-async' }),

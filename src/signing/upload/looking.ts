@@ -88,7 +88,7 @@ export function openLooking(): Looking {
           : reject(new TypeError(`${answer.kind} answers no ${message.kind}`)),
     })
     thread.ref()
-    thread.postMessage(message)
+    thread.postMessage(message, [])
     return promise
   }
 
@@ -96,7 +96,7 @@ export function openLooking(): Looking {
     async look({ file, formats, choices, progress }) {
       const id = ++asked
       const { format, requests } = await ask({ kind: 'prepare', id, file, formats, choices }, 'prepared', progress)
-      const drop = (): void => worker?.postMessage({ kind: 'drop', id } satisfies ToThread)
+      const drop = (): void => worker?.postMessage({ kind: 'drop', id } satisfies ToThread, [])
       return {
         format,
         requests,
