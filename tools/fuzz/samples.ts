@@ -19,6 +19,8 @@ import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { jar } from '#signing/formats/jar.ts'
+import { rauc } from '#signing/formats/rauc.ts'
+import { swupdate } from '#signing/formats/swupdate.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
@@ -365,6 +367,20 @@ export const manifests: readonly Uint8Array[] = [
   `Manifest-Version: 1.0\r\n\r\nName: ${'a'.repeat(64)}\r\n bcd\r\nSHA-256-Digest: ${'A'.repeat(43)}=\r\n\r\n`,
   'Manifest-Version: 1.0\n\nName: a/b\nX: y\n\n\nName: c\nX: z',
 ].map((text) => new TextEncoder().encode(text))
+
+const pressSquashfs = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.squashfs')))
+/** RAUC's: plain, and with a hash tree. */
+export const bundles: readonly Uint8Array[] = [
+  await signedBy(rauc, pressSquashfs),
+  await signedBy(rauc, pressSquashfs, { manifest: '[update]\ncompatible=press-7\n\n[bundle]\nformat=verity\n' }),
+]
+const pressUpdate = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.swu')))
+/** SWUpdate's. */
+export const updates: readonly Uint8Array[] = [await signedBy(swupdate, pressUpdate)]
+export const descriptions: readonly Uint8Array[] = [
+  pressUpdate.subarray(128, 528),
+  new TextEncoder().encode('# a\nsoftware : { b = [1, 0x2L, -3.5e1], c = ("x" "\\x41\\n", { d = TRUE; /* e */ }); };'),
+]
 
 const [, nested = signedHello] = programs
 /** The certificate table lies behind the program, whose padding is not needed: 8 octets of header come first. */

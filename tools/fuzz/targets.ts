@@ -20,6 +20,7 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
+import { parseLibconfig } from '#signing/artifact/libconfig.ts'
 import { parseManifest } from '#signing/artifact/manifest.ts'
 import { contentOf, parseZip } from '#signing/artifact/zip.ts'
 import { parseAuthenticode } from '#signing/artifact/spc.ts'
@@ -32,6 +33,16 @@ import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { cms } from '#signing/formats/cms.ts'
 import { jar } from '#signing/formats/jar.ts'
+import { rauc } from '#signing/formats/rauc.ts'
+import { swupdate } from '#signing/formats/swupdate.ts'
+import { parseEndorsementCertificate } from '#tpm2/endorsement.ts'
+import { openKey } from '#tpm2/keys.ts'
+import { objectName } from '#tpm2/name.ts'
+import { publicKeyOf } from '#tpm2/public-key.ts'
+import * as tpm2 from '#tpm2/structures.ts'
+import { areas, octetsOf, statementOf, statements } from '#tpm2/testing.ts'
+import { TPM } from '#tpm2/tpm.ts'
+import { marshal, unmarshal, type Wire } from '#tpm2/wire.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { parseCertificateList } from '#x509/crl.ts'
@@ -92,6 +103,28 @@ async function orRefused(answer: Promise<unknown>): Promise<void> {
     if (!(error instanceof TrustError) || error.code === 'internal') throw error
   }
 }
+
+/** What a TPM structure was read from is what it is written as. */
+function rewrite<T>(wire: Wire<T>, bytes: Uint8Array): T {
+  const value = unmarshal(wire, bytes)
+  if (!Buffer.from(marshal(wire, value)).equals(bytes)) throw new Error(`${wire.name} is written otherwise than it was read`)
+  return value
+}
+const structure = <T>(name: string, wire: Wire<T>, seeds: readonly Uint8Array[], look?: (value: T) => unknown): Target => ({
+  name: `tpm-${name}`,
+  seeds,
+  run: (bytes) => look?.(rewrite(wire, bytes)) ?? rewrite(wire, bytes),
+  outer: anything,
+})
+/** TPM2_ReadPublic of each key: header, area, and its name twice. */
+const tpmAnswers = areas.map((name) => {
+  const area = unmarshal(tpm2.TPMT_PUBLIC, octetsOf(name))
+  const said = marshal(tpm2.TPM2B_NAME, objectName(area))
+  const parameters = Buffer.concat([marshal(tpm2.TPM2B_PUBLIC, area), said, said])
+  const header = Buffer.from('80010000000000000000', 'hex')
+  header.writeUInt32BE(10 + parameters.length, 2)
+  return new Uint8Array(Buffer.concat([header, parameters]))
+})
 
 const AT = new Date('2027-06-01T00:00:00Z')
 /** Extracts, and looks at everything that was found; whether it is trusted does not matter here. */
@@ -196,6 +229,14 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   { name: 'format-apk', seeds: samples.packages, run: (bytes) => judge(apk, bytes), outer: anything },
+  { name: 'format-rauc', seeds: samples.bundles, run: (bytes) => judge(rauc, bytes), outer: anything },
+  { name: 'format-swupdate', seeds: samples.updates, run: (bytes) => judge(swupdate, bytes), outer: anything },
+  {
+    name: 'libconfig',
+    seeds: samples.descriptions,
+    run: (bytes) => parseLibconfig(Buffer.from(bytes).toString('latin1')),
+    outer: anything,
+  },
   {
     name: 'manifest',
     seeds: samples.manifests,
@@ -237,6 +278,37 @@ export const targets: readonly Target[] = [
     name: 'tile-path',
     seeds: lines('tile/0/x001/x234/067', 'tile/entries/000.p/7'),
     run: (bytes) => parseTilePath(utf8Text(bytes)),
+    outer: anything,
+  },
+  structure('public-area', tpm2.TPMT_PUBLIC, areas.map(octetsOf), publicKeyOf),
+  structure(
+    'attest',
+    tpm2.TPMS_ATTEST,
+    statements.map((name) => statementOf(name).attest),
+  ),
+  structure(
+    'signature',
+    tpm2.TPMT_SIGNATURE,
+    statements.map((name) => statementOf(name).signature),
+  ),
+  structure('creation-data', tpm2.TPMS_CREATION_DATA, [octetsOf('creationData')]),
+  structure('ticket', tpm2.TPMT_TK, [octetsOf('creationTicket')]),
+  structure('nv-public', tpm2.TPMS_NV_PUBLIC, [octetsOf('index')]),
+  structure('context', tpm2.TPMS_CONTEXT, [octetsOf('context')]),
+  structure('capability', tpm2.TPMS_CAPABILITY_DATA, [octetsOf('capability')]),
+  structure('id-object', tpm2.TPM2B_ID_OBJECT, [octetsOf('credentialBlob')]),
+  der(
+    'endorsement-certificate',
+    [octetsOf('endorsementCertificate'), octetsOf('endorsementCertificateRSA')],
+    parseEndorsementCertificate,
+  ),
+  {
+    name: 'tpm-answer',
+    seeds: tpmAnswers,
+    run: (bytes) => {
+      const exchange = async (): Promise<Uint8Array> => bytes
+      return bytes.length < 10 ? undefined : openKey(new TPM({ exchange, close: async () => {} }, random), 0x81000001)
+    },
     outer: anything,
   },
 ]

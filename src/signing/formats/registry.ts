@@ -13,6 +13,8 @@ import { dsse } from './dsse.ts'
 import { jar } from './jar.ts'
 import { jws } from './jws.ts'
 import { plain } from './plain.ts'
+import { rauc } from './rauc.ts'
+import { swupdate } from './swupdate.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
 export const signingFormats = [
@@ -22,6 +24,8 @@ export const signingFormats = [
   authenticodeScript,
   apk,
   jar,
+  rauc,
+  swupdate,
   cms,
   coseSign1,
   coseSign,

@@ -1,8 +1,10 @@
 /** An artifact of each format, made by the tools that make such artifacts, and one that is large; for tests. @module */
+import { hash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { concat, utf8 } from '#base/bytes.ts'
 import { encodeCompoundFile } from '../artifact/cfb.ts'
+import { cpioEntryLike } from '../artifact/cpio.ts'
 import { endOf, newEntry } from '../artifact/zip.ts'
 
 const firmware = utf8('firmware of press 7\n'.repeat(20))
@@ -27,6 +29,10 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['apk', made('press.apk')],
   // jar --create --manifest … --release 11 …: two classes, one of them once more for Java 11, and a long text
   ['jar', made('press.jar')],
+  // mksquashfs, of a manifest and an image that does not compress
+  ['rauc', made('press.squashfs')],
+  // cpio -o -H crc, of a description and two files that it names
+  ['swupdate', made('press.swu')],
 ])
 
 /** @throws Error for a format without one: nothing would be tested of it */
@@ -44,6 +50,8 @@ export function largeOf(format: string): Uint8Array {
   if (format === 'authenticode-msi') return largePackage()
   if (format === 'authenticode-cab') return largeCabinet()
   if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
+  if (format === 'rauc') return largeSquashfs()
+  if (format === 'swupdate') return largeUpdate()
   if (format !== 'jar' && format !== 'apk') return filler
   const { local, record } = newEntry('filler', filler, 0)
   return concat([local, record, endOf(1, record.length, local.length)])
@@ -63,4 +71,21 @@ function largeCabinet(): Uint8Array {
   const octets = concat([sampleOf('authenticode-cab'), filler])
   new DataView(octets.buffer).setUint32(8, octets.length, true)
   return octets
+}
+
+function largeSquashfs(): Uint8Array {
+  const octets = concat([sampleOf('rauc').subarray(0, 96), filler.subarray(96)])
+  new DataView(octets.buffer).setBigUint64(40, BigInt(octets.length), true)
+  return octets
+}
+
+function largeUpdate(): Uint8Array {
+  const head = `070701${'0'.repeat(8)}000081a4${'0'.repeat(88)}`
+  const description = `files: ({ filename = "filler"; sha256 = "${hash('sha256', filler)}"; });`
+  const entries = [
+    ['sw-description', utf8(description)],
+    ['filler', filler],
+    ['TRAILER!!!', new Uint8Array()],
+  ] as const
+  return concat(entries.map(([name, content]) => cpioEntryLike({ head }, name, content)))
 }
