@@ -50,7 +50,7 @@ test('RFC 9679, 6: the thumbprint of its example', () => {
   assert.equal(coseKeyThumbprint(key).toHex(), '496bd8afadf307e5b08c64b0421bf9dc01528a344a43bda88fadd1669da253ec')
 })
 
-test('R31: what is private, compressed, of another curve or in another form is refused', async () => {
+test('what is private, compressed, of another curve or in another form is refused', async () => {
   const ec = encodeCOSEKey(await made('ecdsa-p256'))
   const pq = encodeCOSEKey(await made('ml-dsa-44'))
   const rsa = encodeCOSEKey(await made('rsa-2048'))

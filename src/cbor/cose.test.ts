@@ -179,7 +179,7 @@ const refused: readonly (readonly [string, Uint8Array, string])[] = [
   ],
 ]
 for (const [name, octets, why] of refused) {
-  test(`R31: refused: ${name}`, () => {
+  test(`refused: ${name}`, () => {
     assert.equal(
       refusal(() => parseCOSE(octets)),
       why,

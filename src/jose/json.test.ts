@@ -67,12 +67,12 @@ const refused: readonly (readonly [string, string | Uint8Array, string])[] = [
   ['another space', '\u00a01', 'there is no value where one should be'],
 ]
 for (const [name, text, why] of refused) {
-  test(`R31: refuses ${name}`, () => {
+  test(`refuses ${name}`, () => {
     assert.equal(answer(typeof text === 'string' ? utf8(text) : text), `malformed notStrictJSON ${why}`)
   })
 }
 
-test('R31: depth, number and size are bounded', () => {
+test('depth, number and size are bounded', () => {
   const nested = (depth: number): Uint8Array => utf8('['.repeat(depth) + '1' + ']'.repeat(depth))
   assert.match(answer(nested(32)), /^\[/)
   assert.equal(answer(nested(33)), 'tooLarge jsonTooDeep ')

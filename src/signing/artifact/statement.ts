@@ -88,7 +88,7 @@ export interface Statement {
 export function parseStatement(payload: Uint8Array, maxOctets: number): Statement {
   const { _type: type, subject, predicateType, predicate } = parseJSONObject(payload, maxOctets)
   if (!READ_TYPES.includes(type)) {
-    const facts = { found: String(type).slice(0, 80), expected: STATEMENT_TYPE }
+    const facts = { found: typeof type === 'string' ? type.slice(0, 80) : 'of no type', expected: STATEMENT_TYPE }
     throw new TrustError('unsupported', 'statementType', { facts })
   }
   if (typeof predicateType !== 'string') throw malformed('it has no predicateType')
