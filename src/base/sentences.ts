@@ -479,6 +479,12 @@ export const english = {
   linkUnusable: 'The sign-in link is wrong, has expired or was used. Have a new one made.',
   sessionExpired: 'The session has ended after a time without use or at its limit. Open a new sign-in link.',
 
+  // orders
+  countingRolledBack:
+    'This node counts no further: {found}. The log speaks of start {logStart} and block {logBlock}, the counters of {starts} and {blocks}. Send the log to the maker and ask for a new ticket.',
+  jobUsedUp: 'All {positions} positions of this job are used or burned. Close the job, and ask the maker for another ticket.',
+  nodeStopping: 'This node is stopping. Ask again when it runs.',
+
   // backup
   issuanceClosed:
     'This installation was restored from a backup and does not know yet what it issued and signed since. Stop the server and run "sealworks restore --journal DIR", or "--override REASON" if the journals are lost.',

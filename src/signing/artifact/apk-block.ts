@@ -7,6 +7,7 @@
  *
  * @module
  */
+import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, Range } from '../format.ts'
@@ -17,6 +18,17 @@ const SIZE_OCTETS = 8
 /** Ten signers with long chains; it is held in memory. */
 const BLOCK_MAX_OCTETS = 1 << 20
 const ITEMS_MAX = 64
+
+/** What is known of Android's algorithms here; not DSA, and not those that make a tree of digests for fs-verity. */
+export const apkAlgorithms = [
+  { id: 0x0101, signature: 'rsa-pss-sha256', digest: 'sha256' },
+  { id: 0x0102, signature: 'rsa-pss-sha512', digest: 'sha512' },
+  { id: 0x0103, signature: 'rsa-sha256', digest: 'sha256' },
+  { id: 0x0104, signature: 'rsa-sha512', digest: 'sha512' },
+  { id: 0x0201, signature: 'ecdsa-sha256', digest: 'sha256' },
+  { id: 0x0202, signature: 'ecdsa-sha512', digest: 'sha512' },
+] as const satisfies readonly { readonly id: number; readonly signature: SignatureAlgorithmId; readonly digest: string }[]
+export type APKAlgorithm = (typeof apkAlgorithms)[number]
 
 export interface SigningBlock {
   /** The whole of it in the file; of no length when there is none. */

@@ -6,7 +6,7 @@
 import { TrustError } from '#base/errors.ts'
 import type { Choices, SigningFormat } from '../format.ts'
 
-/** The longest text that an option takes: an address, or the name of a program. */
+/** The longest text that an option takes unless it says otherwise: an address, or the name of a program. */
 const OPTION_MAX_CHARACTERS = 2048
 
 /**
@@ -30,7 +30,11 @@ export function optionsOf(
   for (const [name, { fallback }] of Object.entries(format.options)) if (fallback !== undefined) chosen[name] = fallback
   for (const [option, value] of Object.entries(options)) {
     const offer = Object.hasOwn(format.options, option) ? format.options[option] : undefined
-    if (offer === undefined || value.length > OPTION_MAX_CHARACTERS || offer.values?.includes(value) === false) {
+    if (
+      offer === undefined ||
+      value.length > (offer.charactersMax ?? OPTION_MAX_CHARACTERS) ||
+      offer.values?.includes(value) === false
+    ) {
       const offered = offer === undefined ? Object.keys(format.options) : (offer.values ?? ['a shorter text'])
       const facts = { format: id, option, value: value.slice(0, 80), offered: offered.join(', ') || 'none' }
       throw new TrustError('malformed', 'formatOption', { facts })

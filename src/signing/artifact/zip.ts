@@ -444,14 +444,20 @@ const DOS_DATE = 0x0021
 const VERSION = 20
 const VERSION_ZIP64 = 45
 
-/** An entry that is not compressed. @returns its local part and its record, which says that it lies at `offset` */
+/**
+ * An entry that is not compressed.
+ *
+ * @param extra fields before its data
+ * @returns its local part and its record, which says that it lies at `offset`
+ */
 export function newEntry(
   name: string,
   content: Uint8Array,
   offset: number,
+  extra: Uint8Array = new Uint8Array(),
 ): { readonly local: Uint8Array; readonly record: Uint8Array } {
   const nameOctets = utf8(name)
-  const local = new Uint8Array(LOCAL_HEADER_OCTETS + nameOctets.length + content.length)
+  const local = new Uint8Array(LOCAL_HEADER_OCTETS + nameOctets.length + extra.length + content.length)
   const record = new Uint8Array(DIRECTORY_HEADER_OCTETS + nameOctets.length)
   const put = (view: DataView, at: number): void => {
     view.setUint16(at, VERSION, true)
@@ -466,7 +472,9 @@ export function newEntry(
   localView.setUint32(0, LOCAL_SIGNATURE, true)
   put(localView, 4)
   local.set(nameOctets, LOCAL_HEADER_OCTETS)
-  local.set(content, LOCAL_HEADER_OCTETS + nameOctets.length)
+  localView.setUint16(28, extra.length, true)
+  local.set(extra, LOCAL_HEADER_OCTETS + nameOctets.length)
+  local.set(content, LOCAL_HEADER_OCTETS + nameOctets.length + extra.length)
   recordView.setUint32(0, DIRECTORY_SIGNATURE, true)
   recordView.setUint16(4, VERSION, true)
   put(recordView, 6)
