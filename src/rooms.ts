@@ -54,12 +54,16 @@ export const rooms: Readonly<Record<string, Room>> = {
     mayImport: [...ENCODINGS, 'cbor', 'jose', 'keys', 'store', 'audit', 'approvals'],
     never: { ca: 'a signing server runs without a CA beside it' },
   },
+  orders: {
+    holds: 'production orders: job tickets, counted issuing without a network, reconciliation',
+    mayImport: [...ENCODINGS],
+  },
   backup: {
     holds: 'backups and restores, and the journal of what came after a backup',
     mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'ca'],
   },
   protocols: {
-    holds: 'EST, OCSP and CRL over HTTP, behind one shape',
+    holds: 'EST, OCSP, CRLs and time stamps over HTTP, behind one shape',
     mayImport: ENCODINGS,
     never: {
       ca: 'a protocol names the service it needs; server/compose.ts hands it in',

@@ -26,6 +26,7 @@ import {
   validityOf,
   withCompanion,
 } from './signer.ts'
+import { isTimeStampURL } from './time-stamps.ts'
 import { checkTimeStampKey, checkTimeStampTerms, TIME_STAMP_FORMAT } from './tsp/terms.ts'
 
 export interface NewSigner extends SignerTerms {
@@ -152,6 +153,11 @@ export function openSigners(context: SigningContext): Signers {
   return {
     async create({ name, key: wanted, ...terms }, actor) {
       checkTimeStampTerms(terms)
+      if (terms.timeStamping !== undefined && !isTimeStampURL(terms.timeStamping)) {
+        const { record: authority } = await read(terms.timeStamping)
+        if (authority.timeStamps === undefined)
+          throw new TrustError('policyRefused', 'noTimeStamps', { facts: { name: authority.name } })
+      }
       const key = await openKey(wanted)
       checkFormats(terms, key)
       if (terms.timeStamps !== undefined) checkTimeStampKey(key)

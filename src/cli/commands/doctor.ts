@@ -170,6 +170,7 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
         { check: 'database', state: 'good', detail: `${config.store.url.engine}, ${look.audit.entries} audit entries` },
         clock,
         ...(look.unsafe === undefined ? [] : [checkDurability(look.unsafe)]),
+        ...(await checkTimeServers(context, config, look)),
         ...look.offline.map(checkOfflineCRL),
         ...checkBackups(look, config, now),
       ]
@@ -186,6 +187,28 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
       },
     ]
   }
+}
+
+/** What the server itself will find when it asks them; nothing is said where no time is stated and no servers are named. */
+async function checkTimeServers({ world }: Context, config: Config, { timeStampers }: Look): Promise<readonly Finding[]> {
+  const check = 'time servers'
+  if (config.clock.sources.length === 0) {
+    if (timeStampers === 0) return []
+    const detail = 'none are named, so time stamps go by the clock of this machine alone'
+    return [{ check, state: 'warning', detail, mend: 'Name three or more NTP servers in the setting clock.sources.' }]
+  }
+  const { openClock } = await import('#server/compose.ts')
+  const { silentLog } = await import('#base/log.ts')
+  const clock = openClock(config, world, silentLog)
+  await clock.runOnce()
+  const { doubt, offsetMilliseconds = 0, errorMilliseconds = 0, servers } = clock.state()
+  const silent = servers.flatMap(({ server, problem }): Finding[] =>
+    problem === undefined ? [] : [{ check: `time server ${formatAddress(server)}`, state: 'warning', detail: problem }],
+  )
+  if (doubt !== undefined)
+    return [{ check, state: 'bad', detail: `${doubt}, so no time stamps are made`, mend: 'See which servers answer.' }, ...silent]
+  const detail = `they are ${offsetMilliseconds.toFixed(1)} ms ahead of the clock, which is within ${errorMilliseconds.toFixed(1)} ms of UTC`
+  return [{ check, state: 'good', detail }, ...silent]
 }
 
 function checkDurability(off: readonly string[]): Finding {

@@ -131,6 +131,10 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         const approval = { least: 1, approvers: { roles: [], people: ['x'] }, usesMax: 1, validSeconds: 1 }
         await assert.rejects(create('f', {}, { approval }), { reason: 'timeStampTerms' })
         await assert.rejects(create('g', {}, { timeStamping: 'time' }), { reason: 'timeStampTerms' })
+        const plain = { formats: ['plain'], timeStamps: undefined, timeStamping: 'nobody' }
+        await assert.rejects(create('h', {}, plain), { code: 'notFound' })
+        await create('i', {}, { ...plain, timeStamping: undefined })
+        await assert.rejects(create('j', {}, { ...plain, timeStamping: 'i' }), { reason: 'noTimeStamps' })
       }))
 
     test('counts, limits and the next key hold for many at once as for one', () =>

@@ -165,6 +165,7 @@ export function openTimeStamping(context: SigningContext, signers: Signers, cloc
     const chance = group.map(() => new Uint8Array(world.random.octets(SERIAL_CHANCE_OCTETS)))
     const [own] = signer.key.chain
     const { subject } = parseCertificate(own as Uint8Array) // checkTimeStampKey: it has one
+    const tsa = { type: 'directoryName', value: parseName(subject) } as const
     try {
       return await db.transaction(async (tx) => {
         const [, rows] = await Promise.all([
@@ -189,7 +190,7 @@ export function openTimeStamping(context: SigningContext, signers: Signers, cloc
           accuracy: accuracyOf(terms),
           ordering: terms.ordering,
           nonce,
-          tsa: { type: 'directoryName', value: parseName(subject) },
+          tsa,
           extensions: [],
         }))
         await Promise.all(
