@@ -131,7 +131,7 @@ export function openJobs(options: JobsOptions): Jobs {
     running.set(id, new Running(0)) // so that nobody sweeps its file away
     try {
       spooled = await spool.take(id, wanted.read(limit), expected)
-      world.faults.reach('signing.job.spooled')
+      world.faults.reach('artifact spooled')
     } finally {
       uploads--
       running.delete(id)
@@ -142,7 +142,7 @@ export function openJobs(options: JobsOptions): Jobs {
       ...{ options: chosen, ...spooled, isPatient: wanted.isPatient, begun: 0, createdAt: now() },
     }
     const kept = await store.insert(job, idempotencyKey)
-    world.faults.reach('signing.job.kept')
+    world.faults.reach('signing job kept')
     if (kept.id !== id) await spool.drop(id, 'all')
     else start(kept, record, by)
     return kept
@@ -172,7 +172,7 @@ export function openJobs(options: JobsOptions): Jobs {
       if (!(await store.update(current))) return
       current = await signed(current, own, by ?? (await currentRequester(job)))
       if (current.state === 'queued') return
-      if (await store.update(current)) world.faults.reach('signing.job.over')
+      if (await store.update(current)) world.faults.reach('signing job over')
       else await spool.drop(job.id, 'all') // somebody canceled it
       if (current.state === 'done') await spool.drop(job.id, 'artifact')
     } catch (thrown) {
@@ -225,14 +225,14 @@ export function openJobs(options: JobsOptions): Jobs {
             by,
           )
           if (made.state === 'waiting') return { ...job, format, state: 'waiting', approval: made.approval.id }
-          world.faults.reach('signing.job.signed')
+          world.faults.reach('signing job signed')
           own.made = madeOf(made, choices)
           await store.update({ ...job, format, made: own.made })
-          world.faults.reach('signing.job.made')
+          world.faults.reach('signing job answered')
         }
         const answers = own.made.answers.map((each) => Uint8Array.fromBase64(each))
         const result = await looked.attach(answers, spool.signedOf(job.id))
-        world.faults.reach('signing.job.written')
+        world.faults.reach('signing job written')
         return { ...job, format, made: own.made, result, state: 'done', endedAt: now() }
       } catch (thrown) {
         const hasMoved = thrown instanceof TrustError && thrown.reason === 'signerMoved'
@@ -317,8 +317,9 @@ export function openJobs(options: JobsOptions): Jobs {
       if (!swept) {
         swept = true
         const kept = await store.ended(spool.node, now() + 1)
-        const gone = await spool.sweep(new Set([...open, ...kept].map(({ id }) => id).concat(...running.keys())))
-        if (gone > 0) log.info('artifacts that came only in part before the last stop were removed', { files: gone })
+        const idsOf = (jobs: readonly Job[]): string[] => jobs.map(({ id }) => id)
+        const gone = await spool.sweep(new Set([...idsOf(open), ...running.keys()]), new Set(idsOf(kept)))
+        if (gone > 0) log.info('what the last stop left of artifacts was removed', { files: gone })
       }
       for (const job of open) await goOn(job)
       await removeOld()

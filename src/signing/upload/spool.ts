@@ -24,8 +24,8 @@ export interface Spool {
   take(job: string, pieces: AsyncIterable<Uint8Array>, expected: number | undefined): Promise<Spooled>
   /** An artifact once it is signed, or both. */
   drop(job: string, what: 'artifact' | 'all'): Promise<void>
-  /** Removes all that belongs to none of these jobs. @returns how many files went */
-  sweep(jobs: ReadonlySet<string>): Promise<number>
+  /** Removes all but the files of open jobs and the results of those that are done. @returns how many files went */
+  sweep(open: ReadonlySet<string>, done: ReadonlySet<string>): Promise<number>
 }
 
 export interface Spooled {
@@ -116,8 +116,11 @@ export function openSpool(directory: string, maxOctets: number, world: World): S
       await rm(artifactOf(job), { force: true })
       if (what === 'all') await rm(signedOf(job), { force: true })
     },
-    async sweep(jobs) {
-      const gone = filesIn(directory).filter((file) => !jobs.has(file.slice(0, file.indexOf('.'))))
+    async sweep(jobs, done) {
+      const gone = filesIn(directory).filter((file) => {
+        const [job = '', kind] = file.split('.')
+        return !jobs.has(job) && !(kind === 'signed' && done.has(job))
+      })
       for (const file of gone) await rm(join(directory, file), { force: true })
       return gone.length
     },
