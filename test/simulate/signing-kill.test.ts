@@ -29,7 +29,7 @@ test(`a server that stops at any point of a signing job loses no artifact and no
   const reached = globSync('*.ts', { cwd: source, exclude: ['*.test.ts'] }).flatMap((file) =>
     [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)].map(([, point]) => point),
   )
-  assert.deepEqual(reached.toSorted(), points.toSorted(), 'a new fault point is tested here')
+  assert.deepEqual(new Set(reached), new Set(points), 'a new fault point is tested here')
   const directory = await mkdtemp(join(tmpdir(), 'sealworks-signing-kill-'))
   let server: ServerProcess | undefined
   try {
