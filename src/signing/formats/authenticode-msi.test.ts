@@ -138,6 +138,11 @@ const changes: readonly (readonly [what: string, verdict: string, octets: () => 
       return withChildren((all) => all.map((entry) => (nameOf(entry) === SIGNATURE ? newStream(SIGNATURE, stuffed) : entry)))
     },
   ],
+  [
+    'a signature within a storage',
+    'unsupported artifactUnsupported',
+    () => withChildren((all) => [...all, newStorage('more', [newStorage('less', [newStream(SIGNATURE, new Uint8Array(9))])])]),
+  ],
   ['an archive behind it', 'valid ', async () => concat([signed, new Uint8Array(512).fill(0x50)])],
   ['zeros behind it', 'valid ', async () => concat([signed, new Uint8Array(3)])],
 ]

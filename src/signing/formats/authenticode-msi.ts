@@ -107,10 +107,15 @@ export const authenticodeMSI: SigningFormat = {
 async function parsePackage(artifact: BlobSource): Promise<CompoundFile> {
   const file = await parseCompoundFile(artifact)
   if (!ROOT_CLASSES.has(file.root.clsid.toHex())) throw unsupported('it is no package, patch or transform')
+  // some programs leave them out wherever they are, others in the root only
+  if (file.root.children.some(hasSignatureWithin)) throw unsupported('a signature within a storage')
   return file
 }
 
 const isSignature = ({ name }: Entry): boolean => equal(name, SIGNATURE) || equal(name, METADATA)
+
+const hasSignatureWithin = (entry: Entry): boolean =>
+  entry.type === 'storage' && entry.children.some((child) => isSignature(child) || hasSignatureWithin(child))
 
 /** Those of the root that are signed. */
 const signedChildren = ({ children }: StorageEntry): readonly Entry[] => children.filter((child) => !isSignature(child))
