@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encode, octetStringOf } from '#asn1/codec.ts'
@@ -11,6 +12,7 @@ import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { concat } from '#base/bytes.ts'
 import { answer } from '#signing/artifact/answer.ts'
+import { encodeLineageFile, type LineageLevel, lineageSignedData, USUAL_FLAGS } from '#signing/artifact/apk-lineage.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
 import type { SigningFormat } from '#signing/format.ts'
 import { apk } from '#signing/formats/apk.ts'
@@ -356,8 +358,24 @@ export const scripts: readonly Uint8Array[] = await Promise.all(
 const pressJar = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.jar')))
 const signedJar = await signedBy(jar, pressJar)
 const pressApk = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.apk')))
+/** As `apksigner rotate` writes it. */
+const first = { flags: USUAL_FLAGS, algorithmId: 0x0201, signature: new Uint8Array(), parentAlgorithmId: 0 }
+const next = { flags: USUAL_FLAGS, algorithmId: 0, signature: new Uint8Array(70), parentAlgorithmId: 0x0201 }
+const level = (certificate: Uint8Array, rest: typeof first): LineageLevel => ({
+  ...rest,
+  certificate,
+  signedData: lineageSignedData(certificate, rest.parentAlgorithmId),
+})
+export const lineages: readonly Uint8Array[] = [
+  encodeLineageFile([level(signing.certificate, first)]),
+  encodeLineageFile([level(authority, first), level(signing.certificate, next)]),
+]
+const [lineageOfOne = assert.fail('none')] = lineages
+const pressV1 = await signedBy(apk, pressApk, { schemes: 'v1' })
 export const packages: readonly Uint8Array[] = [
   await signedBy(apk, pressApk),
+  await signedBy(apk, pressV1),
+  await signedBy(apk, pressApk, { schemes: 'v3', lineage: lineageOfOne.toBase64() }),
   await signedBy(apk, pressApk, { schemes: 'v2' }),
   await signedBy(apk, pressApk, { schemes: 'v3' }),
 ]

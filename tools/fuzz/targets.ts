@@ -19,6 +19,7 @@ import { describeCMS } from '#cms/inspect.ts'
 import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
+import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { parseLibconfig } from '#signing/artifact/libconfig.ts'
 import { parseManifest } from '#signing/artifact/manifest.ts'
@@ -225,6 +226,15 @@ export const targets: readonly Target[] = [
       // almost any change breaks a checksum, so that this is a right answer like another
       for (const entry of entries) await orRefused(Array.fromAsync(contentOf(source, entry)))
       await orRefused(judge(jar, bytes))
+    },
+    outer: anything,
+  },
+  {
+    name: 'apk-lineage',
+    seeds: samples.lineages,
+    async run(bytes) {
+      const levels = parseLineageFile(bytes)
+      await orRefused(checkLineage(levels))
     },
     outer: anything,
   },
