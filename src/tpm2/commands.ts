@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { TPM_CC, TPM_EO, TPM_RH, TPM_SE, TPM_SU } from './constants.ts'
+import { type TPM_CC, TPM_EO, TPM_RH, TPM_SE, TPM_SU } from './constants.ts'
 import {
   TPM2B_ATTEST,
   TPM2B_AUTH,
@@ -67,7 +67,8 @@ const LIMIT_SECONDS = 20
 /** An RSA key takes a real part minutes at worst (Linux waits five for these). */
 const KEY_LIMIT_SECONDS = 300
 
-type None = Record<never, never>
+const NONE = {} as const
+type None = typeof NONE
 
 const command = <
   const H extends Handles = None,
@@ -79,10 +80,10 @@ const command = <
   shape: Shape<H, P, A, R>,
 ): Command<H, P, A, R> => ({
   name,
-  handles: shape.handles ?? ({} as H),
-  parameters: shape.parameters ?? ({} as P),
-  answerHandles: shape.answerHandles ?? ({} as A),
-  answer: shape.answer ?? ({} as R),
+  handles: shape.handles ?? (NONE as H),
+  parameters: shape.parameters ?? (NONE as P),
+  answerHandles: shape.answerHandles ?? (NONE as A),
+  answer: shape.answer ?? (NONE as R),
   limitSeconds: shape.limitSeconds ?? LIMIT_SECONDS,
 })
 

@@ -201,5 +201,5 @@ export function refusalOf(code: number, command: string): TrustError {
 }
 
 /** Codes that say nothing but "again": the same octets are sent once more (Part 3, 5.4 and 6). */
-const AGAIN = [0x908, 0x90a, 0x922]
-export const isTransient = (code: number): boolean => AGAIN.includes(code)
+const AGAIN: ReadonlySet<number> = new Set([0x908, 0x90a, 0x922])
+export const isTransient = (code: number): boolean => AGAIN.has(code)

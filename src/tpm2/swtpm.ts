@@ -36,7 +36,7 @@ async function tell(control: SocketAddress, command: Uint8Array): Promise<void> 
     if (answer.length !== 4 || answer.readUInt32BE(0) !== 0) throw unreachable(`it answered ${answer.toString('hex', 0, 8)}`)
   } catch (error) {
     if (error instanceof TrustError) throw error
-    throw unreachable(String((error as NodeJS.ErrnoException).code ?? 'no answer'), error)
+    throw unreachable((error as NodeJS.ErrnoException).code ?? 'no answer', error)
   } finally {
     socket.on('error', () => {})
     socket.destroy()

@@ -147,6 +147,9 @@ const signing = (restricted: boolean, { curve = 'NIST_P256', authPolicy = NONE }
     'fixedParent',
     'sensitiveDataOrigin',
     authPolicy.length === 0 ? 'userWithAuth' : 'adminWithPolicy',
+    // power that is lost after a use counts like a wrong authorization, and would lock the key after a few cuts
+    // (Part 1, 19.8.2): so an authorization has to be random, since it may be tried as often as one likes
+    'noDA',
     ...(restricted ? (['restricted'] as const) : []),
     'sign',
   ],

@@ -41,7 +41,7 @@ const silent = (name: string, limitSeconds: number): TrustError =>
   new TrustError('unavailable', 'tpmSilent', { facts: { command: name, seconds: limitSeconds } })
 const other = (name: string, detail: string): TrustError =>
   new TrustError('malformed', 'tpmAnswerOther', { facts: { command: name, detail } })
-const problemOf = (error: unknown): string => String((error as NodeJS.ErrnoException).code ?? 'no answer')
+const problemOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? 'no answer'
 
 /**
  * @param path with the kernel's resource manager, so that several programs share the TPM's few slots
