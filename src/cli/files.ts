@@ -101,16 +101,26 @@ export async function writeOctets(
     } finally {
       await handle.close()
     }
-    if (force) renameSync(beside, path)
-    else linkSync(beside, path) // unlike a rename, this refuses what exists
-    syncDirectory(dirname(path))
+    moveIntoPlace(beside, path, force)
   } catch (cause) {
-    if (!(cause instanceof Error && 'syscall' in cause)) throw cause
-    if (problemOf(cause) === 'EEXIST') throw new TrustError('conflict', 'fileExists', { facts: { file }, cause })
-    throw new TrustError('unavailable', 'fileUnwritable', { facts: { file, problem: problemOf(cause) }, cause })
+    throw refusalToWrite(cause, file)
   } finally {
     rmSync(beside, { force: true })
   }
+}
+
+/** Under its own name, which is on the disk when this returns. */
+export function moveIntoPlace(beside: string, path: string, force: boolean): void {
+  if (force) renameSync(beside, path)
+  else linkSync(beside, path) // unlike a rename, this refuses what exists
+  syncDirectory(dirname(path))
+}
+
+/** @returns what to throw: a refusal for what the system said, anything else as it is */
+export function refusalToWrite(cause: unknown, file: string): unknown {
+  if (!(cause instanceof Error && 'syscall' in cause)) return cause
+  if (problemOf(cause) === 'EEXIST') return new TrustError('conflict', 'fileExists', { facts: { file }, cause })
+  return new TrustError('unavailable', 'fileUnwritable', { facts: { file, problem: problemOf(cause) }, cause })
 }
 
 /** Looked at before work whose result could then not be kept. @throws TrustError `conflict` */

@@ -8,11 +8,12 @@ import { uuidv7 } from '#base/world.ts'
 import { type AnswerOf, type InputOf, RemoteRefusal } from '#server/rest/client.ts'
 import { fileSource, octetsOf, sizeOf } from '#signing/artifact/blob.ts'
 import type { BlobSource, KeyChoice, SignatureRequest, SigningFormat } from '#signing/format.ts'
-import { signingFormat, signingFormats } from '#signing/formats/registry.ts'
+import { loadFormat } from '#signing/formats/load.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { exitCodes } from './exit-codes.ts'
 import { checkWritable, openArtifact, writeOctets, writeOutput } from './files.ts'
+import { beginSignedCopy, type SignedCopy } from './signed-copy.ts'
 import { UsageError } from './usage.ts'
 
 type Signer = AnswerOf<'showSigner'>
@@ -40,10 +41,13 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
   const { file, signer: name, force, proof } = values
   for (const result of [values.out, proof]) if (result !== undefined) checkWritable(context, result, force)
   const handle = await openArtifact(context, file)
+  let copy: SignedCopy | undefined
   try {
     const artifact = withProgress(context, fileSource(handle, (await handle.stat()).size), `hashing ${file}`)
     const signer = await client.call('showSigner', { params: { name } })
     const format = await formatOf(values, signer, artifact.source)
+    if (values.out !== undefined && format.staysInPlace === true)
+      copy = beginSignedCopy(context, { file, out: values.out, force })
     const {
       requests,
       suffix: known,
@@ -71,7 +75,8 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
     const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
     if (out === undefined) throw new UsageError('Say where the signed file goes: --out FILE.', ['sign'])
-    await writeOctets(context, { file: out, force, octets: octetsOf(artifact.source, pieces), length: sizeOf(pieces) })
+    if (copy !== undefined) await copy.finish(artifact.source, pieces)
+    else await writeOctets(context, { file: out, force, octets: octetsOf(artifact.source, pieces), length: sizeOf(pieces) })
     if (proof !== undefined) {
       const octets = await proofOf(client, made.entry)
       writeOutput(context, { file: proof, octets, isSecret: false, force })
@@ -82,6 +87,7 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
       text: `${out} is written: ${format.id}, signed by ${name} with ${algorithmsOf(made)}.\n`,
     }
   } finally {
+    await copy?.close()
     await handle.close()
   }
 }
@@ -115,11 +121,11 @@ async function formatOf(
   { name, formats: signs }: Signer,
   artifact: BlobSource,
 ): Promise<SigningFormat> {
-  if (wanted !== undefined) return signingFormat(wanted)
+  const only = wanted ?? (signs.length === 1 ? signs[0] : undefined)
+  if (only !== undefined) return loadFormat(only)
+  const { signingFormats } = await import('#signing/formats/registry.ts')
   const offered = signingFormats.filter(({ id }) => signs.includes(id))
   for (const format of offered) if (await format.detect(artifact)) return format
-  const [only, another] = offered
-  if (only !== undefined && another === undefined) return only
   throw new UsageError(`Say how to sign it: --format ${signs.join('|')} (what ${name} signs).`, ['sign'])
 }
 

@@ -193,6 +193,8 @@ export interface SigningFormat {
   readonly signerPurpose?: Purpose
   /** That it carries the signatures of several keys so that none can be taken away unseen; one key when absent. */
   readonly severalKeys?: true
+  /** That most of a signed artifact is the artifact as it was, at the same place, so that a copy can be made meanwhile. */
+  readonly staysInPlace?: true
   readonly options: Readonly<Record<string, FormatOption>>
   /**
    * A cheap look, for when nobody named a format: a few reads of a few kilobytes. Never throws for what the octets say.

@@ -10,6 +10,9 @@ import type { BlobSource, Piece, Range } from '../format.ts'
 /** As much as is read at once: larger reads are no quicker, and a few of them in flight stay far below the memory bound. */
 const CHUNK_OCTETS = 1 << 20
 
+/** What a signature over the message itself needs whole: the algorithms cannot take it in pieces. */
+export const MESSAGE_MAX_OCTETS = 16 << 20
+
 export const bytesSource = (bytes: Uint8Array): BlobSource => ({
   size: bytes.length,
   async read(offset, length) {

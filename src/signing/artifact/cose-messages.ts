@@ -25,7 +25,7 @@ import {
 } from '#cbor/cose.ts'
 import { arrayOf, integerOf, octetsOf } from '#cbor/typed.ts'
 import type { Beside, BlobSource, Extracted, FormatOption } from '../format.ts'
-import { bytesSource, readWhole, whole } from './blob.ts'
+import { bytesSource, MESSAGE_MAX_OCTETS, readWhole, whole } from './blob.ts'
 import { joined } from './joined.ts'
 import {
   foundSignatures,
@@ -36,7 +36,6 @@ import {
   readAttached,
   type ReadSignature,
 } from './message-signers.ts'
-import { MESSAGE_MAX_OCTETS } from './verify.ts'
 
 const PEEK_OCTETS = 16
 

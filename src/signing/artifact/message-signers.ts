@@ -17,8 +17,7 @@ import { TrustError } from '#base/errors.ts'
 import { digestContent } from '#cms/digests.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import type { Beside, BlobSource, Choices, FoundSignature, RawEvidence, RawRequest, UnknownEvidence } from '../format.ts'
-import { chunksOf, readWhole } from './blob.ts'
-import { MESSAGE_MAX_OCTETS } from './verify.ts'
+import { chunksOf, MESSAGE_MAX_OCTETS, readWhole } from './blob.ts'
 
 /** The header parameter in which a signature lists the others that it goes with. */
 export const OTHERS = 'urn:sealworks:others'

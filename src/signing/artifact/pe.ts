@@ -157,8 +157,17 @@ function headed(chunk: Uint8Array, image: PEImage, hash: Hash): Uint8Array {
 export function wordSumOf(octets: Uint8Array): number {
   const aligned = octets.byteOffset % 4 === 0 ? octets : new Uint8Array(octets)
   const words = new Uint32Array(aligned.buffer, aligned.byteOffset, aligned.length >>> 2) // little-endian, as are all platforms of ours
-  let sum = 0
-  for (let i = 0; i < words.length; i++) sum += words[i] as number
+  // four sums, since each addition waits for the one before it in the same sum
+  let [sum, second, third, fourth] = [0, 0, 0, 0]
+  const unrolled = words.length - (words.length % 4)
+  for (let i = 0; i < unrolled; i += 4) {
+    sum += words[i] as number
+    second += words[i + 1] as number
+    third += words[i + 2] as number
+    fourth += words[i + 3] as number
+  }
+  sum += second + third + fourth
+  for (let i = unrolled; i < words.length; i++) sum += words[i] as number
   for (let i = words.length * 4; i < aligned.length; i++) sum += (aligned[i] as number) * (i % 2 === 0 ? 1 : 256)
   return foldOf(sum)
 }

@@ -23,11 +23,8 @@ import type { Purpose } from '#x509/path/purpose-names.ts'
 import { type RevocationInput, type Verdict, verifyCertificate } from '#x509/path/verify.ts'
 import type { Beside, BlobSource, CMSEvidence, Extracted, FoundSignature, RawEvidence, SigningFormat } from '../format.ts'
 import { AUTHENTICODE_TIME_STAMP } from './answer.ts'
-import { chunksOf, readWhole } from './blob.ts'
+import { chunksOf, MESSAGE_MAX_OCTETS, readWhole } from './blob.ts'
 import { type Requirement, shortOf } from './requirement.ts'
-
-/** What a signature over the message itself needs whole: the algorithms cannot take it in pieces. */
-export const MESSAGE_MAX_OCTETS = 16 << 20
 
 export interface Judging {
   readonly at: Date

@@ -71,6 +71,7 @@ export const authenticodePE: SigningFormat = {
   source: 'Windows Authenticode Portable Executable Signature Format 1.0',
   algorithms: AUTHENTICODE_ALGORITHMS,
   signerPurpose: 'code-signing',
+  staysInPlace: true,
   options: {
     existing: {
       help: 'what becomes of signatures that are there: replaced, or kept with the new one nested (Windows) or behind them (UEFI)',

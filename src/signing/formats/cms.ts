@@ -12,9 +12,8 @@ import { contentTypes, peekContentType } from '#cms/content-info.ts'
 import { type Content, type DigestId, digestContent, identifyDigest, usualDigest } from '#cms/digests.ts'
 import { parseSignedData, type SignedData, type SignerInfo } from '#cms/signed-data.ts'
 import { type Imprint, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
-import { chunksOf, readWhole, whole } from '../artifact/blob.ts'
+import { chunksOf, MESSAGE_MAX_OCTETS, readWhole, whole } from '../artifact/blob.ts'
 import { optionsOf } from '../artifact/options.ts'
-import { MESSAGE_MAX_OCTETS } from '../artifact/verify.ts'
 import type { BlobSource, FoundSignature, Range, SigningFormat } from '../format.ts'
 
 /** Around the content: certificates, lists and time stamps. */

@@ -14,7 +14,7 @@ import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { digestContent } from '#cms/digests.ts'
 import { parseCertificate } from '#x509/certificate.ts'
-import { bytesSource, chunksOf, readWhole, whole } from '../artifact/blob.ts'
+import { bytesSource, chunksOf, MESSAGE_MAX_OCTETS, readWhole, whole } from '../artifact/blob.ts'
 import { encodeEnvelope, encodePAEHead, type Envelope, type EnvelopeSignature, parseEnvelope } from '../artifact/dsse-envelope.ts'
 import {
   answerTo,
@@ -26,7 +26,6 @@ import {
 } from '../artifact/message-signers.ts'
 import { optionsOf } from '../artifact/options.ts'
 import { encodeProvenance, parseStatement, STATEMENT_MEDIA_TYPE, type Statement } from '../artifact/statement.ts'
-import { MESSAGE_MAX_OCTETS } from '../artifact/verify.ts'
 import type {
   Beside,
   BlobSource,

@@ -24,7 +24,7 @@ import {
   payloadOf,
   thumbprintOf,
 } from '#jose/jws.ts'
-import { bytesSource, readWhole, whole } from '../artifact/blob.ts'
+import { bytesSource, MESSAGE_MAX_OCTETS, readWhole, whole } from '../artifact/blob.ts'
 import { base64urlOf, joined } from '../artifact/joined.ts'
 import {
   foundSignatures,
@@ -39,7 +39,6 @@ import {
   type ReadSignature,
 } from '../artifact/message-signers.ts'
 import { optionsOf } from '../artifact/options.ts'
-import { MESSAGE_MAX_OCTETS } from '../artifact/verify.ts'
 import type { BlobSource, Range, SigningFormat } from '../format.ts'
 
 const PEEK_OCTETS = 4096

@@ -10,9 +10,8 @@ import { certificateSignatureOf, signatureAlgorithm } from '#algorithms/table.ts
 import { TrustError } from '#base/errors.ts'
 import { digestContent } from '#cms/digests.ts'
 import { parseCertificate } from '#x509/certificate.ts'
-import { chunksOf, readWhole, whole } from '../artifact/blob.ts'
+import { chunksOf, MESSAGE_MAX_OCTETS, readWhole, whole } from '../artifact/blob.ts'
 import { optionsOf } from '../artifact/options.ts'
-import { MESSAGE_MAX_OCTETS } from '../artifact/verify.ts'
 import type { SigningFormat } from '../format.ts'
 
 /** SLH-DSA-SHA2-256s has 29,792; nothing in the table is longer. */

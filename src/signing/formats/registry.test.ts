@@ -19,6 +19,7 @@ import {
 } from '../artifact/testing.ts'
 import { answer } from '../artifact/answer.ts'
 import type { Beside, SigningFormat } from '../format.ts'
+import { loadFormat } from './load.ts'
 import { detectFormat, signingFormat, signingFormats } from './registry.ts'
 import { largeOf, sampleOf } from './samples.ts'
 
@@ -161,6 +162,12 @@ for (const format of signingFormats) {
 test('a format that is not there is named with those that are', () => {
   assert.throws(() => signingFormat('rot13'), { code: 'notFound', message: /plain/ })
   assert.equal(signingFormat('cms').id, 'cms')
+})
+
+test('every format is in a file of its name, and can be had without the others', async () => {
+  for (const format of signingFormats) assert.equal(await loadFormat(format.id), format)
+  for (const id of ['rot13', 'registry', 'samples', '../registry', 'constructor'])
+    await assert.rejects(loadFormat(id), { code: 'notFound', reason: 'formatUnknown' })
 })
 
 test('what shows no format is said so', async () => {
