@@ -49,7 +49,8 @@ before(async () => {
   await cli('ca', 'create', 'products', '--name', 'CN=Example Products,O=Example', '--issuer', 'root')
   await cli('ca', 'export', 'root', '--out', 'root.pem')
   await cli('key', 'create', 'programs', '--key-algorithm', 'rsa-3072')
-  const formats = ['cms', 'plain', 'authenticode-pe', 'jar'].flatMap((format) => ['--format', format])
+  const offered = ['cms', 'plain', 'authenticode-pe', 'authenticode-msi', 'authenticode-cab', 'authenticode-script', 'jar']
+  const formats = offered.flatMap((format) => ['--format', format])
   const issued = ['--issuer', 'products', '--subject', 'CN=Programs,O=Example']
   await cli('signer', 'create', 'programs', '--key', 'programs', ...issued, ...formats)
 })
@@ -98,6 +99,18 @@ test(
     await assert.rejects(cli('verify', other, '--trust', 'root.pem', '--offline'), refused)
   },
 )
+
+test('R9: a package, a cabinet and a script signed through the server verify', { skip: tools.skip }, async () => {
+  writeFileSync(at('press.ps1'), 'Write-Host "press 7"\n')
+  for (const file of ['press.msi', 'press.cab']) copyFileSync(join(samples, file), at(file))
+  for (const [file, ...options] of [['press.msi'], ['press.cab'], ['press.ps1', '--format', 'authenticode-script']] as const) {
+    await cli('sign', file, '--signer', 'programs', '--out', `signed-${file}`, ...options)
+    assert.match((await cli('verify', `signed-${file}`, '--trust', 'root.pem', '--offline')).stdout, /^VALID/)
+    if (file === 'press.ps1') continue // osslsigncode of Debian 12 knows no scripts
+    const { stdout } = await foreign('osslsigncode', 'verify', '-in', `signed-${file}`, '-CAfile', 'root.pem')
+    assert.match(stdout, /Signature verification: ok/)
+  }
+})
 
 test('R9: an archive signed through the server verifies with jarsigner and here', { skip: tools.skip }, async () => {
   copyFileSync(join(samples, 'press.jar'), at('press.jar'))
