@@ -7,34 +7,12 @@ import { contentTypes } from '#cms/content-info.ts'
 import { answer } from '../artifact/answer.ts'
 import { bytesSource } from '../artifact/blob.ts'
 import { judged, signedWith, trialSigner, verified } from '../artifact/testing.ts'
-import { endOf, newEntry, parseZip, readEntry } from '../artifact/zip.ts'
+import { type Contents, contentsOf, packed } from '../artifact/zip-testing.ts'
 import { jar } from './jar.ts'
 import { sampleOf } from './samples.ts'
 
 const signer = await trialSigner('ecdsa-p256')
 const { octets: signed } = await signedWith(jar, bytesSource(sampleOf('jar')), signer)
-
-type Contents = ReadonlyMap<string, Uint8Array>
-
-async function contentsOf(octets: Uint8Array): Promise<Map<string, Uint8Array>> {
-  const source = bytesSource(octets)
-  const found = new Map<string, Uint8Array>()
-  for (const entry of (await parseZip(source)).entries) found.set(entry.name, await readEntry(source, entry, 1 << 20))
-  return found
-}
-
-function packed(contents: Contents): Uint8Array {
-  const [locals, records]: [Uint8Array[], Uint8Array[]] = [[], []]
-  let at = 0
-  for (const [name, content] of contents) {
-    const { local, record } = newEntry(name, content, at)
-    locals.push(local)
-    records.push(record)
-    at += local.length
-  }
-  const directory = concat(records)
-  return concat([...locals, directory, endOf(contents.size, directory.length, at)])
-}
 
 const contents = await contentsOf(signed)
 const changed = (change: (contents: Map<string, Uint8Array>) => void): Uint8Array => {
