@@ -315,7 +315,7 @@ test('an artifact whose file is gone, or that was begun again and again, ends wi
     const gone = await closed.submit(sent(firmware), CI)
     const often = await closed.submit(sent(firmware), CI)
     rmSync(join(spool, `${gone.id}.artifact`))
-    await jobStore(db, organizationId).update({ ...often, begun: 5 })
+    await jobStore(db, organizationId).update({ ...often, begun: 20 })
     const again = open()
     await again.runOnce()
     assert.equal((await over(again, gone)).problem?.reason, 'jobFilesGone')

@@ -95,7 +95,7 @@ const BUSY_SECONDS = 5
 /** How long what may pass (a token that is away, an hour's signatures) is tried again for whoever does not wait. */
 const PATIENCE_MILLISECONDS = 6 * 3_600_000
 /** An artifact that ended the process that often is not looked at again. */
-const BEGUN_MAX = 5
+const BEGUN_MAX = 20
 /** The signer moved on while the artifact was hashed, that often in a row. */
 const MOVED_MAX = 3
 /** Rows outlive their files: what became of a job is asked later than its result. */

@@ -4,6 +4,7 @@ import { authoritiesChapter } from './authorities.ts'
 import { backupChapter } from './backup.ts'
 import { birthsChapter } from './births.ts'
 import { copiesChapter } from './copies.ts'
+import { firmwareChapter } from './firmware.ts'
 import { ownersChapter } from './owners.ts'
 import { postQuantumChapter } from './post-quantum.ts'
 import { recordChapter } from './record.ts'
@@ -28,6 +29,7 @@ export const chapters: readonly Chapter[] = [
   tokenChapter,
   postQuantumChapter,
   rotationChapter,
+  firmwareChapter,
   recordChapter,
   backupChapter,
 ]
