@@ -46,6 +46,21 @@ export const programs = {
     purpose: 'path validation by Botan 2',
     at: '/usr/lib/python3/dist-packages/botan2.py',
   },
+  'python3-cbor2': {
+    debian: 'python3-cbor2',
+    purpose: 'CBOR of a second library, for COSE',
+    at: '/usr/lib/python3/dist-packages/cbor2/__init__.py',
+  },
+  'python3-jwcrypto': {
+    debian: 'python3-jwcrypto',
+    purpose: 'signs and verifies JSON Web Signatures',
+    at: '/usr/lib/python3/dist-packages/jwcrypto/__init__.py',
+  },
+  'python3-rfc3161ng': {
+    debian: 'python3-rfc3161ng',
+    purpose: 'a client of time-stamping authorities',
+    at: '/usr/lib/python3/dist-packages/rfc3161ng/__init__.py',
+  },
   'python3-botocore': {
     debian: 'python3-botocore',
     purpose: "Amazon's own signer of S3 requests",

@@ -42,7 +42,7 @@ export interface ProvenanceFields {
 }
 
 /** What cosign and others still write; a subject means the same in it. */
-const READ_TYPES: readonly unknown[] = [STATEMENT_TYPE, 'https://in-toto.io/Statement/v0.1']
+const READ_TYPES: ReadonlySet<unknown> = new Set([STATEMENT_TYPE, 'https://in-toto.io/Statement/v0.1'])
 
 /** @throws TrustError `malformed` for parameters that are not what they must be */
 export function encodeProvenance(fields: ProvenanceFields): Uint8Array {
@@ -87,7 +87,7 @@ export interface Statement {
  */
 export function parseStatement(payload: Uint8Array, maxOctets: number): Statement {
   const { _type: type, subject, predicateType, predicate } = parseJSONObject(payload, maxOctets)
-  if (!READ_TYPES.includes(type)) {
+  if (!READ_TYPES.has(type)) {
     const facts = { found: typeof type === 'string' ? type.slice(0, 80) : 'of no type', expected: STATEMENT_TYPE }
     throw new TrustError('unsupported', 'statementType', { facts })
   }

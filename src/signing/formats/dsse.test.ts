@@ -216,7 +216,7 @@ for (const [name, fields, expected] of [
   ['no type', { payloadType: '' }, 'malformed notDSSE'],
   ['a type that is no text', { payloadType: 1 }, 'malformed notDSSE'],
   ['no signatures', { signatures: [] }, 'malformed notDSSE'],
-  ['too many signatures', { signatures: Array(17).fill({ sig: 'AA==' }) }, 'tooLarge messageSignatures'],
+  ['too many signatures', { signatures: Array.from({ length: 17 }, () => ({ sig: 'AA==' })) }, 'tooLarge messageSignatures'],
   ['a signature that is no object', { signatures: ['AA=='] }, 'malformed notDSSE'],
   ['a signature without one', { signatures: [{ keyid: 'a' }] }, 'malformed notDSSE'],
   ['trailing bits', { payload: 'AB==' }, 'malformed notDSSE'],

@@ -1,8 +1,7 @@
 /** COSE and JWS: every algorithm with a name, each option, several keys, and what is refused. @module */
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
-import { namedSignatures } from '#algorithms/message-names.ts'
-import { type KeyAlgorithmId, signaturesOf } from '#algorithms/table.ts'
+import { type KeyAlgorithmId, type SignatureAlgorithmId, signaturesOf } from '#algorithms/table.ts'
 import { utf8 } from '#base/bytes.ts'
 import { asTrustError } from '#base/errors.ts'
 import { type CBOR, type CBORMap, encodeCBOR, type Label } from '#cbor/cbor.ts'
@@ -56,7 +55,7 @@ for (const format of single)
         for (const { id: algorithm } of signaturesOf(id)) {
           const named = {
             ...trial,
-            answering: { ...trial.answering, signatureAlgorithm: algorithm as (typeof namedSignatures)[number] },
+            answering: { ...trial.answering, signatureAlgorithm: algorithm as SignatureAlgorithmId },
           }
           const isCurve = !id.startsWith('ecdsa') || trial.answering.signatureAlgorithm === algorithm
           for (const names of ['usual', 'specified']) {
