@@ -7,8 +7,7 @@ import { type Content, type DigestId, digestContent, identifyDigest } from '#cms
 import type { SignedData } from '#cms/signed-data.ts'
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, Range } from '../format.ts'
-import { chunksOf } from './blob.ts'
-import { MESSAGE_MAX_OCTETS } from './verify.ts'
+import { chunksOf, MESSAGE_MAX_OCTETS } from './blob.ts'
 
 /** @throws TrustError `tooLarge` where a signer signed the content itself (without signed attributes) and it is long */
 export async function detachedContent({ signerInfos }: SignedData, source: BlobSource, range: Range): Promise<Content> {
