@@ -12,10 +12,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { systemWorld } from '#base/world.ts'
+import { goodAnswer, openTimeServer, type TimeServerOfTests } from '#signing/tsp/ntp-testing.ts'
 import { needs } from './programs.ts'
 
 const run = promisify(execFile)
-const tools = needs('openssl', 'curl', 'osslsigncode', 'jarsigner', 'keytool')
+const tools = needs('openssl', 'curl', 'osslsigncode', 'jarsigner', 'keytool', 'python3', 'python3-rfc3161ng')
 const sealworks = join(import.meta.dirname, '../../bin/sealworks')
 const samples = join(import.meta.dirname, '../../src/signing/formats/testdata')
 const folder = mkdtempSync(join(tmpdir(), 'sealworks-time-stamps-'))
@@ -24,10 +26,15 @@ const environment: NodeJS.ProcessEnv = { ...process.env }
 const POLICY = '1.3.6.1.4.1.32473.7'
 let server: ReturnType<typeof spawn> | undefined
 let origin = ''
+/** What time servers say: how far the clock is behind. */
+let behind = 0
+const timeServers: TimeServerOfTests[] = []
 
 const cli = (...words: readonly string[]) => run(sealworks, [...words], { cwd: folder, env: environment })
-const foreign = (program: 'openssl' | 'curl' | 'osslsigncode' | 'jarsigner' | 'keytool', ...words: readonly string[]) =>
-  run(tools.path(program), [...words], { cwd: folder })
+const foreign = (
+  program: 'openssl' | 'curl' | 'osslsigncode' | 'jarsigner' | 'keytool' | 'python3',
+  ...words: readonly string[]
+) => run(tools.path(program), [...words], { cwd: folder })
 
 before(async () => {
   if (tools.skip !== false) return
@@ -36,8 +43,12 @@ before(async () => {
   for (const role of ['pki-officer', 'release-engineer']) await cli('role', 'grant', 'Ada Berg', role, '--data', 'data')
   const address = `127.0.0.1:${await freePort()}`
   origin = `http://${address}`
-  const lines = ['[server]', 'listen = "127.0.0.1:0"', `listenPublic = "${address}"`, `publicUrl = "${origin}"`, '']
-  writeFileSync(at('sealworks.toml'), lines.join('\n'))
+  const { clock } = systemWorld()
+  for (let count = 0; count < 3; count++)
+    timeServers.push(await openTimeServer((question) => [goodAnswer(question, clock.now() + behind)]))
+  const sources = timeServers.map(({ port }) => `"127.0.0.1:${port}"`).join(', ')
+  const listeners = ['[server]', 'listen = "127.0.0.1:0"', `listenPublic = "${address}"`, `publicUrl = "${origin}"`]
+  writeFileSync(at('sealworks.toml'), [...listeners, '[clock]', `sources = [${sources}]`, ''].join('\n'))
   const serve = ['serve', '--data', 'data', '--config', 'sealworks.toml', '--json']
   server = spawn(sealworks, serve, { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'inherit'] })
   assert.ok(server.stdout)
@@ -59,6 +70,7 @@ after(async () => {
     server.kill('SIGTERM')
     await once(server, 'exit')
   }
+  for (const each of timeServers) await each[Symbol.asyncDispose]()
   rmSync(folder, { recursive: true, force: true })
 })
 
@@ -243,6 +255,51 @@ test('R9: jarsigner signs with our time stamps', { skip: tools.skip }, async () 
   assert.match(said.stdout, /timestamp/i)
   assert.match((await cli('verify', 'theirs.jar', '--trust', 'root.pem', '--offline')).stdout, /^VALID[^]*there by 2/)
 })
+
+const PYTHON = `
+import sys, rfc3161ng
+url, certificate = sys.argv[1], open(sys.argv[2], 'rb').read()
+asking = rfc3161ng.RemoteTimestamper(url, certificate=certificate, hashname='sha256', include_tsa_certificate=True)
+token = asking.timestamp(data=b'release 4.2', nonce=0x4142434445464748)
+assert asking.check(token, data=b'release 4.2', nonce=0x4142434445464748)
+for wrong in ({'data': b'release 4.3', 'nonce': 0x4142434445464748}, {'data': b'release 4.2', 'nonce': 7}):
+    try:
+        asking.check(token, **wrong)
+    except ValueError as error:
+        print('refused:', error)
+print(rfc3161ng.get_timestamp(token))
+`
+
+test('R9: python3-rfc3161ng takes our tokens; not for other data or another nonce', { skip: tools.skip }, async () => {
+  writeFileSync(at('ask.py'), PYTHON)
+  const { stdout: shown } = await cli('signer', 'show', 'time', '--json')
+  const [own = ''] = (JSON.parse(shown) as { key: { certificates: string[] } }).key.certificates
+  writeFileSync(at('time.cer'), Buffer.from(own, 'base64'))
+  const { stdout } = await foreign('python3', 'ask.py', `${origin}/tsa/time`, 'time.cer')
+  assert.equal(stdout.match(/^refused:/gm)?.length, 2, stdout)
+  assert.match(stdout, /^2\d{3}-/m)
+})
+
+test(
+  'the clock: held to its servers, said in doctor and metrics, and no clock in doubt is good',
+  { skip: tools.skip },
+  async () => {
+    const doctor = async (): Promise<string> => {
+      const how = ['doctor', '--data', 'data', '--config', 'sealworks.toml']
+      return (await cli(...how).catch((error: unknown) => error as { stdout: string })).stdout
+    }
+    assert.match(await doctor(), /ok {3}time servers: they are -?\d+\.\d ms ahead/)
+    behind = 3_600_000
+    assert.match(await doctor(), /look {2}time servers: they are 3(600|599)\d{3}\.\d ms ahead/)
+    behind = 0
+    const metrics = ['-sS', '--cacert', 'data/tls-root.pem', `${environment['SEALWORKS_SERVER'] ?? ''}/metrics`]
+    const { stdout } = await foreign('curl', ...metrics)
+    assert.match(stdout, /^sealworks_clock_doubtful 0$/m)
+    assert.match(stdout, /^sealworks_clock_error_seconds 0\.\d+$/m)
+    const { stdout: ready } = await foreign('curl', '-sS', `${origin}/health/ready`)
+    assert.match(ready, /"name":"clock","ok":true/)
+  },
+)
 
 test('a revoked authority is believed by nobody who looks', { skip: tools.skip }, async () => {
   const { stdout } = await cli('signer', 'show', 'inhouse', '--json')

@@ -189,6 +189,9 @@ async function checkDatabase(context: Context, config: Config): Promise<readonly
   }
 }
 
+/** What authorities promise unless told otherwise. */
+const CLOCK_ERROR_MILLISECONDS = 1000
+
 /** What the server itself will find when it asks them; nothing is said where no time is stated and no servers are named. */
 async function checkTimeServers({ world }: Context, config: Config, { timeStampers }: Look): Promise<readonly Finding[]> {
   const check = 'time servers'
@@ -208,6 +211,10 @@ async function checkTimeServers({ world }: Context, config: Config, { timeStampe
   if (doubt !== undefined)
     return [{ check, state: 'bad', detail: `${doubt}, so no time stamps are made`, mend: 'See which servers answer.' }, ...silent]
   const detail = `they are ${offsetMilliseconds.toFixed(1)} ms ahead of the clock, which is within ${errorMilliseconds.toFixed(1)} ms of UTC`
+  if (errorMilliseconds > CLOCK_ERROR_MILLISECONDS) {
+    const mend = 'See that chrony or the like keeps the clock: authorities with a smaller accuracy make no time stamps.'
+    return [{ check, state: 'warning', detail, mend }, ...silent]
+  }
   return [{ check, state: 'good', detail }, ...silent]
 }
 

@@ -12,6 +12,7 @@ import fc from 'fast-check'
 import { TrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
 import { needs } from '../../../test/interop/programs.ts'
+import { goodAnswer, withTimeServer } from './ntp-testing.ts'
 import { askTime, encodeTimeQuestion, parseTimeAnswer, readingOf, type TimeReading } from './ntp.ts'
 
 const world = systemWorld()
@@ -65,41 +66,6 @@ test('a real server (chrony) says how far our clock is off', { skip: tools.skip 
   }
 })
 
-/** An answer as a good server gives it, at 2027-06-01T12:00:00Z. */
-function goodAnswer(question: Uint8Array, atMilliseconds = Date.parse('2027-06-01T12:00:00Z')): Uint8Array {
-  const packet = new Uint8Array(48)
-  const view = new DataView(packet.buffer)
-  packet[0] = (4 << 3) | 4
-  packet[1] = 2
-  packet[3] = 0xec // 2^-20 s
-  view.setUint32(4, 655) // 10 ms
-  view.setUint32(8, 328) // 5 ms
-  packet.set(question.subarray(40, 48), 24)
-  for (const at of [16, 32, 40]) {
-    view.setUint32(at, Math.floor(atMilliseconds / 1000) + 2_208_988_800)
-    view.setUint32(at + 4, ((atMilliseconds % 1000) / 1000) * 2 ** 32)
-  }
-  return packet
-}
-
-/** @param answers to each question */
-async function withServer(
-  answers: (question: Uint8Array) => readonly Uint8Array[],
-  body: (port: number) => Promise<void>,
-): Promise<void> {
-  const socket = createSocket('udp4')
-  socket.on('message', (question, { port, address }) => {
-    for (const packet of answers(question)) socket.send(packet, port, address)
-  })
-  socket.bind(0, '127.0.0.1')
-  await once(socket, 'listening')
-  try {
-    await body(socket.address().port)
-  } finally {
-    socket.close()
-  }
-}
-
 const changed = (packet: Uint8Array, at: number, ...octets: readonly number[]): Uint8Array => {
   packet.set(octets, at)
   return packet
@@ -129,7 +95,7 @@ const refusals: readonly { name: string; change: (packet: Uint8Array) => Uint8Ar
 ]
 for (const { name, change, code } of refusals) {
   test(`RFC 4330, 5: refuses ${name}`, () =>
-    withServer(
+    withTimeServer(
       (question) => [change(goodAnswer(question))],
       async (port) => {
         await assert.rejects(ask(port, 0, 150), { code, reason: 'timeServer' })
@@ -139,21 +105,21 @@ for (const { name, change, code } of refusals) {
 
 test('forged answers before the right one are passed over, but not without end', async () => {
   const forged = (question: Uint8Array) => changed(goodAnswer(question, Date.parse('2000-01-01T00:00:00Z')), 24, 9, 9)
-  await withServer(
+  await withTimeServer(
     (question) => [forged(question), forged(question), goodAnswer(question, world.clock.now())],
     async (port) => {
       const { offset } = await ask(port)
       assert.ok(Math.abs(offset) < 1000)
     },
   )
-  await withServer(
+  await withTimeServer(
     (question) => Array.from({ length: 40 }, () => forged(question)),
     async (port) => assert.rejects(ask(port), { code: 'malformed' }),
   )
 })
 
 test('who does not answer, and a name that is none, are no servers', async () => {
-  await withServer(
+  await withTimeServer(
     () => [],
     async (port) => assert.rejects(ask(port, 0, 50), { code: 'unavailable' }),
   )
