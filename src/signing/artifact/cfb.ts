@@ -11,7 +11,7 @@
 import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, Piece, Range } from '../format.ts'
-import { sizeOf, windowed } from './blob.ts'
+import { sizeOf } from './blob.ts'
 
 const MAGIC = 'd0cf11e0a1b11ae1'
 const HEADER_OCTETS = 512
@@ -254,9 +254,8 @@ function miniOffset(offsets: Float64Array, sectorOctets: number, sector: number)
 }
 
 /** @throws TrustError `malformed` for tables that lie or do not agree, `unsupported`, `tooLarge` */
-export async function parseCompoundFile(artifact: BlobSource): Promise<CompoundFile> {
-  if (!(await isCompoundFile(artifact))) throw badCFB('it does not begin as one')
-  const source = windowed(artifact)
+export async function parseCompoundFile(source: BlobSource): Promise<CompoundFile> {
+  if (!(await isCompoundFile(source))) throw badCFB('it does not begin as one')
   const header = parseHeader(await source.read(0, HEADER_OCTETS))
   const { sectorOctets } = header
   const sectors = await readFAT(source, header)
@@ -278,7 +277,7 @@ export async function parseCompoundFile(artifact: BlobSource): Promise<CompoundF
     if (mini.claimed[i] === 0) append(strays, miniOffset(mini.offsets, sectorOctets, i), MINI_SECTOR_OCTETS)
   const end = sectors.claimed.lastIndexOf(1) + 1
   for (let i = 0; i < end; i++) if (sectors.claimed[i] === 0) append(strays, offsetOf(sectorOctets, i), sectorOctets)
-  return { sectorOctets, root, strays, trailingOctets: artifact.size - offsetOf(sectorOctets, end) }
+  return { sectorOctets, root, strays, trailingOctets: source.size - offsetOf(sectorOctets, end) }
 }
 
 async function readMini(source: BlobSource, header: Header, sectors: Sectors, root: Entry, strays: Runs): Promise<MiniSectors> {

@@ -265,3 +265,32 @@ test('a signature of a script is none of a package', async () => {
   const forged = await octetsIn(bytesSource(installer), attach([message]).pieces)
   assert.equal(await judged(authenticodeMSI, forged), 'invalid badArtifact')
 })
+
+test('R31: a package in fragments is read once, not once for each', async () => {
+  const content = Uint8Array.from({ length: 4 << 20 }, (_, i) => (i >>> 9) & 0xff)
+  const octets = await withChildren(() => [newStream('large', content)])
+  const view = new DataView(octets.buffer)
+  const { root: tree } = await parseCompoundFile(bytesSource(octets))
+  const record = tree.children[0]?.record ?? assert.fail()
+  const [first, count] = [view.getUint32(record + 116, true), content.length / 512]
+  // its sectors in the opposite order: every 512 octets are a fragment
+  const sectorAt = (sector: number): number => (view.getUint32(76 + (sector >>> 7) * 4, true) + 1) * 512 + (sector & 127) * 4
+  for (let i = 0; i < count; i++) view.setUint32(sectorAt(first + i), i === 0 ? 0xfffffffe : first + i - 1, true)
+  view.setUint32(record + 116, first + count - 1, true)
+  let sum = 0
+  const source = {
+    size: octets.length,
+    async read(offset: number, length: number) {
+      sum += length
+      return octets.subarray(offset, offset + length)
+    },
+  }
+  const { octets: again } = await signedWith(authenticodeMSI, source, signer)
+  assert.ok(sum < 3 * octets.length, `${sum} octets were read`) // hashed, then written
+  assert.equal(await judged(authenticodeMSI, again), 'valid')
+  const found = (await parseCompoundFile(bytesSource(again))).root.children.find((entry) => nameOf(entry) === 'large')
+  assert.ok(found?.type === 'stream')
+  const reversed = await octetsIn(bytesSource(again), found.content)
+  assert.deepEqual(reversed.subarray(0, 512), content.subarray(-512))
+  assert.equal(found.content.length, 1) // and is whole again
+})

@@ -12,7 +12,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type DigestId, usualDigest } from '#cms/digests.ts'
-import { chunksOf, octetsOf, windowed } from '../artifact/blob.ts'
+import { chunksOf, octetsOf } from '../artifact/blob.ts'
 import {
   classOf,
   type CompoundFile,
@@ -153,12 +153,11 @@ function sizeField(size: number): Uint8Array {
 }
 
 async function digestOfPackage(
-  artifact: BlobSource,
+  source: BlobSource,
   root: StorageEntry,
   digestAlgorithm: DigestId,
   metadata: Uint8Array | undefined,
 ): Promise<Uint8Array> {
-  const source = windowed(artifact)
   const hash = createHash(digestAlgorithm)
   if (metadata !== undefined) hash.update(metadata)
   const take = async (storage: StorageEntry, isRoot: boolean): Promise<void> => {
@@ -172,6 +171,7 @@ async function digestOfPackage(
   return new Uint8Array(hash.digest())
 }
 
+/** Ranges are read as they lie: larger reads around them would read a file in fragments many times over. */
 async function hashContent(source: BlobSource, { content }: StreamEntry, hash: Hash): Promise<void> {
   for await (const octets of octetsOf(source, content)) hash.update(octets)
 }
@@ -246,9 +246,8 @@ async function uncoveredIn(
   const uncovered: string[] = []
   if (!hasMetadata) uncovered.push('names and sizes of its streams: it has no MsiDigitalSignatureEx')
   if (trailingOctets > 0) uncovered.push('octets behind its last sector')
-  const source = windowed(signed)
   for (const range of strays) {
-    for await (const octets of chunksOf(source, range)) {
+    for await (const octets of chunksOf(signed, range)) {
       if (octets.every((octet) => octet === 0)) continue
       return [...uncovered, 'octets between its streams']
     }
