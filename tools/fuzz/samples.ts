@@ -10,7 +10,9 @@ import { join } from 'node:path'
 import { encode, octetStringOf } from '#asn1/codec.ts'
 import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
+import { importPublicKey } from '#algorithms/public-key.ts'
 import { concat } from '#base/bytes.ts'
+import { encodeCOSEKey } from '#cbor/cose-key.ts'
 import { answer } from '#signing/artifact/answer.ts'
 import { encodeLineageFile, type LineageLevel, lineageSignedData, USUAL_FLAGS } from '#signing/artifact/apk-lineage.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
@@ -20,7 +22,12 @@ import { authenticodeCAB } from '#signing/formats/authenticode-cab.ts'
 import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
+import { coseSign } from '#signing/formats/cose-sign.ts'
+import { coseSign1 } from '#signing/formats/cose-sign1.ts'
+import { dsse } from '#signing/formats/dsse.ts'
 import { jar } from '#signing/formats/jar.ts'
+import { jws } from '#signing/formats/jws.ts'
+import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
@@ -343,6 +350,38 @@ export const programs: readonly Uint8Array[] = [
   await signedBy(authenticodePE, signedHello, { existing: 'nest' }),
   await signedBy(authenticodePE, signedHello, { existing: 'append' }),
 ]
+/** A message of each form, with its content inside, and such as others write. */
+const inside = { content: 'attached' }
+export const coseMessages: readonly Uint8Array[] = [
+  await signedBy(coseSign1, firmware, inside),
+  Uint8Array.fromHex('d28443a10126a10442313154546869732069732074686520636f6e74656e742e4100'),
+]
+export const coseSignMessages: readonly Uint8Array[] = [
+  await signedBy(coseSign, firmware, inside),
+  Uint8Array.fromHex('d8628440a15f4101ff00f6828343a10126a041008347a201382418210340a04100'),
+]
+export const coseKeys: readonly Uint8Array[] = [publicKeys[0], publicKeys[1]].flatMap((spki) =>
+  spki === undefined ? [] : [encodeCOSEKey(importPublicKey(spki))],
+)
+export const cborItems: readonly Uint8Array[] = [
+  'a3010261618201f93c0020c249010000000000000000',
+  '9f5f42010243030405ffbf61610161629f0203ffff7f657374726561646d696e67fff8fffb3ff199999999999aff',
+].map((hex) => Uint8Array.fromHex(hex))
+export const jwsMessages: readonly Uint8Array[] = [
+  await signedBy(jws, firmware, inside),
+  await signedBy(jws, firmware, { ...inside, serialization: 'general' }),
+  await signedBy(jws, firmware, { serialization: 'flattened', payload: 'unencoded' }),
+]
+export const dsseEnvelopes: readonly Uint8Array[] = [
+  await signedBy(dsse, firmware),
+  await signedBy(dsse, firmware, {
+    content: 'provenance',
+    builderId: 'https://b.example',
+    buildType: 'https://t.example',
+    externalParameters: '{"a":[1,"b"]}',
+  }),
+]
+
 const pressMSI = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.msi')))
 const signedMSI = await signedBy(authenticodeMSI, pressMSI)
 export const installers: readonly Uint8Array[] = [signedMSI, await signedBy(authenticodeMSI, signedMSI, { existing: 'nest' })]
@@ -386,6 +425,11 @@ export const manifests: readonly Uint8Array[] = [
   'Manifest-Version: 1.0\n\nName: a/b\nX: y\n\n\nName: c\nX: z',
 ].map((text) => new TextEncoder().encode(text))
 
+/** MCUboot's, and whose they are. */
+export const images: readonly Uint8Array[] = [
+  await signedBy(mcuboot, new Uint8Array(200), { version: '1.2.3', headerSize: '32', securityCounter: 'auto' }),
+]
+export const imageCertificate = answering.certificates[0]
 const pressSquashfs = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.squashfs')))
 /** RAUC's: plain, and with a hash tree. */
 export const bundles: readonly Uint8Array[] = [

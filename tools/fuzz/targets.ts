@@ -9,8 +9,11 @@ import { type Codec, decode } from '#asn1/codec.ts'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
 import { berToDER } from '#asn1/ber.ts'
+import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
+import { encodeCBOR, parseCBOR } from '#cbor/cbor.ts'
+import { parseCOSEKey } from '#cbor/cose-key.ts'
 import { parseCertsOnly } from '#cms/certs-only.ts'
 import { decryptEnvelope } from '#cms/decrypt.ts'
 import { decryptEnvelopeStream } from '#cms/decrypt-stream.ts'
@@ -20,6 +23,8 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts'
+import { parseJSONObject } from '#jose/json.ts'
+import { parseJWK } from '#jose/jwk.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { parseLibconfig } from '#signing/artifact/libconfig.ts'
 import { parseManifest } from '#signing/artifact/manifest.ts'
@@ -27,15 +32,23 @@ import { contentOf, parseZip } from '#signing/artifact/zip.ts'
 import { parseAuthenticode } from '#signing/artifact/spc.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import type { Beside, SigningFormat } from '#signing/format.ts'
+import { apkLineage } from '#signing/formats/apk-lineage.ts'
 import { apk } from '#signing/formats/apk.ts'
 import { authenticodeCAB } from '#signing/formats/authenticode-cab.ts'
 import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { cms } from '#signing/formats/cms.ts'
+import { coseSign } from '#signing/formats/cose-sign.ts'
+import { coseSign1 } from '#signing/formats/cose-sign1.ts'
+import { dsse } from '#signing/formats/dsse.ts'
 import { jar } from '#signing/formats/jar.ts'
+import { jws } from '#signing/formats/jws.ts'
+import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
+import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
+import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
 import { parseEndorsementCertificate } from '#tpm2/endorsement.ts'
 import { openKey } from '#tpm2/keys.ts'
 import { objectName } from '#tpm2/name.ts'
@@ -132,6 +145,16 @@ const AT = new Date('2027-06-01T00:00:00Z')
 const judge = (format: SigningFormat, bytes: Uint8Array, beside: Beside = {}): Promise<unknown> =>
   verifyArtifact(format, bytesSource(bytes), { at: AT, anchors: [], beside })
 
+/** With the content in the message, or beside it where it is not there. */
+async function judgeBoth(format: SigningFormat, bytes: Uint8Array): Promise<void> {
+  try {
+    await judge(format, bytes)
+  } catch (error) {
+    if (!(error instanceof TrustError) || error.reason !== 'contentNotGiven') throw error
+    await judge(format, bytes, { content: bytesSource(bytes) })
+  }
+}
+
 export const targets: readonly Target[] = [
   { name: 'any', seeds: samples.elements, run: (bytes) => decode(ANY, bytes), outer: (bytes) => decode(Sequence, bytes) },
   {
@@ -185,14 +208,17 @@ export const targets: readonly Target[] = [
     const { content } = parseSignedData(parseTimeStampResponse(bytes), { encoding: 'ber' })
     if (content !== undefined) parseTSTInfo(content)
   }),
-  der('format-cms', [samples.signedMessages[0] as Uint8Array, ...samples.timeStampResponses], async (bytes) => {
-    try {
-      await judge(cms, bytes)
-    } catch (error) {
-      if (!(error instanceof TrustError) || error.reason !== 'contentNotGiven') throw error
-      await judge(cms, bytes, { content: bytesSource(bytes) })
-    }
-  }),
+  {
+    name: 'ntp-answer',
+    seeds: [goodAnswer(encodeTimeQuestion(new Uint8Array(8)))],
+    run(bytes) {
+      const answer = parseTimeAnswer(bytes, 1.8e12)
+      const { offset, distance } = readingOf(answer, { sentAt: 1.8e12, receivedAt: 1.8e12 + 4000 })
+      if (!Number.isFinite(offset) || !(distance >= 0)) throw new Error('a reading is no number')
+    },
+    outer: anything,
+  },
+  der('format-cms', [samples.signedMessages[0] as Uint8Array, ...samples.timeStampResponses], (bytes) => judgeBoth(cms, bytes)),
   der('authenticode', samples.authenticode, (bytes) => parseAuthenticode(bytes, '1.3.6.1.4.1.311.2.1.15')),
   {
     name: 'format-authenticode-pe',
@@ -235,10 +261,17 @@ export const targets: readonly Target[] = [
     async run(bytes) {
       const levels = parseLineageFile(bytes)
       await orRefused(checkLineage(levels))
+      await orRefused(judge(apkLineage, bytes))
     },
     outer: anything,
   },
   { name: 'format-apk', seeds: samples.packages, run: (bytes) => judge(apk, bytes), outer: anything },
+  {
+    name: 'format-mcuboot',
+    seeds: samples.images,
+    run: (bytes) => judge(mcuboot, bytes, { certificates: [samples.imageCertificate] }),
+    outer: anything,
+  },
   { name: 'format-rauc', seeds: samples.bundles, run: (bytes) => judge(rauc, bytes), outer: anything },
   { name: 'format-swupdate', seeds: samples.updates, run: (bytes) => judge(swupdate, bytes), outer: anything },
   {
@@ -247,6 +280,28 @@ export const targets: readonly Target[] = [
     run: (bytes) => parseLibconfig(Buffer.from(bytes).toString('latin1')),
     outer: anything,
   },
+  {
+    name: 'cbor',
+    seeds: samples.cborItems,
+    run(bytes) {
+      const value = parseCBOR(bytes, { encoding: 'any' })
+      parseCBOR(encodeCBOR(value))
+      // what is deterministic is written as it was read
+      if (!equal(encodeCBOR(parseCBOR(bytes)), bytes)) throw new Error('two encodings of one value')
+    },
+    outer: anything,
+  },
+  { name: 'cose-key', seeds: samples.coseKeys, run: parseCOSEKey, outer: anything },
+  { name: 'format-cose-sign1', seeds: samples.coseMessages, run: (bytes) => judgeBoth(coseSign1, bytes), outer: anything },
+  { name: 'format-cose-sign', seeds: samples.coseSignMessages, run: (bytes) => judgeBoth(coseSign, bytes), outer: anything },
+  {
+    name: 'json',
+    seeds: lines('{"a":[1,-2.5e3,"\\u00e4\\ud83c\\udfed",true,null,{}],"b":{"c":"d"}}', '{"kty":"OKP","crv":"Ed25519","x":"AA"}'),
+    run: (bytes) => parseJWK(parseJSONObject(bytes)),
+    outer: anything,
+  },
+  { name: 'format-jws', seeds: samples.jwsMessages, run: (bytes) => judgeBoth(jws, bytes), outer: anything },
+  { name: 'format-dsse', seeds: samples.dsseEnvelopes, run: (bytes) => judge(dsse, bytes), outer: anything },
   {
     name: 'manifest',
     seeds: samples.manifests,

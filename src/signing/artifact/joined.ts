@@ -5,7 +5,7 @@
  */
 import { concat } from '#base/bytes.ts'
 import { toBase64url } from '#jose/base64url.ts'
-import type { BlobSource } from '../format.ts'
+import type { BlobSource, Piece, Range } from '../format.ts'
 import { bytesSource } from './blob.ts'
 
 /** One after the other. */
@@ -29,6 +29,18 @@ export function joined(...parts: readonly (Uint8Array | BlobSource)[]): BlobSour
     },
   }
 }
+
+/** A new artifact before it is written: pieces of it and of the old one. */
+export const piecesSource = (source: BlobSource, pieces: readonly Piece[]): BlobSource =>
+  joined(...pieces.map((piece) => (piece instanceof Uint8Array ? piece : partOf(source, piece))))
+
+const partOf = (source: BlobSource, { offset, length }: Range): BlobSource => ({
+  size: length,
+  async read(at, count) {
+    if (at < 0 || count < 0 || at + count > length) throw new RangeError(`octets ${at} to ${at + count} of ${length}`)
+    return source.read(offset + at, count)
+  },
+})
 
 /** The same as base64url without padding (RFC 7515, 2): three octets are four characters. */
 export function base64urlOf(source: BlobSource): BlobSource {

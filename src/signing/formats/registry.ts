@@ -1,6 +1,7 @@
 /** Every signing format of this build. Adding one: write its file, add one line here. @module */
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, SigningFormat } from '../format.ts'
+import { apkLineage } from './apk-lineage.ts'
 import { apk } from './apk.ts'
 import { authenticodeCAB } from './authenticode-cab.ts'
 import { authenticodeMSI } from './authenticode-msi.ts'
@@ -12,6 +13,7 @@ import { coseSign } from './cose-sign.ts'
 import { dsse } from './dsse.ts'
 import { jar } from './jar.ts'
 import { jws } from './jws.ts'
+import { mcuboot } from './mcuboot.ts'
 import { plain } from './plain.ts'
 import { rauc } from './rauc.ts'
 import { swupdate } from './swupdate.ts'
@@ -23,7 +25,9 @@ export const signingFormats = [
   authenticodeCAB,
   authenticodeScript,
   apk,
+  apkLineage,
   jar,
+  mcuboot,
   rauc,
   swupdate,
   cms,

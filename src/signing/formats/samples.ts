@@ -27,8 +27,12 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['authenticode-script', utf8('<# Press 7: größer, schneller #>\nparam([string]$Name)\r\nWrite-Host "🏭 $Name"\n')],
   // aapt package -M AndroidManifest.xml -F press.apk raw
   ['apk', made('press.apk')],
+  // openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 9000 -subj /CN=press -outform der
+  ['apk-lineage', made('next-key.cer')],
   // jar --create --manifest … --release 11 …: two classes, one of them once more for Java 11, and a long text
   ['jar', made('press.jar')],
+  // imgtool sign --align 4 -v 1.2.3+4 -H 0x40 --pad-header -S 0x8000, without a key
+  ['mcuboot', made('press.mcuboot')],
   // mksquashfs, of a manifest and an image that does not compress
   ['rauc', made('press.squashfs')],
   // cpio -o -H crc, of a description and two files that it names
@@ -50,6 +54,7 @@ export function largeOf(format: string): Uint8Array {
   if (format === 'authenticode-msi') return largePackage()
   if (format === 'authenticode-cab') return largeCabinet()
   if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
+  if (format === 'mcuboot') return largeImage()
   if (format === 'rauc') return largeSquashfs()
   if (format === 'swupdate') return largeUpdate()
   if (format !== 'jar' && format !== 'apk') return filler
@@ -71,6 +76,12 @@ function largeCabinet(): Uint8Array {
   const octets = concat([sampleOf('authenticode-cab'), filler])
   new DataView(octets.buffer).setUint32(8, octets.length, true)
   return octets
+}
+
+function largeImage(): Uint8Array {
+  const header = sampleOf('mcuboot').slice(0, 64)
+  new DataView(header.buffer).setUint32(12, filler.length, true)
+  return concat([header, filler])
 }
 
 function largeSquashfs(): Uint8Array {
