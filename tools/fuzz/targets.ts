@@ -49,6 +49,8 @@ import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
 import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
 import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
+import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
+import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
 import { parseEndorsementCertificate } from '#tpm2/endorsement.ts'
 import { openKey } from '#tpm2/keys.ts'
 import { objectName } from '#tpm2/name.ts'
@@ -208,6 +210,16 @@ export const targets: readonly Target[] = [
     const { content } = parseSignedData(parseTimeStampResponse(bytes), { encoding: 'ber' })
     if (content !== undefined) parseTSTInfo(content)
   }),
+  {
+    name: 'ntp-answer',
+    seeds: [goodAnswer(encodeTimeQuestion(new Uint8Array(8)))],
+    run(bytes) {
+      const answer = parseTimeAnswer(bytes, 1.8e12)
+      const { offset, distance } = readingOf(answer, { sentAt: 1.8e12, receivedAt: 1.8e12 + 4000 })
+      if (!Number.isFinite(offset) || !(distance >= 0)) throw new Error('a reading is no number')
+    },
+    outer: anything,
+  },
   {
     name: 'ntp-answer',
     seeds: [goodAnswer(encodeTimeQuestion(new Uint8Array(8)))],
