@@ -17,6 +17,7 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   'est-postgres': async () => (await import('./est.ts')).benchEstPostgres(),
   sign: async () => (await import('./sign.ts')).benchSign(),
   tsa: async () => (await import('./tsa.ts')).benchTSA(),
+  'sign-pe': async () => (await import('./sign-pe.ts')).benchSignPE(),
   ocsp: async () => (await import('./ocsp.ts')).benchOCSP(),
   start: async () => (await import('./start.ts')).benchStart(),
   beside: async () => (await import('./beside.ts')).benchBeside(),

@@ -1,0 +1,168 @@
+/**
+ * A program of 105 MB signed with Authenticode: as a whole process and through a client that runs already, beside
+ * osslsigncode on the same file, and beside nothing but SHA-256 over it, which nobody can be quicker than.
+ *
+ * @module
+ */
+import { execFileSync } from 'node:child_process'
+import { createHash, generateKeyPairSync, hash } from 'node:crypto'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { openAccess } from '#access/access.ts'
+import { encodePEM } from '#asn1/pem.ts'
+import { silentLog } from '#base/log.ts'
+import { runCommandLine } from '#cli/run.ts'
+import { openApprovalsFor, openCA, openClock, openFoundation, openSigningFor } from '#server/compose.ts'
+import { chunksOf, fileSource } from '#signing/artifact/blob.ts'
+import { sampleOf } from '#signing/formats/samples.ts'
+import { makeCertificate, makeKey } from '#x509/testing.ts'
+import { type Figure, median } from './figure.ts'
+import { configure, makePlant, world } from './plant.ts'
+import { startSealworks } from './server.ts'
+
+const ROUNDS = 5
+const PROGRAM_OCTETS = 105_000_000
+const ACTOR = 'person:bench'
+const SEALWORKS = fileURLToPath(new URL('../bin/sealworks', import.meta.url))
+
+export async function benchSignPE(): Promise<readonly Figure[]> {
+  using plant = await makePlant()
+  const token = await makeSigner(plant.dataDirectory)
+  await using server = await startSealworks(plant.dataDirectory)
+  const inPlant = (name: string, content?: Uint8Array | string): string => {
+    const path = join(plant.directory, name)
+    if (content !== undefined) writeFileSync(path, content, { mode: 0o600 })
+    return path
+  }
+  const program = inPlant('program.exe', Buffer.concat([sampleOf('authenticode-pe'), filler()]))
+  const [ours, theirs] = [inPlant('ours.exe'), inPlant('theirs.exe')]
+  const environment = {
+    ...process.env,
+    SEALWORKS_SERVER: `https://localhost:${server.tlsPort}`,
+    SEALWORKS_TRUST: inPlant('tls.pem', plant.tlsRoot),
+    SEALWORKS_TOKEN_FILE: inPlant('token', token),
+  }
+  const words = ['sign', program, '--signer', 'programs', '--format', 'authenticode-pe', '--out', ours, '--force']
+  const osslsigncode = await signWithOthers(inPlant, program, theirs)
+  const whole: number[] = []
+  const running: number[] = []
+  const other: number[] = []
+  const hashed: number[] = []
+  for (let round = 0; round <= ROUNDS; round++) {
+    const figures = [
+      await secondsOf(() => void execFileSync(SEALWORKS, words, { env: environment, stdio: ['ignore', 'ignore', 'inherit'] })),
+      await secondsOf(() => signHere(words, environment)),
+      await secondsOf(() => osslsigncode()),
+      await secondsOf(() => hashOf(program)),
+    ] as const
+    if (round > 0) for (const [at, list] of [whole, running, other, hashed].entries()) list.push(figures[at] ?? Number.NaN)
+  }
+  check(ours, theirs)
+  const seconds = { whole: median(whole), running: median(running), other: median(other), hashed: median(hashed) }
+  return [
+    {
+      name: 'signPE.running.toOsslsigncode',
+      value: seconds.running / seconds.other,
+      unit: '',
+      reach: { below: 1 },
+      note: 'a client that runs already, with a server; the file is on the disk before the end, which osslsigncode leaves to the system',
+    },
+    {
+      name: 'signPE.whole.toOsslsigncode',
+      value: seconds.whole / seconds.other,
+      unit: '',
+      reach: { below: 1.5 },
+      note: '`sealworks sign` from its start',
+    },
+    {
+      name: 'signPE.running.toHash',
+      value: seconds.running / seconds.hashed,
+      unit: '',
+      note: 'SHA-256 over the same file, read in the same way',
+    },
+    { name: 'signPE.whole', value: seconds.whole, unit: 's' },
+    { name: 'signPE.running', value: seconds.running, unit: 's' },
+    { name: 'signPE.osslsigncode', value: seconds.other, unit: 's' },
+    { name: 'signPE.hash', value: seconds.hashed, unit: 's' },
+  ]
+}
+
+/** Octets that no file system packs. */
+function filler(): Uint8Array {
+  const octets = Buffer.alloc(PROGRAM_OCTETS)
+  for (let at = 0; at < octets.length; at += 64)
+    octets.set(hash('sha512', String(at), 'buffer').subarray(0, octets.length - at), at)
+  return octets
+}
+
+async function secondsOf(work: () => void | Promise<void>): Promise<number> {
+  const begun = performance.now()
+  await work()
+  return (performance.now() - begun) / 1000
+}
+
+async function signHere(words: readonly string[], environment: Readonly<Record<string, string | undefined>>): Promise<void> {
+  const silent = { columns: undefined, write: async () => {} }
+  const stderr = { columns: undefined, write: async (data: string | Uint8Array) => void process.stderr.write(data) }
+  const terminal = { world, environment, directory: process.cwd(), signal: new AbortController().signal, stdout: silent, stderr }
+  const exitCode = await runCommandLine(words, { ...terminal, stdin: async () => new Uint8Array() })
+  if (exitCode !== 0) throw new Error(`it ended with ${exitCode}`)
+}
+
+async function hashOf(path: string): Promise<void> {
+  const handle = await open(path)
+  try {
+    const sum = createHash('sha256')
+    for await (const chunk of chunksOf(fileSource(handle, (await handle.stat()).size))) sum.update(chunk)
+    sum.digest()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function signWithOthers(
+  inPlant: (name: string, content: string) => string,
+  program: string,
+  signed: string,
+): Promise<() => void> {
+  const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 3072 })
+  const key = inPlant('other.key', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  const subjectPublicKeyInfo = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+  const certificate = inPlant('other.pem', encodePEM('CERTIFICATE', await makeCertificate(makeKey(), { subjectPublicKeyInfo })))
+  const words = ['sign', '-certs', certificate, '-key', key, '-h', 'sha256', '-in', program, '-out', signed]
+  return () => {
+    rmSync(signed, { force: true })
+    execFileSync('osslsigncode', words, { stdio: ['ignore', 'ignore', 'inherit'] })
+  }
+}
+
+/** Both signed the same octets: they differ in checksum, directory and certificate table alone. */
+function check(ours: string, theirs: string): void {
+  const [one, other] = [readFileSync(ours), readFileSync(theirs)]
+  const [from, to] = [4096, PROGRAM_OCTETS]
+  if (!one.subarray(from, to).equals(other.subarray(from, to))) throw new Error('the two signed programs differ')
+}
+
+async function makeSigner(dataDirectory: string): Promise<string> {
+  const config = configure(dataDirectory)
+  const foundation = await openFoundation({ config, world, environment: {} })
+  try {
+    const { db, audit, organizationId } = foundation
+    const ca = await openCA(foundation, config)
+    const access = openAccess({ database: db, world, audit, organizationId })
+    const { id } = await access.createPrincipal({ kind: 'service', name: 'CI', roles: ['service'] }, ACTOR)
+    const { token } = await access.createToken(id, { name: 'bench', lifetimeSeconds: 3600 }, ACTOR)
+    const { publicKey } = await foundation.keys.generate('programs', 'rsa-3072')
+    const chain = [await makeCertificate(makeKey(), { subjectPublicKeyInfo: publicKey })]
+    const { signers } = openSigningFor(foundation, ca, openApprovalsFor(foundation), openClock(config, world, silentLog))
+    const formats = ['authenticode-pe']
+    const users = { roles: ['service'], people: [] }
+    await signers.create({ name: 'programs', key: { label: 'programs', chain }, formats, users, priority: 'normal' }, ACTOR)
+    return new TextDecoder().decode(token.reveal('bench'))
+  } finally {
+    await foundation.keys.close()
+    await foundation.db.close()
+  }
+}
