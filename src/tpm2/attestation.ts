@@ -27,7 +27,7 @@ import {
   type TPMT_PUBLIC,
   TPMT_SIGNATURE,
 } from './structures.ts'
-import { marshal, unmarshal } from './wire.ts'
+import { unmarshal } from './wire.ts'
 
 /** As a device sends it. */
 export interface Statement {
@@ -225,6 +225,3 @@ export function checkForward(before: TPMS_CLOCK_INFO, after: TPMS_CLOCK_INFO): v
   if (restarts >= HALF) throw back('fewer restarts than before')
   if (restarts === 0 && after.clock < before.clock) throw back('its clock stood later before')
 }
-
-/** For those who keep a statement or send it: both parts as octets. */
-export const encodeSignature = (signature: TPMT_SIGNATURE): Uint8Array => marshal(TPMT_SIGNATURE, signature)

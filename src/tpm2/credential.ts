@@ -6,16 +6,19 @@
  *
  * @module
  */
-import { constants, createECDH, publicEncrypt } from 'node:crypto'
+import { constants, diffieHellman, publicEncrypt } from 'node:crypto'
+import { promisify } from 'node:util'
+import { generateKey } from '#algorithms/private-key.ts'
 import { concat, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Random } from '#base/world.ts'
 import { encryptCFB, hashes, hmacOf, kdfa, kdfe } from './hash.ts'
-import { coordinate, curves, publicKeyOf, uncompressed } from './public-key.ts'
+import { coordinate, curves, publicKeyOf } from './public-key.ts'
 import { TPM2B_DIGEST, TPMS_ECC_POINT, type TPMS_ID_OBJECT, type TPMT_PUBLIC } from './structures.ts'
 import { marshal } from './wire.ts'
 
 const EMPTY = new Uint8Array(0)
+const agree = promisify(diffieHellman)
 
 /** What TPM2_ActivateCredential takes. */
 export interface Credential {
@@ -33,8 +36,16 @@ export interface CredentialRequest {
   readonly credential: Uint8Array
 }
 
-/** @throws TrustError `policyRefused` for a key that is not a storage key, `unsupported` for another than RSA or ECC with AES */
-export function makeCredential({ endorsementKey, objectName, credential }: CredentialRequest, random: Random): Credential {
+/**
+ * Elliptic curves go to the thread pool: on P-384 the two multiplications take longer than all else of a birth.
+ *
+ * @throws TrustError `policyRefused` for a key that is not a storage key, `unsupported` for another
+ * than RSA or ECC with AES
+ */
+export async function makeCredential(
+  { endorsementKey, objectName, credential }: CredentialRequest,
+  random: Random,
+): Promise<Credential> {
   const { nameAlg, objectAttributes } = endorsementKey
   // TPM2_MakeCredential asks for both; a key without them would decrypt for whoever asks
   if (!objectAttributes.includes('restricted') || !objectAttributes.includes('decrypt'))
@@ -42,7 +53,7 @@ export function makeCredential({ endorsementKey, objectName, credential }: Crede
   const { octets } = hashes[nameAlg]
   if (credential.length > octets) throw new TypeError(`a credential for this key has at most ${octets} octets`)
   const symmetricKeyBits = keyBitsOf(endorsementKey)
-  const { seed, secret } = newSeed(endorsementKey, random)
+  const { seed, secret } = await newSeed(endorsementKey, random)
   const key = kdfa(nameAlg, seed, { label: 'STORAGE', contextU: objectName, contextV: EMPTY, bits: symmetricKeyBits })
   const encIdentity = encryptCFB({ key, iv: new Uint8Array(16) }, marshal(TPM2B_DIGEST, credential))
   const hmacKey = kdfa(nameAlg, seed, { label: 'INTEGRITY', contextU: EMPTY, contextV: EMPTY, bits: 8 * octets })
@@ -50,21 +61,21 @@ export function makeCredential({ endorsementKey, objectName, credential }: Crede
 }
 
 /** Also for salted sessions: which label is used makes the difference. */
-export function newSeed(
+export async function newSeed(
   publicArea: TPMT_PUBLIC,
   random: Random,
   label: 'IDENTITY' | 'SECRET' = 'IDENTITY',
-): { readonly seed: Uint8Array; readonly secret: Uint8Array } {
+): Promise<{ readonly seed: Uint8Array; readonly secret: Uint8Array }> {
   const { key } = publicKeyOf(publicArea)
   const { nameAlg } = publicArea
   const { digest, octets } = hashes[nameAlg]
   if (publicArea.type === 'ECC') {
     const { curveID } = publicArea.parameters
-    const ephemeral = createECDH(curves[curveID].openssl)
-    const mine = new Uint8Array(ephemeral.generateKeys())
-    const z = new Uint8Array(ephemeral.computeSecret(uncompressed(curveID, publicArea.unique)))
-    const half = (mine.length - 1) / 2
-    const point = { x: mine.subarray(1, 1 + half), y: mine.subarray(1 + half) }
+    const { algorithm, octets: half } = curves[curveID]
+    const ephemeral = await generateKey(algorithm)
+    const z = new Uint8Array(await agree({ privateKey: ephemeral.privateKey, publicKey: key }))
+    const mine = new Uint8Array(ephemeral.publicKey.export({ format: 'der', type: 'spki' })).subarray(-2 * half)
+    const point = { x: mine.subarray(0, half), y: mine.subarray(half) }
     const theirs = coordinate(curveID, publicArea.unique.x)
     const seed = kdfe(nameAlg, z, { label, contextU: point.x, contextV: theirs, bits: 8 * octets })
     return { seed, secret: marshal(TPMS_ECC_POINT, point) }

@@ -18,9 +18,9 @@ import type { TPMS_ECC_POINT, TPMT_PUBLIC, TPMT_SIGNATURE } from './structures.t
 import { malformed } from './wire.ts'
 
 export const curves = {
-  NIST_P256: { algorithm: 'ecdsa-p256', octets: 32, openssl: 'prime256v1' },
-  NIST_P384: { algorithm: 'ecdsa-p384', octets: 48, openssl: 'secp384r1' },
-  NIST_P521: { algorithm: 'ecdsa-p521', octets: 66, openssl: 'secp521r1' },
+  NIST_P256: { algorithm: 'ecdsa-p256', octets: 32 },
+  NIST_P384: { algorithm: 'ecdsa-p384', octets: 48 },
+  NIST_P521: { algorithm: 'ecdsa-p521', octets: 66 },
 } as const
 export type Curve = keyof typeof curves
 

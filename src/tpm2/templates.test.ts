@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { endorsementTemplate, endorsementTemplates } from './templates.ts'
+import { policyAuthorizeNV, policyDigest } from './policy.ts'
+import { endorsementBranches, endorsementTemplate, endorsementTemplates } from './templates.ts'
 import { TPMT_PUBLIC } from './structures.ts'
 import { marshal, unmarshal } from './wire.ts'
 
@@ -33,3 +34,17 @@ test('the published attributes: 0x000300b2 below, 0x000300f2 above', () => {
   }
   assert.equal(endorsementTemplates.length, policies.length)
 })
+
+// B.6.3: the names of the indexes 0x01C07F01 to 0x01C07F03
+const indexNames = {
+  SHA256: '000b0c9d717e9c3fe69fda41769450bb145957f8b3610e084dbf65591a5d11ecd83f',
+  SHA384: '000cdb62fca346612c976732ff4e8621fb4e858be82586486504f7d02e621f8d7d61ae32cfc60c4d120609ed6768afcf090c',
+  SHA512:
+    '000d1c47c0bbcbd3cf7d7cae6987d31937c171015dde3b7f0d3c869bca1f7e8a223b9acfadb49b7c9cf14d450f41e9327de34d9291eece2c58ab1dc10e9059cce560',
+} as const
+for (const hash of ['SHA256', 'SHA384', 'SHA512'] as const) {
+  test(`the second branch with ${hash} is the policy that an index holds`, () => {
+    const step = policyAuthorizeNV(Uint8Array.fromHex(indexNames[hash]))
+    assert.deepEqual(policyDigest(hash, step), endorsementBranches(hash)[1])
+  })
+}

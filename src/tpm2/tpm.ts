@@ -113,7 +113,7 @@ export class TPM {
   /** For one who keeps it; see {@link withSession}. */
   async startSession({ kind = 'HMAC', salt, bind, authHash = 'SHA256', keyBits = 128 }: SessionOptions = {}): Promise<Session> {
     const nonceCaller = new Uint8Array(this.#random.octets(hashes[authHash].octets))
-    const seed = salt === undefined ? { seed: EMPTY, secret: EMPTY } : newSeed(salt.publicArea, this.#random, 'SECRET')
+    const seed = salt === undefined ? { seed: EMPTY, secret: EMPTY } : await newSeed(salt.publicArea, this.#random, 'SECRET')
     const { sessionHandle: handle, nonceTPM } = await this.run(commands.StartAuthSession, {
       tpmKey: salt ?? hierarchies.null,
       bind: bind ?? hierarchies.null,

@@ -31,7 +31,10 @@ for (const template of ['L-1', 'H-3']) {
     const ak = await createPrimary(tpm, hierarchies.endorsement, { template: attestationKey() })
     const trusted = trustedAttestationKey(ak.publicArea)
     const secret = random.octets(32)
-    const challenge = makeCredential({ endorsementKey: own.key.publicArea, objectName: trusted.name, credential: secret }, random)
+    const challenge = await makeCredential(
+      { endorsementKey: own.key.publicArea, objectName: trusted.name, credential: secret },
+      random,
+    )
     const told = await activateCredential(tpm, { object: ak, endorsementKey: own.key }, challenge)
     assert.deepEqual(told.reveal('test'), secret)
     await tpm.flush(own.key)

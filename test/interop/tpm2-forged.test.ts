@@ -169,12 +169,12 @@ test('R4: another TPM, a key of software, an old nonce, a foreign maker', { skip
   const otherAK = await createPrimary(theirs, hierarchies.endorsement, { template: attestationKey() })
   const credential = random.octets(32)
   // the challenge is for their key beside my endorsement key
-  const challenge = makeCredential({ endorsementKey: own.key.publicArea, objectName: otherAK.name, credential }, random)
+  const challenge = await makeCredential({ endorsementKey: own.key.publicArea, objectName: otherAK.name, credential }, random)
   await assert.rejects(activateCredential(mine, { object: ak, endorsementKey: own.key }, challenge), { reason: 'tpmProof' })
   await assert.rejects(activateCredential(theirs, { object: otherAK, endorsementKey: foreign.key }, challenge), {
     name: 'TrustError',
   })
-  const right = makeCredential({ endorsementKey: own.key.publicArea, objectName: ak.name, credential }, random)
+  const right = await makeCredential({ endorsementKey: own.key.publicArea, objectName: ak.name, credential }, random)
   const { credentialBlob, secret: encrypted } = right
   const bent = { ...right, credentialBlob: { ...credentialBlob, encIdentity: flipped(credentialBlob.encIdentity, 5) } }
   await assert.rejects(activateCredential(mine, { object: ak, endorsementKey: own.key }, bent), { reason: 'tpmProof' })

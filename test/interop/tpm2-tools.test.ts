@@ -90,7 +90,7 @@ for (const [kind, template] of [
     const credential = random.octets(32)
     writeFileSync(
       file('challenge'),
-      encodeFile(makeCredential({ endorsementKey: areaOf('ek.pub'), objectName: key.name, credential }, random)),
+      encodeFile(await makeCredential({ endorsementKey: areaOf('ek.pub'), objectName: key.name, credential }, random)),
     )
     await tool('startauthsession', '--policy-session', '-S', 'session.ctx')
     await tool('policysecret', '-S', 'session.ctx', '-c', 'e')
