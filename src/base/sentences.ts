@@ -224,7 +224,9 @@ export const english = {
   formatOption: 'The format {format} has no option {option} with the value "{value}". It offers {offered}.',
   apkSchemeAnnounced:
     'The signature of scheme v1 in the package says that {scheme} is there too. Sign with {scheme}, keep it (existing=keep), or say that it follows.',
-  apkLineageOther: "The signer's certificate is not in the lineage. Take the lineage to which it was added.",
+  apkLineageOther:
+    "The signer's certificate is not in the lineage, or not its last, which a rotation begins from. Take the lineage to which it was added last.",
+  apkLineageThere: 'The certificate is in the lineage already. Rotate to another key.',
   formatAlgorithm: 'Those who verify {format} do not know {algorithm}. Sign with one of {offered}.',
   formatOneKey: '{format} carries the signature of one key only. Sign with a signer that has no second key.',
   requiredAll:

@@ -17,6 +17,7 @@ import { checkLineage, encodeLineageFile, parseLineageFile } from '#signing/arti
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { judged, signedWith, type TrialSigner, trialSigner, verified } from '#signing/artifact/testing.ts'
 import { parseZipEnd } from '#signing/artifact/zip.ts'
+import { apkLineage } from '#signing/formats/apk-lineage.ts'
 import { apk } from '#signing/formats/apk.ts'
 import { needs } from './programs.ts'
 
@@ -225,6 +226,19 @@ test('R9: a rotated key, by a lineage of theirs', { skip: android.skip }, async 
   const report = await verified(apk, read(out))
   assert.deepEqual([report.valid, report.signatures.length], [true, 3])
   assert.match(report.signatures[2]?.where ?? '', /level 2 of its lineage/)
+
+  // rotated by us, believed by them
+  const rotate = (from: TrialSigner, to: TrialSigner, options = {}): Promise<{ readonly octets: Uint8Array }> =>
+    signedWith(apkLineage, bytesSource(to.answering.certificates[0]), from, options)
+  const { octets: two } = await rotate(oldest, middle)
+  const { octets: three } = await rotate(middle, newest, { lineage: two.toBase64(), signerMay: 'installedData+auth' })
+  const said = await run(android.path('apksigner'), ['lineage', '--in', keep(three), '--print-certs'])
+  assert.equal(said.stdout.match(/SHA-256 digest: [0-9a-f]{64}/g)?.length, 3)
+  const may = said.stdout.match(/Has .*capability *: (true|false)/g)?.map((line) => line.endsWith('true'))
+  assert.deepEqual(may?.slice(5, 10), [true, false, false, false, true])
+  assert.equal(await judged(apkLineage, read(lineages[1])), 'valid')
+  const ours = await signedWith(apk, bytesSource(v2), newest, { ...both, lineage: three.toBase64() })
+  assert.ok((await apksignerVerifies(ours.octets)).stdout.includes(await fingerprintOf(newest)))
 
   // a signer who is not in it, and one whose lineage nobody signed
   await assert.rejects(signedWith(apk, bytesSource(v2), await trialSigner('ecdsa-p256'), both), { reason: 'apkLineageOther' })

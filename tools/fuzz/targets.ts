@@ -49,8 +49,6 @@ import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
 import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
 import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
-import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
-import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
 import { parseEndorsementCertificate } from '#tpm2/endorsement.ts'
 import { openKey } from '#tpm2/keys.ts'
 import { objectName } from '#tpm2/name.ts'
@@ -220,16 +218,6 @@ export const targets: readonly Target[] = [
     },
     outer: anything,
   },
-  {
-    name: 'ntp-answer',
-    seeds: [goodAnswer(encodeTimeQuestion(new Uint8Array(8)))],
-    run(bytes) {
-      const answer = parseTimeAnswer(bytes, 1.8e12)
-      const { offset, distance } = readingOf(answer, { sentAt: 1.8e12, receivedAt: 1.8e12 + 4000 })
-      if (!Number.isFinite(offset) || !(distance >= 0)) throw new Error('a reading is no number')
-    },
-    outer: anything,
-  },
   der('format-cms', [samples.signedMessages[0] as Uint8Array, ...samples.timeStampResponses], (bytes) => judgeBoth(cms, bytes)),
   der('authenticode', samples.authenticode, (bytes) => parseAuthenticode(bytes, '1.3.6.1.4.1.311.2.1.15')),
   {
@@ -297,9 +285,9 @@ export const targets: readonly Target[] = [
     seeds: samples.cborItems,
     run(bytes) {
       const value = parseCBOR(bytes, { encoding: 'any' })
-      parseCBOR(encodeCBOR(value))
-      // what is deterministic is written as it was read
-      if (!equal(encodeCBOR(parseCBOR(bytes)), bytes)) throw new Error('two encodings of one value')
+      const encoded = encodeCBOR(value)
+      const again = encodeCBOR(parseCBOR(encoded))
+      if (!equal(again, encoded)) throw new Error('two encodings of one value')
     },
     outer: anything,
   },
@@ -309,10 +297,19 @@ export const targets: readonly Target[] = [
   {
     name: 'json',
     seeds: lines('{"a":[1,-2.5e3,"\\u00e4\\ud83c\\udfed",true,null,{}],"b":{"c":"d"}}', '{"kty":"OKP","crv":"Ed25519","x":"AA"}'),
-    run: (bytes) => parseJWK(parseJSONObject(bytes)),
+    async run(bytes) {
+      const members = parseJSONObject(bytes)
+      await orRefused(Promise.try(() => parseJWK(members)))
+    },
     outer: anything,
   },
-  { name: 'format-jws', seeds: samples.jwsMessages, run: (bytes) => judgeBoth(jws, bytes), outer: anything },
+  {
+    name: 'format-jws',
+    seeds: samples.jwsMessages,
+    // almost any change breaks a text that is encoded, so that a refusal is a right answer like another
+    run: (bytes) => orRefused(judgeBoth(jws, bytes)),
+    outer: anything,
+  },
   { name: 'format-dsse', seeds: samples.dsseEnvelopes, run: (bytes) => judge(dsse, bytes), outer: anything },
   {
     name: 'manifest',

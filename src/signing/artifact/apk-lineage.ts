@@ -29,6 +29,7 @@ export const capabilities = {
   rollback: 0x08,
   auth: 0x10,
 } as const
+export type Capability = keyof typeof capabilities
 /** All but going back, as apksigner has it. */
 export const USUAL_FLAGS = capabilities.installedData | capabilities.sharedUserId | capabilities.permission | capabilities.auth
 
@@ -84,6 +85,17 @@ export function parseLineageFile(octets: Uint8Array): readonly LineageLevel[] {
   const levels = parseLineage(from.prefixed())
   if (from.more) throw badAPK('its lineage is followed by something')
   return levels
+}
+
+/** As an option carries it, in base64. @throws TrustError `malformed` */
+export function lineageIn(format: string, text: string): readonly LineageLevel[] {
+  try {
+    return parseLineageFile(Uint8Array.fromBase64(text))
+  } catch (error) {
+    if (error instanceof TrustError) throw error
+    const facts = { format, option: 'lineage', value: text.slice(0, 80), offered: 'base64' }
+    throw new TrustError('malformed', 'formatOption', { facts })
+  }
 }
 
 /** @throws TrustError `badProof` when a level was not signed by the one before; `unsupported` for an algorithm */

@@ -372,7 +372,9 @@ test('v1 replaces what v1 was, where it was, and content stays aligned', async (
     'META-INF/CERT.EC',
   ])
   for (const [name] of rest) {
-    const offsets = [before, now].map((zip): number => zip?.entries.find((entry) => entry.name === name)?.data.offset ?? -1)
+    const offsets: readonly number[] = [before, now].map(
+      (zip): number => zip?.entries.find((entry) => entry.name === name)?.data.offset ?? -1,
+    )
     assert.equal(Math.abs((offsets[1] ?? 0) - (offsets[0] ?? 1)) % 16_384, 0)
   }
   const scattered = packed(new Map([...signing.slice(0, 1), ...rest, ...signing.slice(1)]))

@@ -29,9 +29,9 @@ import {
   checkLineage,
   encodeLineage,
   LINEAGE_MAX_OCTETS,
+  lineageIn,
   type LineageLevel,
   parseLineage,
-  parseLineageFile,
 } from '../artifact/apk-lineage.ts'
 import { bytesSource, windowed } from '../artifact/blob.ts'
 import { type ArchiveFound, archiveSignature, archiveSignaturesIn, type ArchiveSignatures } from '../artifact/jar-signature.ts'
@@ -307,13 +307,7 @@ async function toBeSignedWhole(
 /** The certificates before the signer's, and its own. */
 function lineageFor(text: string, wanted: readonly Scheme[], { certificates }: Choices): readonly LineageLevel[] {
   if (wanted.join() !== 'v3') throw badOption('schemes', wanted.join('+'), 'v3 with a lineage')
-  let levels: readonly LineageLevel[]
-  try {
-    levels = parseLineageFile(Uint8Array.fromBase64(text))
-  } catch (error) {
-    if (error instanceof TrustError) throw error
-    throw badOption('lineage', text.slice(0, 80), 'base64')
-  }
+  const levels = lineageIn('apk', text)
   const at = levels.findIndex(({ certificate }) => equal(certificate, certificates[0]))
   if (at === -1) throw new TrustError('conflict', 'apkLineageOther')
   // those behind the signer's are of keys that came later
