@@ -87,6 +87,11 @@ export const programs = {
   wixl: { debian: 'wixl', purpose: 'makes packages of Windows Installer to sign' },
   msibuild: { debian: 'msitools', purpose: 'makes and changes them in another way' },
   msiextract: { debian: 'msitools', purpose: 'reads them' },
+  'python3-olefile': {
+    debian: 'python3-olefile',
+    purpose: 'reads the compound files that packages are',
+    at: '/usr/lib/python3/dist-packages/olefile/__init__.py',
+  },
   gcab: { debian: 'gcab', purpose: 'makes cabinets to sign' },
   cabextract: { debian: 'cabextract', purpose: 'reads cabinets' },
   sbverify: { debian: 'sbsigntool', purpose: 'verifies Authenticode as UEFI firmware does' },

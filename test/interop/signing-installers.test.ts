@@ -48,6 +48,7 @@ const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const rootFile = keep(encodePEM('CERTIFICATE', root))
 
 const packages = needs('osslsigncode', 'wixl', 'msibuild', 'msiextract')
+const olefile = needs('wixl', 'python3', 'python3-olefile')
 const cabinets = needs('osslsigncode', 'gcab', 'cabextract')
 const signcode = needs('osslsigncode')
 
@@ -192,6 +193,51 @@ for (const id of ['rsa-2048', 'ecdsa-p256', 'ecdsa-p384'] as const) {
     }
   })
 }
+
+/** What is hashed, by a third library and the description alone: digests of names and sizes, and of all. */
+const OLEFILE_DIGESTS = `
+import hashlib, sys, uuid
+import olefile
+SIGNATURES = ('\\x05DigitalSignature', '\\x05MsiDigitalSignatureEx')
+ole = olefile.OleFileIO(sys.argv[1], raise_defects=olefile.DEFECT_POTENTIAL)
+names, content = hashlib.sha256(), hashlib.sha256()
+def fields(entry):
+    if entry is not ole.root: names.update(entry.name_utf16)
+    names.update(entry.size.to_bytes(4, 'little') if entry.entry_type == olefile.STGTY_STREAM else uuid.UUID(entry.clsid or str(uuid.UUID(int=0))).bytes_le)
+    names.update(entry.dwUserFlags.to_bytes(4, 'little'))
+    if entry is not ole.root: names.update(entry.createTime.to_bytes(8, 'little') + entry.modifyTime.to_bytes(8, 'little'))
+def walk(storage, path, each):
+    for entry in sorted(storage.kids, key=lambda one: one.name_utf16):
+        if entry.name in SIGNATURES and storage is ole.root: continue
+        each(entry, path + [entry.name])
+def name(entry, path):
+    fields(entry)
+    if entry.entry_type == olefile.STGTY_STORAGE: walk(entry, path, name)
+def hold(entry, path):
+    if entry.entry_type == olefile.STGTY_STORAGE:
+        walk(entry, path, hold)
+        content.update(uuid.UUID(entry.clsid).bytes_le)
+    else: content.update(ole.openstream(path).read())
+fields(ole.root)
+walk(ole.root, [], name)
+content.update(names.digest())
+walk(ole.root, [], hold)
+content.update(uuid.UUID(ole.root.clsid).bytes_le)
+print(names.hexdigest(), ole.openstream('\\x05MsiDigitalSignatureEx').read().hex(), content.hexdigest())
+`
+
+test('R9: a third library reads our packages, and computes the same digests', { skip: olefile.skip }, async () => {
+  const signer = await trialSigner('rsa-2048')
+  for (const octets of [await installer(), await withStorage(512), await withStorage(4096)]) {
+    const { octets: signed } = await signedWith(authenticodeMSI, bytesSource(octets), signer)
+    const { stdout } = await run(olefile.path('python3'), ['-c', OLEFILE_DIGESTS, keep(signed)])
+    const [names, stated, all = ''] = stdout.trim().split(' ')
+    assert.equal(names, stated)
+    const [found] = (await authenticodeMSI.extract(bytesSource(signed))).signatures
+    assert.ok(found?.evidence.type === 'cms')
+    assert.equal(found.evidence.signedData.contentElement?.subarray(-32).toHex(), all)
+  }
+})
 
 test('R9: one changed octet of a package fails there and here', { skip: packages.skip }, async () => {
   const { octets } = await signedWith(authenticodeMSI, bytesSource(await installer()), await trialSigner('rsa-2048'))
