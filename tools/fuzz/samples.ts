@@ -12,6 +12,7 @@ import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { concat } from '#base/bytes.ts'
+import { type CBOR, encodeCBOR, type Label } from '#cbor/cbor.ts'
 import { encodeCOSEKey } from '#cbor/cose-key.ts'
 import { answer } from '#signing/artifact/answer.ts'
 import { encodeLineageFile, type LineageLevel, lineageSignedData, USUAL_FLAGS } from '#signing/artifact/apk-lineage.ts'
@@ -363,10 +364,21 @@ export const coseSignMessages: readonly Uint8Array[] = [
 export const coseKeys: readonly Uint8Array[] = [publicKeys[0], publicKeys[1]].flatMap((spki) =>
   spki === undefined ? [] : [encodeCOSEKey(importPublicKey(spki))],
 )
+const prose = 'from the factory to the field, in text that can change and still be text'
 export const cborItems: readonly Uint8Array[] = [
-  'a3010261618201f93c0020c249010000000000000000',
-  '9f5f42010243030405ffbf61610161629f0203ffff7f657374726561646d696e67fff8fffb3ff199999999999aff',
-].map((hex) => Uint8Array.fromHex(hex))
+  encodeCBOR(
+    new Map<Label, CBOR>([
+      [1, { tag: 2, value: firmware }],
+      [-1, [1000, { float: 1.5 }, true]],
+      ['prose', prose],
+    ]),
+  ),
+  Uint8Array.fromHex('9f5f42010243030405ffbf61610161629f0203ffff7f657374726561646d696e67fff8fffb3ff199999999999aff'),
+]
+export const jsonTexts: readonly string[] = [
+  JSON.stringify({ prose, list: [1, -2500, true, null, {}], escaped: 'ä"\\', deeper: { prose } }),
+  '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}',
+]
 export const jwsMessages: readonly Uint8Array[] = [
   await signedBy(jws, firmware, inside),
   await signedBy(jws, firmware, { ...inside, serialization: 'general' }),

@@ -296,7 +296,7 @@ export const targets: readonly Target[] = [
   { name: 'format-cose-sign', seeds: samples.coseSignMessages, run: (bytes) => judgeBoth(coseSign, bytes), outer: anything },
   {
     name: 'json',
-    seeds: lines('{"a":[1,-2.5e3,"\\u00e4\\ud83c\\udfed",true,null,{}],"b":{"c":"d"}}', '{"kty":"OKP","crv":"Ed25519","x":"AA"}'),
+    seeds: lines(...samples.jsonTexts),
     async run(bytes) {
       const members = parseJSONObject(bytes)
       await orRefused(Promise.try(() => parseJWK(members)))
