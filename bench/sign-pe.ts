@@ -18,6 +18,7 @@ import { openApprovalsFor, openCA, openClock, openFoundation, openSigningFor } f
 import { chunksOf, fileSource } from '#signing/artifact/blob.ts'
 import { sampleOf } from '#signing/formats/samples.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
+import { needs } from '../test/interop/programs.ts'
 import { type Figure, median } from './figure.ts'
 import { configure, makePlant, world } from './plant.ts'
 import { startSealworks } from './server.ts'
@@ -123,18 +124,18 @@ async function hashOf(path: string): Promise<void> {
 }
 
 async function signWithOthers(
-  inPlant: (name: string, content: string) => string,
+  inPlant: (name: string, content: string | Uint8Array) => string,
   program: string,
   signed: string,
 ): Promise<() => void> {
   const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 3072 })
-  const key = inPlant('other.key', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+  const key = inPlant('other.key', privateKey.export({ type: 'pkcs8', format: 'pem' }))
   const subjectPublicKeyInfo = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
   const certificate = inPlant('other.pem', encodePEM('CERTIFICATE', await makeCertificate(makeKey(), { subjectPublicKeyInfo })))
   const words = ['sign', '-certs', certificate, '-key', key, '-h', 'sha256', '-in', program, '-out', signed]
   return () => {
     rmSync(signed, { force: true })
-    execFileSync('osslsigncode', words, { stdio: ['ignore', 'ignore', 'inherit'] })
+    execFileSync(needs('osslsigncode').path('osslsigncode'), words, { stdio: ['ignore', 'ignore', 'inherit'] })
   }
 }
 
