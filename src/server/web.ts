@@ -25,6 +25,7 @@ import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
 import { metrics } from './metrics.ts'
+import { agreement } from './rest/agreed.ts'
 import { restRouter } from './rest/router.ts'
 import { allRoutes } from './rest/routes.ts'
 import { signInPages } from './sign-in.ts'
@@ -110,6 +111,7 @@ export function composeWeb({
     signing,
     artifacts: { ...artifacts, waitSeconds: config.signing.uploadWaitSeconds },
     approvals,
+    agreed: agreement({ approvals, access, db, least: config.approvals.destroyKeyPeople }),
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
@@ -158,6 +160,9 @@ function showClock({ gauge }: ReturnType<typeof metrics>, clock: ClockWatch): vo
   }
   gauge('sealworks_clock_doubtful', 'Whether the clock is in doubt, so that no time stamps are made', () =>
     clock.state().standing === 'doubtful' ? 1 : 0,
+  )
+  gauge('sealworks_clock_unchecked', 'Whether no time servers are named, so that only steps of the clock are seen', () =>
+    clock.state().standing === 'unchecked' ? 1 : 0,
   )
   gauge('sealworks_clock_offset_seconds', 'How far the time servers are ahead of the clock', () =>
     secondsOf(clock.state().offsetMilliseconds),

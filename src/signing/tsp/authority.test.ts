@@ -10,6 +10,7 @@ import fc from 'fast-check'
 import { encodePEM } from '#asn1/pem.ts'
 import { listAuditEntries } from '#audit/log.ts'
 import { utf8 } from '#base/bytes.ts'
+import { silentLog } from '#base/log.ts'
 import { systemWorld, type World } from '#base/world.ts'
 import { digestOf } from '#cms/digests.ts'
 import { encodeTimeStampRequest, parseTimeStampResponse, type TimeStampRequest, verifyTimeStamp } from '#cms/timestamp.ts'
@@ -21,6 +22,7 @@ import { sqlite } from '#store/sqlite/index.ts'
 import { needs } from '../../../test/interop/programs.ts'
 import type { Requester } from '../context.ts'
 import type { Signing } from '../service.ts'
+import { openClockWatch } from './clock.ts'
 import { openTestSigning, POLICY, ROBOT, testAuthority, tspMigrations } from './testing.ts'
 
 const message = utf8('a signature')
@@ -66,6 +68,17 @@ async function inSetting(engine: Database['id'], body: (setting: Setting) => Pro
     rmSync(directory, { recursive: true })
   }
 }
+
+/** A clock that stands still, and a server that says how far it is behind. */
+const serversSaying = (offset: number) =>
+  openClockWatch({
+    servers: [{ host: 'ntp.example', port: 123 }],
+    clocks: { wall: () => Date.parse('2027-06-01T12:00:00Z'), monotonic: () => 0 },
+    random: systemWorld().random,
+    log: silentLog,
+    checkSeconds: 64,
+    ask: () => Promise.resolve({ offset, distance: 5, leap: 'none' }),
+  })
 
 const infoOf = async (response: Uint8Array, certificates: readonly Uint8Array[] = []) =>
   verifyTimeStamp(parseTimeStampResponse(response), { digestWith: (id) => digestOf(id, message), nonce, certificates })
@@ -191,6 +204,26 @@ for (const engine of ['sqlite', 'postgres'] as const) {
           "SELECT COUNT(*) AS n FROM audit_entry WHERE act = 'time-stamp.make'",
         )
         assert.equal(row?.n, made)
+      }))
+
+    test('with a clock in doubt, or not as good as is promised, there is no token and no entry', () =>
+      inSetting(engine, async ({ db, keys, signing: plain }) => {
+        const { terms } = await testAuthority(keys, 'time', { terms: { accuracyMilliseconds: 100 } })
+        await plain.signers.create(terms, 'person:olga')
+        const clock = serversSaying(300)
+        const { signing } = await openTestSigning(db, systemWorld(), clock)
+        await assert.rejects(signing.timeStamps.answer('time', asked()), { reason: 'clockDoubtful' }) // nobody was asked yet
+        await clock.runOnce()
+        await assert.rejects(signing.timeStamps.answer('time', asked()), { reason: 'clockDoubtful' })
+        const [row] = await db.query<{ readonly n: number }>(
+          "SELECT COUNT(*) AS n FROM audit_entry WHERE act = 'time-stamp.make'",
+        )
+        assert.equal(row?.n, 0)
+        assert.equal((await plain.signers.find('time')).uses.uses, 0)
+        const better = serversSaying(20)
+        await better.runOnce()
+        const stated = await (await openTestSigning(db, systemWorld(), better)).signing.timeStamps.answer('time', asked())
+        assert.equal(stated.genTime.toISOString(), '2027-06-01T12:00:00.000Z')
       }))
 
     test('a clock that was set back while nothing ran is behind what was stated: no time', () =>
