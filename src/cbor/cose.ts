@@ -197,6 +197,3 @@ export function peekCOSE(start: Uint8Array): 'sign1' | 'sign' | undefined {
   if (begins(SIGN1_START)) return 'sign1'
   return begins(SIGN_START) ? 'sign' : undefined
 }
-
-/** Text for whoever looks at it. */
-export const contentTypeValue = (text: string): CBOR => (/^\d{1,5}$/.test(text) ? Number(text) : text)

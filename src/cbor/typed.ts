@@ -10,11 +10,6 @@ export function octetsOf(value: CBOR, what: string): Uint8Array {
   throw other(what, 'byte string')
 }
 
-export function textOf(value: CBOR, what: string): string {
-  if (typeof value === 'string') return value
-  throw other(what, 'text')
-}
-
 export function integerOf(value: CBOR, what: string): number {
   if (typeof value === 'number') return value
   throw other(what, 'integer of this size')
