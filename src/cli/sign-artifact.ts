@@ -11,10 +11,10 @@ import type { BlobSource, KeyChoice, SignatureRequest, SigningFormat } from '#si
 import { loadFormat } from '#signing/formats/load.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
-import { exitCodes } from './exit-codes.ts'
 import { checkWritable, openArtifact, writeOctets, writeOutput } from './files.ts'
 import { beginSignedCopy, type SignedCopy } from './signed-copy.ts'
 import { UsageError } from './usage.ts'
+import { waitsFor } from './waiting.ts'
 
 type Signer = AnswerOf<'showSigner'>
 type SentRequest = InputOf<'sign'>['body']['requests'][number]
@@ -71,7 +71,7 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     const made = await patiently(context, values.retry ?? RETRY_SECONDS, () =>
       client.call('sign', { params: { name }, body, idempotencyKey }),
     )
-    if (made.state === 'waiting') return waiting(made)
+    if (made.state === 'waiting') return waitsFor(made)
     const { pieces, isBeside, suffix = '.signed' } = attach(made.answers.map((answer) => Uint8Array.fromBase64(answer)))
     const out = values.out ?? (isBeside ? `${file}${suffix}` : undefined)
     if (out === undefined) throw new UsageError('Say where the signed file goes: --out FILE.', ['sign'])
@@ -90,12 +90,6 @@ export async function signArtifact(client: Caller, context: Context, values: Sig
     await copy?.close()
     await handle.close()
   }
-}
-
-const waiting = (value: Extract<AnswerOf<'sign'>, { readonly state: 'waiting' }>): Answer => {
-  const { id, least, description } = value.approval
-  const text = `It waits for ${least} to agree: ${description}\nApprove it with "sealworks approval approve ${id}", then run this command again.\n`
-  return { value, text, exitCode: exitCodes.waitsForApproval }
 }
 
 /** The same artifact, with a bar for how much of it was read. */

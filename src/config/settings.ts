@@ -137,6 +137,15 @@ const clock = {
   checkSeconds: integer(16, 3600, 64, 'how often they are asked'),
 }
 
+const approvals = {
+  destroyKeyPeople: integer(
+    0,
+    20,
+    0,
+    'how many with the role approver, beside who asks, have to agree before a key is destroyed; 0 for nobody',
+  ),
+}
+
 const signing = {
   uploadMaxBytes: integer(1024, 1_099_511_627_776, 8_589_934_592, 'longest artifact that is taken in to be signed here'),
   uploadWaitSeconds: integer(1, 100, 20, 'how long who sends an artifact waits for it before the answer is a job'),
@@ -155,10 +164,20 @@ const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
 
-export const sections = { server, store, keys, ca, algorithms, audit, publication, backup, clock, signing, log } as const satisfies Record<
-  string,
-  Record<string, Setting<unknown>>
->
+export const sections = {
+  server,
+  store,
+  keys,
+  ca,
+  algorithms,
+  audit,
+  publication,
+  backup,
+  clock,
+  approvals,
+  signing,
+  log,
+} as const satisfies Record<string, Record<string, Setting<unknown>>>
 
 const keyStore = {
   module: needed(path(undefined, "the PKCS #11 library of the token's maker; loaded in a process of its own")),

@@ -46,6 +46,7 @@ import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { databaseURLOf } from './database-url.ts'
 import { publicationMigrations } from './publication/migrations.ts'
+import { destroyActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { VERSION } from './version.ts'
 
@@ -200,7 +201,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
 }
 
 /** What can be asked approval for: each room lists its own. */
-const actKinds: readonly ActKind[] = [...signingActs]
+const actKinds: readonly ActKind[] = [...signingActs, ...destroyActs]
 
 export const openApprovalsFor = ({ db, audit, world, organizationId }: Omit<Foundation, 'keys'>): Approvals =>
   openApprovals({ db, audit, world, organizationId, people: approvers(organizationId), kinds: actKinds })

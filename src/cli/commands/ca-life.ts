@@ -8,6 +8,7 @@ import { certificateOptions, deliver, deliverRequest, encodeCertificate, outputO
 import { requestIn } from '../request-file.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
+import { waitsFor } from '../waiting.ts'
 
 type Authority = AnswerOf<'showAuthority'>
 type AuthorityRequest = AnswerOf<'requestAuthority'>
@@ -50,12 +51,13 @@ export const lifeCommands = [
     noun: 'ca',
     verb: 'destroy-key',
     summary: 'Destroy the key of a retired authority that has outlived what it issued',
-    details: 'Cannot be undone. A revoked authority needs no wait.',
+    details:
+      'Cannot be undone. A revoked authority needs no wait. Ends with 6 where people have to agree first (approvals.destroyKeyPeople).',
     example: 'sealworks ca destroy-key line1.1',
     operands: { address },
     async run(client, { address }) {
       const authority = await client.call('destroyAuthorityKey', { params: { address }, body: {} })
-      return { value: authority, text: described(authority) }
+      return 'approval' in authority ? waitsFor(authority) : { value: authority, text: described(authority) }
     },
   }),
 

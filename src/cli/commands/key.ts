@@ -6,6 +6,7 @@ import { required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { readInput } from '../files.ts'
 import { fields, table } from '../terminal.ts'
+import { waitsFor } from '../waiting.ts'
 
 type Key = AnswerOf<'listKeys'>['keys'][number]
 type Store = AnswerOf<'listKeyStores'>['stores'][number]
@@ -69,7 +70,7 @@ export const commands = [
     operands: { label },
     async run(client, body) {
       const value = await client.call('destroyKey', { body })
-      return { value, text: `${value.label} is destroyed.\n` }
+      return 'state' in value ? waitsFor(value) : { value, text: `${value.label} is destroyed.\n` }
     },
   }),
 

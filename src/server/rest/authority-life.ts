@@ -24,6 +24,7 @@ import { parseCertificate, fingerprint } from '#x509/certificate.ts'
 import { formatName, parseDistinguishedName, parseName } from '#x509/name.ts'
 import type { CAServices } from '../compose.ts'
 import { listPublications } from '../publication/publisher.ts'
+import { type Agreed, DESTROY_AUTHORITY_KEY, WaitingShape } from './agreed.ts'
 import { AuthorityShape, authorityShape } from './authority-shape.ts'
 import { recordingRefusals } from './refusals.ts'
 import { route } from './route.ts'
@@ -92,7 +93,7 @@ const PublicationShape = Type.Object({
 })
 
 /** @param changed called after authorities changed, so that listeners name the right client authorities */
-export function authorityLifeRoutes({ context, authorities }: CAServices, changed: () => Promise<void>) {
+export function authorityLifeRoutes({ context, authorities }: CAServices, changed: () => Promise<void>, agreed: Agreed) {
   const shape = (authority: Authority) => authorityShape(authorities, authority, context.world.clock.now())
 
   /** What was refused to a person who may do it is kept too. */
@@ -167,9 +168,16 @@ export function authorityLifeRoutes({ context, authorities }: CAServices, change
       summary: 'Destroy the key of an authority that is retired and has outlived what it issued, or is revoked',
       params: ByAddress,
       body: Empty,
-      response: AuthorityShape,
-      handle: async ({ actor }, { params: { address } }) =>
-        shape(await kept(actor, 'ca.destroy-key', address, () => destroyAuthorityKey(context, authorities, address, actor))),
+      response: Type.Union([AuthorityShape, WaitingShape]),
+      isPending: (answer) => 'approval' in answer,
+      async handle(call, { params: { address: asked } }) {
+        const { actor } = call
+        const { id, address, certificate } = authorities.byAddress(asked)
+        const parameters = { address, certificate: fingerprint(certificate.der).toHex() }
+        return agreed({ kind: DESTROY_AUTHORITY_KEY, object: `authority:${id}`, parameters }, call, async () =>
+          shape(await kept(actor, 'ca.destroy-key', address, () => destroyAuthorityKey(context, authorities, address, actor))),
+        )
+      },
     }),
     route({
       id: 'listCeremonies',

@@ -24,9 +24,17 @@ async function call(ca: TestCA, id: string, role: Role, input: object): Promise<
   const services = ca as unknown as CAServices
   const routes: readonly Route[] = [
     ...certificateRoutes(services),
-    ...keyRoutes({ ...services, keys: ca.context.keys } as never, async () => false),
+    ...keyRoutes(
+      { ...services, keys: ca.context.keys } as never,
+      async () => false,
+      (_act, _call, work) => work(),
+    ),
     ...authorityRoutes(services),
-    ...authorityLifeRoutes(services, async () => {}),
+    ...authorityLifeRoutes(
+      services,
+      async () => {},
+      (_act, _call, work) => work(),
+    ),
   ] as never
   const route = routes.find((one) => one.id === id) ?? assert.fail(id)
   return route.handle(callOf(role), { params: {}, query: {}, body: {}, ...input })

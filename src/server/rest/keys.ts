@@ -1,4 +1,5 @@
 /** REST: the keys of this installation; never their private halves. @module */
+import { hash } from 'node:crypto'
 import { Type } from 'typebox'
 import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
@@ -7,6 +8,7 @@ import type { Authorities } from '#ca/authorities.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { KeyEntry, KeyStore, Signer } from '#keys/key-store.ts'
 import type { CAServices } from '../compose.ts'
+import { type Agreed, DESTROY_KEY, WaitingShape } from './agreed.ts'
 import { orRecord, recordingRefusals } from './refusals.ts'
 import { route } from './route.ts'
 import { Base64, KeyAlgorithmName, Time, octetsOf } from './shapes.ts'
@@ -42,7 +44,11 @@ export const belongsToInstallation = (authorities: Authorities, label: string): 
   OWN_LABELS.test(label) || authorities.list().some(({ keyLabel }) => keyLabel === label)
 
 /** @param isSigners whether a signer needs the key */
-export function keyRoutes({ context, authorities, keys }: CAServices, isSigners: (label: string) => Promise<boolean>) {
+export function keyRoutes(
+  { context, authorities, keys }: CAServices,
+  isSigners: (label: string) => Promise<boolean>,
+  agreed: Agreed,
+) {
   const { db, audit } = context
   const shape = (key: KeyEntry | Signer) => ({
     label: key.label,
@@ -168,16 +174,22 @@ export function keyRoutes({ context, authorities, keys }: CAServices, isSigners:
       permission: 'key.manage',
       summary: 'Destroy a key that nothing uses, for good',
       body: Type.Object({ label: KeyLabel }, { additionalProperties: false }),
-      response: Type.Object({ label: KeyLabel }),
-      async handle({ actor }, { body: { label } }) {
+      response: Type.Union([Type.Object({ label: KeyLabel }), WaitingShape]),
+      isPending: (answer) => 'state' in answer,
+      async handle(call, { body: { label } }) {
+        const { actor } = call
         await refuseOwn(actor, 'key.destroy', label)
         const needed = await isSigners(label)
         await orRecord(audit, { actor, act: 'key.destroy', object: `key:${label}` }, () => {
           if (needed) throw new TrustError('conflict', 'keyOfSigner', { facts: { label } })
         })
-        await refusable(actor, 'key.destroy', label, () => keys.destroy(label))
-        await recorded(actor, 'key.destroy', label)
-        return { label }
+        const { publicKey } = await keys.open(label)
+        const key = `sha256:${hash('sha256', publicKey, 'hex')}`
+        return agreed({ kind: DESTROY_KEY, object: `key:${label}`, parameters: { label, key } }, call, async () => {
+          await refusable(actor, 'key.destroy', label, () => keys.destroy(label))
+          await recorded(actor, 'key.destroy', label)
+          return { label }
+        })
       },
     }),
   ]

@@ -3,6 +3,7 @@ import type { Access } from '#access/access.ts'
 import type { Approvals } from '#approvals/approvals.ts'
 import type { Signing } from '#signing/service.ts'
 import type { CAServices } from '../compose.ts'
+import type { Agreed } from './agreed.ts'
 import { approvalRoutes } from './approvals.ts'
 import { accessRoutes } from './access.ts'
 import type { Backups } from '#backup/runs.ts'
@@ -29,6 +30,7 @@ export interface RouteServices {
   readonly signing: Signing
   readonly artifacts: Pick<ArtifactServices, 'jobs' | 'archive' | 'waitSeconds'>
   readonly approvals: Approvals
+  readonly agreed: Agreed
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
@@ -42,19 +44,20 @@ export const allRoutes = ({
   signing,
   artifacts,
   approvals,
+  agreed,
   endpointsChanged,
 }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
   ...auditRoutes(audit),
   ...authorityRoutes(ca),
-  ...authorityLifeRoutes(ca, endpointsChanged),
+  ...authorityLifeRoutes(ca, endpointsChanged, agreed),
   ...revocationPolicyRoutes(ca),
   ...profileRoutes(ca),
   ...endpointRoutes(ca, endpointsChanged),
   ...certificateRoutes(ca),
   ...verificationRoutes(ca),
-  ...keyRoutes(ca, signing.signers.needs),
+  ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
   ...artifactRoutes({ signing, ...artifacts, db: audit.db, organizationId: audit.organizationId }),
