@@ -24,7 +24,7 @@ import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
 import { dispatcher, type Router } from '#protocols/dispatch.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
-import { sequenceOutbox } from '#store/outbox.ts'
+import { pruneOutbox, sequenceOutbox } from '#store/outbox.ts'
 import { runInBackground } from './background.ts'
 import { composeBackups } from './backup.ts'
 import {
@@ -209,6 +209,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'signing jobs', everySeconds: 2, run: async () => (isClosed ? undefined : web.jobs.runOnce()) },
       { name: 'signing archive', everySeconds: 3600, run: () => web.archive.purge() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
+      { name: 'read outbox', everySeconds: 3600, run: () => pruneOutbox(db, world) },
       { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
       {

@@ -537,8 +537,11 @@ export function databaseContract(name: string, fixture: () => Promise<DatabaseFi
         seen.toSorted((a, b) => a - b),
         sent,
       )
-      await pruneOutbox(db, cursor)
-      await send(db, 301)
+      await pruneOutbox(db, world)
+      assert.equal((await readAfter(db, 0)).length, 240, 'none is a week old')
+      await send(db, 301) // has no number yet, so nobody has read it
+      await pruneOutbox(db, { clock: { now: () => world.clock.now() + 8 * 86_400_000 } })
+      assert.deepEqual(await readAfter(db, 0), [])
       await follow()
       assert.equal(cursor, 241)
     })

@@ -78,9 +78,14 @@ export async function readAfter(db: Queries, sequence: number, limit = 1000): Pr
   }))
 }
 
-/** Drops messages up to `sequence`, which every follower has read. Numbers go on where they were. */
-export async function pruneOutbox(db: Database, sequence: number): Promise<void> {
-  await db.transaction((tx) => tx.query('DELETE FROM outbox WHERE sequence <= ?', sequence))
+/** A follower that did not read for so long asks for the state of things instead of for its changes. */
+const KEPT_MILLISECONDS = 7 * 86_400_000
+
+/** Drops messages that every follower has had a week to read. Numbers go on where they were. */
+export async function pruneOutbox(db: Database, { clock }: Pick<World, 'clock'>): Promise<void> {
+  await db.transaction((tx) =>
+    tx.query('DELETE FROM outbox WHERE sequence IS NOT NULL AND created_at < ?', clock.now() - KEPT_MILLISECONDS),
+  )
 }
 
 interface StoredMessage extends Row {
