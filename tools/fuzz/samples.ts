@@ -299,6 +299,11 @@ export const signedMessages: readonly Uint8Array[] = await Promise.all([
     crls: certificateLists,
   }),
   encodeSignedData({ contentType: '1.2.840.113549.1.9.16.1.4', content: { detached: firmware }, signers: [signing] }),
+  encodeSignedData({
+    content: { attached: firmware },
+    signers: [signing, { ...signing, identifyBy: 'subjectKeyIdentifier', signatureAlgorithm: 'ecdsa-sha512' }],
+    namingEachOther: true,
+  }),
 ])
 
 const imprint = { digestAlgorithm: 'sha256', digest: new Uint8Array(32).fill(0x22) } as const

@@ -218,7 +218,9 @@ export const targets: readonly Target[] = [
     },
     outer: anything,
   },
-  der('format-cms', [samples.signedMessages[0] as Uint8Array, ...samples.timeStampResponses], (bytes) => judgeBoth(cms, bytes)),
+  der('format-cms', [...samples.signedMessages.filter((_, i) => i !== 1), ...samples.timeStampResponses], (bytes) =>
+    judgeBoth(cms, bytes),
+  ),
   der('authenticode', samples.authenticode, (bytes) => parseAuthenticode(bytes, '1.3.6.1.4.1.311.2.1.15')),
   {
     name: 'format-authenticode-pe',
