@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -45,9 +45,10 @@ test('a real server (chrony) says how far our clock is off', { skip: tools.skip 
   const lines = [`port ${port}`, 'bindaddress 127.0.0.1', 'cmdport 0', 'local stratum 1', 'allow 127.0.0.1']
   writeFileSync(join(directory, 'chrony.conf'), [...lines, `pidfile ${join(directory, 'pid')}`, ''].join('\n'))
   // -x: it leaves the clock of this machine alone; -U: it needs not be root
-  const nobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
-  const words = ['-x', '-d', '-U', '-f', join(directory, 'chrony.conf'), ...('uid' in nobody ? ['-u', 'nobody'] : [])]
-  const child = spawn(tools.path('chronyd'), words, { stdio: 'ignore', ...nobody })
+  const isRoot = process.getuid?.() === 0
+  const user = isRoot ? 'nobody' : userInfo().username
+  const words = ['-x', '-d', '-U', '-f', join(directory, 'chrony.conf'), '-u', user]
+  const child = spawn(tools.path('chronyd'), words, { stdio: 'ignore', ...(isRoot && { uid: 65_534, gid: 65_534 }) })
   t.after(async () => {
     child.kill('SIGTERM')
     if (child.exitCode === null) await once(child, 'exit')
