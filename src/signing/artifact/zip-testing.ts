@@ -12,7 +12,10 @@ export async function contentsOf(octets: Uint8Array): Promise<Map<string, Uint8A
   return found
 }
 
-export function packed(contents: Contents): Uint8Array {
+export const packed = (contents: Contents): Uint8Array => packedPairs([...contents])
+
+/** Also with a name twice. */
+export function packedPairs(contents: readonly (readonly [string, Uint8Array])[]): Uint8Array {
   const [locals, records]: [Uint8Array[], Uint8Array[]] = [[], []]
   let at = 0
   for (const [name, content] of contents) {
@@ -22,5 +25,5 @@ export function packed(contents: Contents): Uint8Array {
     at += local.length
   }
   const directory = concat(records)
-  return concat([...locals, directory, endOf(contents.size, directory.length, at)])
+  return concat([...locals, directory, endOf(contents.length, directory.length, at)])
 }

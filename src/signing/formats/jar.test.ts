@@ -7,7 +7,7 @@ import { contentTypes } from '#cms/content-info.ts'
 import { answer } from '../artifact/answer.ts'
 import { bytesSource } from '../artifact/blob.ts'
 import { judged, signedWith, trialSigner, verified } from '../artifact/testing.ts'
-import { type Contents, contentsOf, packed } from '../artifact/zip-testing.ts'
+import { type Contents, contentsOf, packed, packedPairs } from '../artifact/zip-testing.ts'
 import { jar } from './jar.ts'
 import { sampleOf } from './samples.ts'
 
@@ -127,6 +127,27 @@ test('a class that changed since is signed with its new digest', async () => {
   const { octets } = await signedWith(jar, bytesSource(changed((c) => c.set('Press.class', utf8('newer')))), signer)
   assert.equal(await judged(jar, octets), 'valid')
 })
+
+const crooked = {
+  'a name twice': () => packedPairs([...contents, ['Press.class', utf8('other')]]),
+  'a name twice but for its case, of the signature': () => packedPairs([...contents, ['meta-inf/signer.sf', utf8('x')]]),
+  'a name that leads out': () => packedPairs([...contents, ['../Press.class', utf8('other')]]),
+  'something behind the end': () => concat([signed, utf8('more')]),
+  'another archive behind it': () => concat([signed, packed(new Map([['Press.class', utf8('other')]]))]),
+  'another archive before it': () => concat([packed(new Map([['Press.class', utf8('other')]])), signed]),
+  'a program before it': () => concat([utf8('#!/bin/sh\n'), signed]),
+}
+
+for (const [name, octetsOf] of Object.entries(crooked)) {
+  test(`R31: a signed archive with ${name} is not valid, and not signed again as it is`, async () => {
+    const octets = octetsOf()
+    assert.notEqual(await judged(jar, octets), 'valid')
+    const again = async (): Promise<string> => judged(jar, (await signedWith(jar, bytesSource(octets), signer)).octets)
+    // what has the name of the signer's own files gives way
+    if (name.includes('its case')) assert.equal(await again(), 'valid')
+    else await assert.rejects(again(), { reason: 'badArtifact' })
+  })
+}
 
 test('a manifest whose last section lacks its empty line keeps it apart from what is added', async () => {
   for (const ending of ['', '\n', '\r\n', '\r', '\r\n\r\n', '\n\n']) {
