@@ -90,11 +90,7 @@ export async function withPrimary<T>(
   work: (key: LoadedKey & Creation) => Promise<T>,
 ): Promise<T> {
   const made = await createPrimary(tpm, primaryHandle, key)
-  try {
-    return await work(made)
-  } finally {
-    await tpm.flush(made)
-  }
+  return tpm.using(made, () => work(made))
 }
 
 /** A new key under a parent, still wrapped. */
@@ -122,11 +118,7 @@ export async function withKey<T>(
   work: (key: LoadedKey) => Promise<T>,
 ): Promise<T> {
   const key = await loadKey(tpm, parentHandle, wrapped, wrapped.authValue)
-  try {
-    return await work(key)
-  } finally {
-    await tpm.flush(key)
-  }
+  return tpm.using(key, () => work(key))
 }
 
 /** A public key of others, so that the TPM checks signatures with it. */

@@ -9,7 +9,7 @@ import { TrustError } from '#base/errors.ts'
 import type { Secret } from '#base/secret.ts'
 import { commands } from './commands.ts'
 import { type Hash, hashes, hashOf } from './hash.ts'
-import { createPrimary, loadKey, type LoadedKey, openKey, type WrappedKey } from './keys.ts'
+import { loadKey, type LoadedKey, openKey, withPrimary, type WrappedKey } from './keys.ts'
 import { publicKeyOf, signatureValueOf } from './public-key.ts'
 import type { Authorized } from './session.ts'
 import { NO_HASHCHECK, type TPMT_PUBLIC, type TPMT_SIG_SCHEME } from './structures.ts'
@@ -98,14 +98,8 @@ export async function openSigner(tpm: TPM, { label, key, authValue }: SignerOpti
   }
 }
 
-async function loadWrapped(tpm: TPM, wrapped: WrappedKey, authValue: Secret | undefined): Promise<LoadedKey> {
-  const parent = await createPrimary(tpm, hierarchies.owner, { template: storageRootKey })
-  try {
-    return await loadKey(tpm, parent, wrapped, authValue)
-  } finally {
-    await tpm.flush(parent)
-  }
-}
+const loadWrapped = (tpm: TPM, wrapped: WrappedKey, authValue: Secret | undefined): Promise<LoadedKey> =>
+  withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, (parent) => loadKey(tpm, parent, wrapped, authValue))
 
 const isForgotten = (error: unknown): boolean =>
   ['TPM_RC_HANDLE', 'TPM_RC_REFERENCE_H0', 'TPM_RC_INITIALIZE'].some((code) => isRefusal(error, code))

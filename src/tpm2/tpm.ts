@@ -103,11 +103,20 @@ export class TPM {
   /** Gives the session's place in the TPM back, however `work` ends. */
   async withSession<T>(options: SessionOptions, work: (session: Session) => Promise<T>): Promise<T> {
     const session = await this.startSession(options)
+    return this.using(session, () => work(session))
+  }
+
+  /** Gives a place in the TPM back when `work` has ended; what `work` throws goes before what that throws. */
+  async using<T>(place: Pick<Entity, 'handle'>, work: () => Promise<T>): Promise<T> {
+    let result: T
     try {
-      return await work(session)
-    } finally {
-      await this.flush(session)
+      result = await work()
+    } catch (error) {
+      await this.flush(place).catch(() => {})
+      throw error
     }
+    await this.flush(place)
+    return result
   }
 
   /** For one who keeps it; see {@link withSession}. */
@@ -127,8 +136,13 @@ export class TPM {
     return new Session({ handle, kind, authHash, sessionKey: key, keyBits, bound: bind, nonceTPM })
   }
 
+  /** Fine when nothing is there any more, as after power was lost. */
   async flush({ handle }: Pick<Entity, 'handle'>): Promise<void> {
-    await this.run(commands.FlushContext, { flushHandle: handle })
+    try {
+      await this.run(commands.FlushContext, { flushHandle: handle })
+    } catch (error) {
+      if (!isRefusal(error, 'TPM_RC_HANDLE')) throw error
+    }
   }
 
   close(): Promise<void> {

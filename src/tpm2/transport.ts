@@ -2,7 +2,7 @@
  * Ways to a TPM: the kernel's device, or the socket of a TPM in software. One command at a time, each with a time
  * limit; a TPM that was silent once is not asked again on that connection, since its answer may still come.
  *
- * Source: Linux `tpm(4)` (one write, one read); swtpm(8) (bare commands and answers on its server socket).
+ * Source: Linux, `drivers/char/tpm/tpm-dev-common.c` (one write, then reads); swtpm(8) (bare commands and answers on its server socket).
  *
  * @module
  */
@@ -73,9 +73,17 @@ export async function openDevice(path = '/dev/tpmrm0'): Promise<Transport> {
 async function exchangeOverDevice(file: FileHandle, command: Uint8Array, name: string): Promise<Uint8Array> {
   await file.write(command)
   const buffer = new Uint8Array(MESSAGE_MAX_OCTETS)
-  const { bytesRead } = await file.read(buffer, 0, buffer.length, null)
-  if (bytesRead < HEADER_OCTETS || sizeOf(buffer) !== bytesRead) throw other(name, 'its size is not the one that it says')
-  return buffer.subarray(0, bytesRead)
+  let length = 0
+  let size = HEADER_OCTETS
+  while (length < size) {
+    const { bytesRead } = await file.read(buffer, length, buffer.length - length, null)
+    if (bytesRead === 0) throw other(name, 'it is cut short')
+    length += bytesRead
+    if (length >= HEADER_OCTETS) size = sizeOf(buffer)
+    if (size < HEADER_OCTETS || size > MESSAGE_MAX_OCTETS) throw other(name, `it says that it has ${size} octets`)
+  }
+  if (length > size) throw other(name, 'more octets follow it')
+  return buffer.subarray(0, size)
 }
 
 async function within<T>(limitSeconds: number, work: Promise<T>, refusal: () => Error): Promise<T> {

@@ -127,6 +127,7 @@ export const programs = {
   aapt: { debian: 'aapt', purpose: 'makes Android packages to sign' },
   apksigner: { debian: 'apksigner', purpose: 'signs and verifies Android packages' },
   swtpm: { debian: 'swtpm', purpose: 'a TPM 2.0 in software' },
+  socat: { debian: 'socat', purpose: 'a device file in front of a socket' },
   swtpm_setup: { debian: 'swtpm-tools', purpose: 'makes it, with endorsement certificates' },
   swtpm_localca: { debian: 'swtpm-tools', purpose: 'the authority that signs them' },
   tpm2: { debian: 'tpm2-tools', purpose: 'a second client and verifier of TPMs' },

@@ -1,7 +1,11 @@
 /** Our client against a TPM in software: sessions, policies, memory, power. @module */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { describe, test, type TestContext } from 'node:test'
+import { setTimeout as pause } from 'node:timers/promises'
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
 import { concat, utf8 } from '#base/bytes.ts'
 import { secret } from '#base/secret.ts'
@@ -59,7 +63,9 @@ import type { Session } from '#tpm2/session.ts'
 import type { TPMT_PUBLIC, TPMT_SIGNATURE } from '#tpm2/structures.ts'
 import { powerCycle } from '#tpm2/swtpm.ts'
 import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
-import { hierarchies, type SessionOptions } from '#tpm2/tpm.ts'
+import { hierarchies, type SessionOptions, TPM } from '#tpm2/tpm.ts'
+import { openDevice } from '#tpm2/transport.ts'
+import { needs } from './programs.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
 
 const { random } = systemWorld()
@@ -333,7 +339,8 @@ test('R15: a counter counts up, is certified, and goes on above where another en
   const next = await defineCounter(tpm, { nvIndex, authValue })
   assert.ok((await readCounter(tpm, next)) > first + 2n)
 
-  // power is lost: the same index goes on, and the TPM says that it was reset
+  // power goes, as told before: the same index goes on, and the TPM says that it was reset
+  await tpm.run(commands.Shutdown, { shutdownType: 'CLEAR' })
   await powerCycle(machine.control)
   await tpm.startup()
   const kept = await openIndex(tpm, nvIndex, authValue)
@@ -436,6 +443,38 @@ test('R33: a quote tells what was measured, and clearing takes the keys away', {
   // the endorsement seed stays, and with it the attestation key
   assert.deepEqual((await createPrimary(tpm, hierarchies.endorsement, { template: attestationKey() })).name, ak.name)
 })
+
+const socat = needs('socat')
+test(
+  'over a device file, here a terminal without echo; a device that is silent is left',
+  { skip: skip || socat.skip },
+  async (t) => {
+    const machine = await machineOf(t)
+    if (!('path' in machine.server)) throw new Error('over a socket')
+    const device = machine.file('device')
+    const child = spawn(socat.path('socat'), [`PTY,link=${device},raw,echo=0`, `UNIX-CONNECT:${machine.server.path}`])
+    const ended = once(child, 'close')
+    t.after(async () => {
+      child.kill()
+      await ended
+    })
+    while (!existsSync(device)) await pause(10)
+    const transport = await openDevice(device)
+    const tpm = new TPM(transport, random)
+    await tpm.startup()
+    await withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, async (srk) => {
+      await tpm.withSession({ salt: srk }, async (encryptBy) => {
+        const { randomBytes } = await tpm.run(commands.GetRandom, { bytesRequested: 32 }, { encryptBy })
+        assert.equal(randomBytes.length, 32)
+      })
+    })
+    child.kill('SIGSTOP')
+    const asked = transport.exchange(Uint8Array.fromHex('80010000000c0000017b0008'), { name: 'GetRandom', limitSeconds: 0.2 })
+    await assert.rejects(asked, { code: 'unavailable', reason: 'tpmSilent' })
+    child.kill('SIGCONT')
+    await assert.rejects(tpm.run(commands.GetRandom, { bytesRequested: 8 }), { reason: 'tpmUnreachable' })
+  },
+)
 
 test('a full TPM is told from a broken one, and its places come back', { skip }, async (t) => {
   const tpm = await (await machineOf(t)).open()
