@@ -72,6 +72,7 @@ export const apk: SigningFormat = {
   purpose: 'Android packages',
   source: 'Android, APK Signature Scheme v2 and v3; JAR File Specification, Java SE 17',
   algorithms: apkAlgorithms.map(({ signature }) => signature),
+  staysInPlace: true,
   options: {
     schemes: {
       help: 'which signatures are made; v1 by itself and before the others, which are over it',
