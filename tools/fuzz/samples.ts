@@ -454,6 +454,10 @@ export const bundles: readonly Uint8Array[] = [
   await signedBy(rauc, pressSquashfs, { manifest: '[update]\ncompatible=press-7\n\n[bundle]\nformat=verity\n' }),
 ]
 const pressUpdate = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.swu')))
+/** UEFI's: a list, and an update of db with it that sign-efi-sig-list signed. */
+export const variables: readonly Uint8Array[] = ['press.esl', 'press.auth'].map(
+  (file) => new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata', file))),
+)
 /** SWUpdate's. */
 export const updates: readonly Uint8Array[] = [await signedBy(swupdate, pressUpdate)]
 export const descriptions: readonly Uint8Array[] = [

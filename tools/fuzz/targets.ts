@@ -47,6 +47,7 @@ import { jws } from '#signing/formats/jws.ts'
 import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
+import { uefiVariable } from '#signing/formats/uefi-variable.ts'
 import { goodAnswer } from '#signing/tsp/ntp-testing.ts'
 import { encodeTimeQuestion, parseTimeAnswer, readingOf } from '#signing/tsp/ntp.ts'
 import { parseEndorsementCertificate } from '#tpm2/endorsement.ts'
@@ -275,6 +276,7 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   { name: 'format-rauc', seeds: samples.bundles, run: (bytes) => judge(rauc, bytes), outer: anything },
+  { name: 'format-uefi-variable', seeds: samples.variables, run: (bytes) => judge(uefiVariable, bytes), outer: anything },
   { name: 'format-swupdate', seeds: samples.updates, run: (bytes) => judge(swupdate, bytes), outer: anything },
   {
     name: 'libconfig',

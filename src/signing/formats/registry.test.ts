@@ -22,7 +22,7 @@ import { answer } from '../artifact/answer.ts'
 import type { Beside, SigningFormat } from '../format.ts'
 import { loadFormat } from './load.ts'
 import { detectFormat, signingFormat, signingFormats } from './registry.ts'
-import { largeOf, sampleOf } from './samples.ts'
+import { largeOf, optionsOfSample, sampleOf } from './samples.ts'
 
 const signer = await trialSigner('rsa-2048')
 const otherwise = await trialSigner('ecdsa-p256')
@@ -40,7 +40,7 @@ interface SignedSample {
 }
 
 async function signedSample(format: SigningFormat, artifact: Uint8Array, by = signerFor(format)): Promise<SignedSample> {
-  const { octets, isBeside } = await signedWith(format, bytesSource(artifact), by)
+  const { octets, isBeside } = await signedWith(format, bytesSource(artifact), by, optionsOfSample(format.id))
   const { certificates } = by.answering
   if (isBeside) return { octets, beside: { content: bytesSource(artifact), certificates } }
   const { signatures } = await format.extract(bytesSource(octets))
@@ -65,7 +65,7 @@ for (const format of signingFormats) {
     const ranges = extracted.signatures[0]?.covered ?? []
 
     test('R9: the same artifact and choices give the same request, whoever asks', async () => {
-      const choices = { certificates, signatureAlgorithm }
+      const choices = { certificates, signatureAlgorithm, options: optionsOfSample(format.id) }
       const [here, there] = await Promise.all([0, 1].map(() => format.toBeSigned(bytesSource(artifact), choices)))
       assert.deepEqual(here?.requests, there?.requests)
       const answers = await Promise.all((here?.requests ?? []).map((request) => answer(request, signerFor(format).answering)))
@@ -134,7 +134,7 @@ for (const format of signingFormats) {
 
     test('a large artifact is read in small parts', async () => {
       const source = counted(bytesSource(largeOf(format.id)))
-      const asked = format.toBeSigned(source, { certificates, signatureAlgorithm })
+      const asked = format.toBeSigned(source, { certificates, signatureAlgorithm, options: optionsOfSample(format.id) })
       // a certificate, which none is so large
       if (format.id === 'apk-lineage') return assert.rejects(asked, { code: 'tooLarge' })
       const { requests } = await asked

@@ -17,6 +17,7 @@ import { mcuboot } from './mcuboot.ts'
 import { plain } from './plain.ts'
 import { rauc } from './rauc.ts'
 import { swupdate } from './swupdate.ts'
+import { uefiVariable } from './uefi-variable.ts'
 
 /** In the order in which they look at an artifact that nobody named a format for. */
 export const signingFormats = [
@@ -30,6 +31,7 @@ export const signingFormats = [
   mcuboot,
   rauc,
   swupdate,
+  uefiVariable,
   cms,
   coseSign1,
   coseSign,

@@ -35,6 +35,8 @@ const samples: ReadonlyMap<string, Uint8Array> = new Map([
   ['mcuboot', made('press.mcuboot')],
   // mksquashfs, of a manifest and an image that does not compress
   ['rauc', made('press.squashfs')],
+  // cert-to-efi-sig-list
+  ['uefi-variable', made('press.esl')],
   // cpio -o -H crc, of a description and two files that it names
   ['swupdate', made('press.swu')],
 ])
@@ -46,6 +48,10 @@ export function sampleOf(format: string): Uint8Array {
   return sample
 }
 
+/** What must be said of it. */
+export const optionsOfSample = (format: string): Readonly<Record<string, string>> =>
+  format === 'uefi-variable' ? { variable: 'db', timestamp: '2027-05-01T10:00:00Z' } : {}
+
 const LARGE_OCTETS = 4 << 20
 const filler = new Uint8Array(LARGE_OCTETS).fill(0x5a)
 
@@ -56,6 +62,7 @@ export function largeOf(format: string): Uint8Array {
   if (format.startsWith('authenticode')) return concat([sampleOf(format), filler])
   if (format === 'mcuboot') return largeImage()
   if (format === 'rauc') return largeSquashfs()
+  if (format === 'uefi-variable') return largeList()
   if (format === 'swupdate') return largeUpdate()
   if (format !== 'jar' && format !== 'apk') return filler
   const { local, record } = newEntry('filler', filler, 0)
@@ -81,6 +88,14 @@ function largeCabinet(): Uint8Array {
 function largeImage(): Uint8Array {
   const header = sampleOf('mcuboot').slice(0, 64)
   new DataView(header.buffer).setUint32(12, filler.length, true)
+  return concat([header, filler])
+}
+
+function largeList(): Uint8Array {
+  const header = sampleOf('uefi-variable').slice(0, 28)
+  const view = new DataView(header.buffer)
+  view.setUint32(16, header.length + filler.length, true)
+  view.setUint32(24, filler.length, true)
   return concat([header, filler])
 }
 
