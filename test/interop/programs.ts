@@ -66,6 +66,11 @@ export const programs = {
     purpose: "Amazon's own signer of S3 requests",
     at: '/usr/lib/python3/dist-packages/botocore/__init__.py',
   },
+  'python3-pyasn1-modules': {
+    debian: 'python3-pyasn1-modules',
+    purpose: 'reads signatures that name each other by ASN.1 of another hand',
+    at: '/usr/lib/python3/dist-packages/pyasn1_modules/rfc5652.py',
+  },
   'python3-cryptography-vectors': {
     debian: 'python3-cryptography-vectors',
     purpose: 'public vectors, NIST PKITS among them',

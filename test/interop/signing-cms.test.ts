@@ -16,7 +16,7 @@ import { encodePEM } from '#asn1/pem.ts'
 import { utf8 } from '#base/bytes.ts'
 import { ContentInfo } from '#cms/content-info.ts'
 import { digestOf } from '#cms/digests.ts'
-import { SignedDataContent } from '#cms/signed-data.ts'
+import { parseSignedData, SignedDataContent } from '#cms/signed-data.ts'
 import {
   encodeGrantedTimeStamp,
   encodeTimeStampRequest,
@@ -61,6 +61,7 @@ const keyFile = ({ privateKey }: TrialSigner): string => keep(privateKey.export(
 
 const openssl = needs('openssl')
 const certtool = needs('certtool')
+const python = needs('python3', 'python3-pyasn1-modules')
 const ssl = (...args: string[]): Promise<{ stdout: string; stderr: string }> => run(openssl.path('openssl'), args)
 
 const firmware = utf8('firmware of press 7\r\nversion 3\n'.repeat(400))
@@ -288,6 +289,26 @@ test(
     const answer = await check(firmwareFile)
     assert.match(answer.stdout + answer.stderr, /Signature status: (ok|verified)/)
     await assert.rejects(check(changedFile))
+  },
+)
+
+test(
+  'RFC 5752: pyasn1 finds every signature that another names, and misses one that was exchanged',
+  { skip: python.skip },
+  async () => {
+    const both = withCompanion(await trialSigner('rsa-2048'), await trialSigner('ml-dsa-65'))
+    const { octets } = await signedWith(cms, bytesSource(firmware), both)
+    const read = (message: Uint8Array): Promise<{ stdout: string }> =>
+      run(python.path('python3'), [join(import.meta.dirname, 'testdata', 'rfc5752.py'), keep(message)])
+    assert.deepEqual((await read(octets)).stdout.trim().split('\n'), [
+      '2.16.840.1.101.3.4.3.18 sha256', // by the RSA key, of the one with ML-DSA-65
+      '1.2.840.113549.1.1.1 sha512', // and the other way round
+    ])
+    const { signerInfos } = parseSignedData(octets)
+    const at = Buffer.from(octets).indexOf(signerInfos[1]?.signedAttrs?.der ?? assert.fail())
+    const other = Buffer.from(octets).indexOf(Buffer.from('270501', 'latin1'), at) // its signing time
+    assert.ok(other > at)
+    await assert.rejects(read(octets.with(other + 1, 0x38)), /none is meant/)
   },
 )
 
