@@ -237,6 +237,7 @@ export const english = {
   requiredPostQuantumPath:
     "A post-quantum signature is required, and a classical one stands between the signer's certificate and its root. Get the certificate from a post-quantum authority.",
   formatNotSeen: 'The artifact is of no format that shows itself. Name its format.',
+  coseHash: 'The message is over a digest that is not SHA-256, SHA-384 or SHA-512. Have it signed with one of these.',
   notDSSE: 'The DSSE envelope cannot be read: {detail}. Have it made again by its signer.',
   dsseSeveralKeys:
     'The signatures of an envelope do not know of each other, so one could be taken away. Sign a provenance, which lists its keys, or use jws or cose-sign.',

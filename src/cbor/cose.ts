@@ -4,7 +4,8 @@
  * The protected headers are kept as they came, since they are signed as they came. A message of another program may be any
  * well-formed CBOR; what is signed is deterministic by construction.
  *
- * Source: RFC 9052, 1.4, 3, 4; RFC 9360, 2 (x5chain, x5t); RFC 9596 (typ).
+ * Source: RFC 9052, 1.4, 3, 4; RFC 9360, 2 (x5chain, x5t); RFC 9596 (typ);
+ * RFC 9995, 3 (payload that is a digest).
  *
  * @module
  */
@@ -23,6 +24,9 @@ export const headers = {
   x5bag: 32,
   x5chain: 33,
   x5t: 34,
+  payloadHashAlg: 258,
+  preimageContentType: 259,
+  payloadLocation: 260,
 } as const
 
 /** RFC 9054, 2.1: SHA-256 as a COSE algorithm. */

@@ -254,6 +254,38 @@ test('what must be understood and is not makes a signature unknown; a certificat
   assert.equal(await judged(coseSign1, withHeader([OTHERS, 'x']), beside), 'malformed notCBOR')
 })
 
+test('RFC 9995: over the digest of a file of any size, also with keys that take the message', async () => {
+  const large = { size: 64 << 20, read: async (_: number, length: number) => new Uint8Array(length) }
+  const options = { content: 'hash', contentType: 'text/plain' }
+  const [first, second] = (await coseSign.toBeSigned(large, { ...choicesOf(dual()), options })).requests
+  for (const request of [first, second])
+    assert.ok(request?.type === 'raw' && 'octets' in request.message && request.message.octets.length < 20_000)
+  for (const [format, trial, hash] of [
+    [coseSign, dual(), -44],
+    [coseSign1, signer('ecdsa-p256'), -16],
+    [coseSign1, signer('ed25519'), -44],
+  ] as const) {
+    const octets = await sign(format, trial, options)
+    const message = parseCOSE(octets)
+    assert.deepEqual([message.headers.protected.get(258), message.headers.protected.get(259)], [hash, 'text/plain'])
+    assert.equal(await judged(format, octets, beside), 'valid')
+    assert.match(await judged(format, octets, { content: bytesSource(firmware.with(3, 0)) }), /^invalid artifactChanged/)
+    assert.equal(await judged(format, octets), 'malformed contentNotGiven')
+    const other = { ...message, payload: new Uint8Array(message.payload?.length ?? 0) }
+    assert.match(await judged(format, encodeCOSE(other), beside), /^invalid rawSignature/)
+    const { payload: _, ...bare } = message
+    assert.equal(await judged(format, encodeCOSE(bare), beside), 'valid')
+  }
+  const message = parseCOSE(await sign(coseSign1, signer('ecdsa-p256'), options))
+  const withHeaders = (own: ReadonlyMap<Label, CBOR>, unprotected: ReadonlyMap<Label, CBOR> = new Map()): Uint8Array =>
+    encodeCOSE({ ...message, headers: { ...message.headers, unprotected, protectedOctets: encodeCBOR(own) } })
+  const { protected: map } = message.headers
+  assert.equal(await judged(coseSign1, withHeaders(new Map([...map, [258, -45]])), beside), 'unsupported coseHash')
+  assert.equal(await judged(coseSign1, withHeaders(new Map([...map, [3, 0]])), beside), 'malformed notCOSE')
+  const moved = new Map([...map].filter(([label]) => label !== 258))
+  assert.equal(await judged(coseSign1, withHeaders(moved, new Map([[258, -16]])), beside), 'malformed notCOSE')
+})
+
 test('the two kinds of COSE are not taken for each other', async () => {
   assert.equal(await judged(coseSign, await sign(coseSign1, signer('ecdsa-p256')), beside), 'malformed notCOSE')
   assert.equal(await judged(coseSign1, await sign(coseSign, signer('ecdsa-p256')), beside), 'malformed notCOSE')
