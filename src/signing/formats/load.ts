@@ -1,27 +1,21 @@
 /**
- * One format by its name, without the others: a command that signs with one is not to wait until all are loaded.
+ * One format by its name, without the others: a command that signs with one is not to wait until all are loaded. Here are
+ * those that build machines wait for; any other comes with the whole registry.
  *
  * @module
  */
 import type { SigningFormat } from '../format.ts'
 
-/** As every file of a format is called. */
-const NAME = /^[a-z][a-z0-9-]{0,31}$/
+const alone: ReadonlyMap<string, () => Promise<SigningFormat>> = new Map<string, () => Promise<SigningFormat>>([
+  ['apk', async () => (await import('./apk.ts')).apk],
+  ['authenticode-pe', async () => (await import('./authenticode-pe.ts')).authenticodePE],
+  ['cms', async () => (await import('./cms.ts')).cms],
+  ['jar', async () => (await import('./jar.ts')).jar],
+  ['plain', async () => (await import('./plain.ts')).plain],
+])
 
 /** @throws TrustError `notFound` */
 export async function loadFormat(id: string): Promise<SigningFormat> {
-  const found = NAME.test(id) ? await formatIn(id) : undefined
-  return found ?? (await import('./registry.ts')).signingFormat(id)
+  const load = alone.get(id)
+  return load === undefined ? (await import('./registry.ts')).signingFormat(id) : load()
 }
-
-async function formatIn(id: string): Promise<SigningFormat | undefined> {
-  try {
-    const values: readonly unknown[] = Object.values((await import(`./${id}.ts`)) as Record<string, unknown>)
-    return values.find((value) => isFormat(value, id))
-  } catch {
-    return undefined // the registry knows what there is
-  }
-}
-
-const isFormat = (value: unknown, id: string): value is SigningFormat =>
-  typeof value === 'object' && value !== null && 'toBeSigned' in value && 'id' in value && value.id === id

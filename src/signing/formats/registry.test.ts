@@ -174,7 +174,7 @@ test('a format that is not there is named with those that are', () => {
   assert.equal(signingFormat('cms').id, 'cms')
 })
 
-test('every format is in a file of its name, and can be had without the others', async () => {
+test('every format can be had by its name, whether alone or with the others', async () => {
   for (const format of signingFormats) assert.equal(await loadFormat(format.id), format)
   for (const id of ['rot13', 'registry', 'samples', '../registry', 'constructor'])
     await assert.rejects(loadFormat(id), { code: 'notFound', reason: 'formatUnknown' })
