@@ -10,8 +10,9 @@ import { chunksOf, fileSource } from '#signing/artifact/blob.ts'
 import { askAuthority } from '#signing/time-stamps.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import type { Answer, Context, ValuesOf } from './command.ts'
-import { connect, type connectionOptions } from './connection.ts'
+import { type Caller, connect, type connectionOptions } from './connection.ts'
 import { checkWritable, openArtifact, writeOutput } from './files.ts'
+import { proofOf } from './sign-artifact.ts'
 import { UsageError } from './usage.ts'
 
 export interface TimeStampValues {
@@ -22,42 +23,66 @@ export interface TimeStampValues {
   readonly policy: string | undefined
   readonly out: string | undefined
   readonly force: boolean
+  readonly proof: string | undefined
 }
 
 type Connection = ValuesOf<typeof connectionOptions>
 const NONCE_OCTETS = 16
 
 export async function timeStampFile(context: Context, values: TimeStampValues, connection: Connection): Promise<Answer> {
-  const { file, signer, url, policy, force, digest: digestAlgorithm = 'sha256', out = `${file}.tsr` } = values
+  const { file, signer, url, policy, force, proof, digest: digestAlgorithm = 'sha256', out = `${file}.tsr` } = values
   if ((signer === undefined) === (url === undefined))
     throw new UsageError('Say who states the time: --signer or --url.', ['timestamp'])
-  checkWritable(context, out, force)
+  if (proof !== undefined && signer === undefined)
+    throw new UsageError('Only a signer of the installation has a proof: --proof goes with --signer.', ['timestamp'])
+  for (const result of [out, proof]) if (result !== undefined) checkWritable(context, result, force)
   const digest = await digestOfFile(context, file, digestAlgorithm)
   const nonce = new Uint8Array(context.world.random.octets(NONCE_OCTETS))
   nonce[0] = ((nonce[0] ?? 0) & 0x3f) | 0x40 // positive, and no octet too many
   const imprint = { digestAlgorithm, digest }
   const request = encodeTimeStampRequest({ imprint, reqPolicy: policy, nonce, certReq: true, extensions: [] })
-  const token =
-    signer === undefined ? await askAuthority(url ?? '', request) : await askSigner(context, connection, signer, request)
-  const { info, signer: authority } = await verifyTimeStamp(token, {
-    digestWith: (id) => (id === digestAlgorithm ? digest : new Uint8Array()),
-    nonce,
-  })
-  if (policy !== undefined && info.policy !== policy)
-    throw new TrustError('policyRefused', 'timeStampPolicy', { facts: { policy: info.policy } })
-  writeOutput(context, { file: out, octets: encodeGrantedTimeStamp(token), isSecret: false, force })
-  const time = info.genTime.toISOString()
-  return {
-    value: {
-      file: out,
-      time,
-      policy: info.policy,
-      serialNumber: info.serialNumber.toHex(),
-      authority: nameIn(authority.certificate.subject),
-      digest: `${digestAlgorithm}:${digest.toHex()}`,
-    },
-    text: `${out} is written: ${file} was there at ${time}, says ${nameIn(authority.certificate.subject)}.\n`,
+  const client = signer === undefined ? undefined : await connect(context, connection)
+  try {
+    const { token, entry } = await ask(client, values, request)
+    const { info, signer: authority } = await verifyTimeStamp(token, {
+      digestWith: (id) => (id === digestAlgorithm ? digest : new Uint8Array()),
+      nonce,
+    })
+    if (policy !== undefined && info.policy !== policy)
+      throw new TrustError('policyRefused', 'timeStampPolicy', { facts: { policy: info.policy } })
+    writeOutput(context, { file: out, octets: encodeGrantedTimeStamp(token), isSecret: false, force })
+    if (proof !== undefined && client !== undefined && entry !== undefined)
+      writeOutput(context, { file: proof, octets: await proofOf(client, entry), isSecret: false, force })
+    const time = info.genTime.toISOString()
+    const name = formatName(parseName(authority.certificate.subject))
+    return {
+      value: {
+        file: out,
+        time,
+        policy: info.policy,
+        serialNumber: info.serialNumber.toHex(),
+        authority: name,
+        digest: `${digestAlgorithm}:${digest.toHex()}`,
+        ...(proof !== undefined && { proof }),
+      },
+      text: `${out} is written: ${file} was there at ${time}, says ${name}.\n`,
+    }
+  } finally {
+    await client?.close()
   }
+}
+
+interface Answered {
+  readonly token: Uint8Array
+  /** The audit entry, where the authority is of the installation. */
+  readonly entry?: string
+}
+
+async function ask(client: Caller | undefined, { signer, url }: TimeStampValues, request: Uint8Array): Promise<Answered> {
+  if (client === undefined || signer === undefined) return { token: await askAuthority(url ?? '', request) }
+  const body = { request: request.toBase64() }
+  const { token, entry } = await client.call('timeStamp', { params: { name: signer }, body })
+  return { token: Uint8Array.fromBase64(token), entry }
 }
 
 async function digestOfFile(context: Context, file: string, id: DigestId): Promise<Uint8Array> {
@@ -79,15 +104,3 @@ async function digestOfFile(context: Context, file: string, id: DigestId): Promi
     await handle.close()
   }
 }
-
-async function askSigner(context: Context, connection: Connection, name: string, request: Uint8Array): Promise<Uint8Array> {
-  const client = await connect(context, connection)
-  try {
-    const { token } = await client.call('timeStamp', { params: { name }, body: { request: request.toBase64() } })
-    return Uint8Array.fromBase64(token)
-  } finally {
-    await client.close()
-  }
-}
-
-const nameIn = (subject: Uint8Array): string => formatName(parseName(subject))

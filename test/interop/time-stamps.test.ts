@@ -165,8 +165,20 @@ test('RFC 3161, 2.4.2: what is refused is refused in the words of the standard',
 })
 
 test('R9: our own client and verifier: by name, by address, and what they refuse', { skip: tools.skip }, async () => {
-  const { stdout } = await cli('timestamp', 'release.bin', '--signer', 'inhouse', '--digest', 'sha512', '--out', 'named.tsr')
+  const { stdout } = await cli(
+    'timestamp',
+    'release.bin',
+    '--signer',
+    'inhouse',
+    '--digest',
+    'sha512',
+    '--out',
+    'named.tsr',
+    '--proof',
+    'named.proof',
+  )
   assert.match(stdout, /named\.tsr is written: release\.bin was there at 2\d{3}-.*says .*CN=inhouse/)
+  assert.match(readFileSync(at('named.proof'), 'utf8'), /time-stamp\.make|c2sp\.org\/tlog-proof/)
   await cli('timestamp', 'release.bin', '--url', `${origin}/tsa/time`, '--out', 'addressed.tsr', '--policy', POLICY)
   await foreign('openssl', 'ts', '-verify', '-in', 'named.tsr', '-data', 'release.bin', '-CAfile', 'root.pem')
   const judge = (file: string, signature: string, trust: string) =>

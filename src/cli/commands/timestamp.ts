@@ -17,6 +17,7 @@ export const commands = [
       policy: text('OID', 'refuse a time stamp under another policy'),
       out: text('FILE', 'where the answer goes; FILE.tsr unless told'),
       force: flag('replace it if it is there'),
+      proof: text('FILE', 'where the proof goes that the time stamp is in the audit log; with --signer'),
     },
     sharedOptions: connectionOptions,
     async run(context, values, shared) {
