@@ -1,5 +1,5 @@
 /**
- * The load generators behind `sealworks bench`: `node bench/main.ts [issue|issue-ml-dsa|est|est-postgres|sign|tsa|ocsp|start|beside|crl …] [--json] [--no-keep]`.
+ * The load generators behind `sealworks bench`: `node bench/main.ts [issue|issue-ml-dsa|est|est-postgres|sign|sign-hsm|tsa|ocsp|start|beside|crl …] [--json] [--no-keep]`.
  *
  * Each prints what it is meant to reach beside what it measured, with ratios to bare operations or to programs of
  * others from the same run. Nothing is asserted about time: the exit code is 0 when everything that was measured also
@@ -16,6 +16,7 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   est: async () => (await import('./est.ts')).benchEst(),
   'est-postgres': async () => (await import('./est.ts')).benchEstPostgres(),
   sign: async () => (await import('./sign.ts')).benchSign(),
+  'sign-hsm': async () => (await import('./sign-hsm.ts')).benchSignHSM(),
   tsa: async () => (await import('./tsa.ts')).benchTSA(),
   'sign-pe': async () => (await import('./sign-pe.ts')).benchSignPE(),
   ocsp: async () => (await import('./ocsp.ts')).benchOCSP(),

@@ -100,13 +100,13 @@ async function rate(inFlight: number, act: () => Promise<void>): Promise<number>
   return (count / (performance.now() - start)) * 1000
 }
 
-interface Bare {
+export interface Bare {
   round(): Promise<number>
   end(): void
 }
 
 /** In a process of its own: a library beside the OpenSSL of Node.js in one process has been seen to crash it. */
-async function bareToken(order: BareOrder, environment: Readonly<Record<string, string | undefined>>): Promise<Bare> {
+export async function bareToken(order: BareOrder, environment: Readonly<Record<string, string | undefined>>): Promise<Bare> {
   const child = fork(new URL('pkcs11-bare.ts', import.meta.url), [JSON.stringify(order)], {
     env: { ...environment, UV_THREADPOOL_SIZE: String(SESSIONS) },
   })

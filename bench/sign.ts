@@ -6,6 +6,8 @@
  */
 import { createPublicKey, generateKeyPairSync, hash, sign, verify } from 'node:crypto'
 import { openAccess } from '#access/access.ts'
+import type { KeyAlgorithmId } from '#algorithms/table.ts'
+import type { Config } from '#config/config.ts'
 import { openApprovalsFor, openCA, openClock, openFoundation, openSigningFor } from '#server/compose.ts'
 import { silentLog } from '#base/log.ts'
 import { type Figure, median } from './figure.ts'
@@ -22,22 +24,22 @@ const ACTOR = 'person:bench'
 
 export async function benchSign(): Promise<readonly Figure[]> {
   using plant = await makePlant()
-  const { token, publicKey } = await makeSigner(plant.dataDirectory)
+  const { token, publicKey } = await makeSigner(configure(plant.dataDirectory), { label: 'release', algorithm: 'ecdsa-p256' })
   await using server = await startSealworks(plant.dataDirectory)
-  const digests = Array.from({ length: REQUESTS }, (_, i) => new Uint8Array(hash('sha256', `artifact ${i}`, 'buffer')))
+  const digests = artifactDigests()
   const rounds: Measured[] = []
   for (let round = 0; round < ROUNDS; round++) {
     const measured = await load(server, {
       port: server.tlsPort,
       tls: { trust: plant.tlsRoot, serverName: 'localhost', holders: [plant.station] },
-      requests: digests.map((digest) => request(digest, token)),
+      requests: digests.map((digest) => signRequest('release', digest, token)),
       connections: CONNECTIONS,
       oneRequestEach: false,
       warmUp: WARM_UP,
       seconds: SECONDS,
       directory: plant.directory,
     })
-    check(publicKey, measured)
+    checkSignatures(publicKey, measured)
     rounds.push(measured)
   }
   return [
@@ -63,22 +65,34 @@ export async function benchSign(): Promise<readonly Figure[]> {
   ]
 }
 
-async function makeSigner(dataDirectory: string) {
-  const config = configure(dataDirectory)
-  const foundation = await openFoundation({ config, world, environment: {} })
+/** Of artifacts that {@link checkSignatures} knows. */
+export const artifactDigests = (): readonly Uint8Array[] =>
+  Array.from({ length: REQUESTS }, (_, i) => new Uint8Array(hash('sha256', `artifact ${i}`, 'buffer')))
+
+export interface BenchKey {
+  /** With the name of its key store where it lies in a token. */
+  readonly label: string
+  readonly algorithm: KeyAlgorithmId
+}
+
+/** Makes the key, a signer of its name (without its store), and a service that may use it. */
+export async function makeSigner(
+  config: Config,
+  { label, algorithm }: BenchKey,
+  environment: Readonly<Record<string, string | undefined>> = {},
+) {
+  const name = label.slice(label.indexOf(':') + 1)
+  const foundation = await openFoundation({ config, world, environment })
   try {
     const { db, audit, organizationId } = foundation
     const ca = await openCA(foundation, config)
     const access = openAccess({ database: db, world, audit, organizationId })
-    const { id } = await access.createPrincipal({ kind: 'service', name: 'CI', roles: ['service'] }, ACTOR)
+    const { id } = await access.createPrincipal({ kind: 'service', name: `CI ${name}`, roles: ['service'] }, ACTOR)
     const { token } = await access.createToken(id, { name: 'bench', lifetimeSeconds: 3600 }, ACTOR)
-    const { publicKey } = await foundation.keys.generate('release', 'ecdsa-p256')
+    const { publicKey } = await foundation.keys.generate(label, algorithm)
     const { signers } = openSigningFor(foundation, ca, openApprovalsFor(foundation), openClock(config, world, silentLog))
-    const key = { label: 'release', chain: [] }
-    await signers.create(
-      { name: 'release', key, formats: ['plain'], users: { roles: ['service'], people: [] }, priority: 'normal' },
-      ACTOR,
-    )
+    const key = { label, chain: [] }
+    await signers.create({ name, key, formats: ['plain'], users: { roles: ['service'], people: [] }, priority: 'normal' }, ACTOR)
     return { token: new TextDecoder().decode(token.reveal('bench')), publicKey }
   } finally {
     await foundation.keys.close()
@@ -86,7 +100,7 @@ async function makeSigner(dataDirectory: string) {
   }
 }
 
-function request(digest: Uint8Array, token: string): Uint8Array {
+export function signRequest(signer: string, digest: Uint8Array, token: string): Uint8Array {
   const requests = [{ type: 'raw', digestAlgorithm: 'sha256', digest: digest.toBase64() }]
   const body = JSON.stringify({ format: 'plain', requests })
   const fields = [
@@ -95,11 +109,11 @@ function request(digest: Uint8Array, token: string): Uint8Array {
     'Content-Type: application/json',
     `Content-Length: ${body.length}`,
   ]
-  return Buffer.from(`POST /api/v1/signers/release/sign HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n${body}`)
+  return Buffer.from(`POST /api/v1/signers/${signer}/sign HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n${body}`)
 }
 
 /** A sample, fully: the signature is over the very artifact that was asked for. */
-function check(spki: Uint8Array, { samples }: Measured): void {
+export function checkSignatures(spki: Uint8Array, { samples }: Measured): void {
   if (samples.length === 0) throw new Error('no answer was looked at')
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' })
   for (const { request: number, body } of samples) {
