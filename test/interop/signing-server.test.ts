@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
+import { compactVerify, importX509 } from 'jose'
 import { needs } from './programs.ts'
 
 const run = promisify(execFile)
@@ -123,6 +124,44 @@ test('R9: an archive signed through the server verifies with jarsigner and here'
   assert.match(stdout, /jar verified/)
   assert.match((await cli('verify', 'signed.jar', '--trust', 'root.pem', '--offline')).stdout, /^VALID/)
 })
+
+test(
+  'R31: two keys sign as COSE, JWS and provenance through the server; jose reads what needs no second key',
+  { skip: tools.skip },
+  async () => {
+    await cli('ca', 'create', 'tomorrow', '--name', 'CN=Example Tomorrow,O=Example', '--key-algorithm', 'ml-dsa-65')
+    await cli('ca', 'export', 'tomorrow', '--out', 'tomorrow.pem')
+    await cli('key', 'create', 'messages', '--key-algorithm', 'ecdsa-p256')
+    await cli('key', 'create', 'messages-pq', '--key-algorithm', 'ml-dsa-65')
+    const named = [
+      '--subject',
+      'CN=Messages,O=Example',
+      ...['cose-sign', 'jws', 'dsse'].flatMap((format) => ['--format', format]),
+    ]
+    const both = ['--key', 'messages', '--issuer', 'products', '--with-key', 'messages-pq', '--with-issuer', 'tomorrow']
+    await cli('signer', 'create', 'both', ...both, ...named)
+    await cli('signer', 'create', 'one', '--key', 'messages', '--issuer', 'products', ...named)
+    writeFileSync(at('press.bin'), 'firmware of press 7\n'.repeat(4_000))
+    writeFileSync(at('other.bin'), 'firmware of press 8\n'.repeat(4_000))
+    const build = ['builderId=https://b.example', 'buildType=https://t.example', 'content=provenance'].flatMap((each) => [
+      '--option',
+      each,
+    ])
+    for (const [format, ...options] of [['cose-sign', '--option', 'content=hash'], ['jws'], ['dsse', ...build]] as const) {
+      const signed = `press.${format}`
+      await cli('sign', 'press.bin', '--signer', 'both', '--format', format, '--out', signed, ...options)
+      const trust = ['--trust', 'root.pem', '--trust', 'tomorrow.pem', '--offline', '--require', 'both']
+      assert.match((await cli('verify', 'press.bin', '--signature', signed, ...trust)).stdout, /^VALID[^]*ml-dsa-65/)
+      await assert.rejects(cli('verify', 'other.bin', '--signature', signed, ...trust), refused)
+    }
+    await cli('sign', 'press.bin', '--signer', 'one', '--format', 'jws', '--out', 'lone.jws', '--option', 'content=attached')
+    const { payload, protectedHeader } = await compactVerify(readFileSync(at('lone.jws'), 'utf8'), ({ x5c = [] }) =>
+      importX509(`-----BEGIN CERTIFICATE-----\n${x5c[0]}\n-----END CERTIFICATE-----`, 'ES256'),
+    )
+    assert.deepEqual(Buffer.from(payload), readFileSync(at('press.bin')))
+    assert.equal(protectedHeader.alg, 'ES256')
+  },
+)
 
 test('a large file is hashed where it lies; openssl takes the signature', { skip: tools.skip }, async () => {
   const file = openSync(at('large.bin'), 'w')
