@@ -5,11 +5,11 @@
  * @module
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
+import { after, type TestContext } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { parsePEM } from '#asn1/pem.ts'
@@ -41,11 +41,20 @@ export interface SoftwareTPM {
 export interface MakeOptions {
   /** TCP instead of UNIX sockets: tpm2-tools need it. */
   readonly tcp?: boolean
+  /** Of another maker and with other seeds than the other TPMs of this test file, which are one and the same when they begin. */
+  readonly another?: boolean
 }
 
-export async function makeTPM(t: TestContext, { tcp = false }: MakeOptions = {}): Promise<SoftwareTPM> {
+/** Making one takes about a second; a copy of its state is as good as a new one. */
+let first: Promise<string> | undefined
+const prepared: string[] = []
+after(() => {
+  for (const directory of prepared) rmSync(directory, { recursive: true, force: true })
+})
+
+async function prepare(): Promise<string> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-tpm-'))
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  prepared.push(directory)
   const file = (name: string): string => join(directory, name)
   mkdirSync(file('state'))
   mkdirSync(file('ca'))
@@ -62,6 +71,15 @@ export async function makeTPM(t: TestContext, { tcp = false }: MakeOptions = {})
     ...['--tpm2', '--tpm-state', file('state'), '--createek', '--create-ek-cert', '--overwrite', '--pcr-banks', 'sha1,sha256'],
     ...['--config', file('setup.conf'), '--logfile', file('setup.log')],
   ])
+  return directory
+}
+
+export async function makeTPM(t: TestContext, { tcp = false, another = false }: MakeOptions = {}): Promise<SoftwareTPM> {
+  const original = await (another ? prepare() : (first ??= prepare()))
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-tpm-'))
+  const file = (name: string): string => join(directory, name)
+  cpSync(join(original, 'state'), file('state'), { recursive: true })
+  cpSync(join(original, 'ca'), file('ca'), { recursive: true })
   const { server, control, words } = tcp ? await overTCP() : overSockets(directory)
   const child = spawn(
     tpmPrograms.path('swtpm'),
@@ -74,6 +92,7 @@ export async function makeTPM(t: TestContext, { tcp = false }: MakeOptions = {})
     for (const tpm of opened) await tpm.close()
     if (child.exitCode === null) await powerOff(control).catch(() => child.kill())
     await ended
+    rmSync(directory, { recursive: true, force: true })
   })
   await listening(child, server)
 
@@ -144,21 +163,17 @@ async function freePort(wanted: number): Promise<number | undefined> {
   })
 }
 
-/** A socket file says enough; on TCP only a connection tells, and swtpm serves the next client when this one has left. */
+/** Only a connection tells; swtpm serves the next client when this one has left. */
 async function listening(child: ChildProcess, server: SocketAddress): Promise<void> {
   let said = ''
   child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()))
   for (let tries = 0; tries < 200; tries++) {
     if (child.exitCode !== null) throw new Error(`swtpm ended: ${said}`)
-    if ('path' in server) {
-      if (existsSync(server.path)) return
-    } else {
-      try {
-        await (await openSocket(server)).close()
-        return
-      } catch {
-        // not yet
-      }
+    try {
+      await (await openSocket(server)).close()
+      return
+    } catch {
+      // not yet
     }
     await pause(20)
   }

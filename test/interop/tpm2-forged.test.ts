@@ -150,7 +150,7 @@ test('R16: a listener reads no secret, and whatever is changed on the way is fou
 })
 
 test('R4: another TPM, a key of software, an old nonce, a foreign maker', { skip }, async (t) => {
-  const [here, there] = [await makeTPM(t), await makeTPM(t)]
+  const [here, there] = [await makeTPM(t), await makeTPM(t, { another: true })]
   const [mine, theirs] = [await here.open(), await there.open()]
   const own = await readEndorsement(mine)
   const rules = { at: new Date('2026-12-01T00:00:00Z'), intermediates: here.issuers }

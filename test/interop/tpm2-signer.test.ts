@@ -83,7 +83,7 @@ test('R4: a key in a TPM signs as a store of keys would', { skip }, async (t) =>
   await other.close()
 
   // the blob is worth nothing beside another TPM, and neither is a key made elsewhere
-  const thief = await (await makeTPM(t)).open()
+  const thief = await (await makeTPM(t, { another: true })).open()
   await assert.rejects(openSigner(thief, { label: 'device', key: { wrapped }, authValue }), {
     code: 'badProof',
     reason: 'tpmProof',
