@@ -49,7 +49,10 @@ test('decision 10: the same on PostgreSQL', { skip: postgresMissing() }, async (
 const source = join(import.meta.dirname, '../../src')
 // those of backups and restores are stopped at in `server/restore.test.ts` and `server/restore-broken.test.ts`
 // those of signing jobs in `signing-kill.test.ts`
-const points = globSync('**/*.ts', { cwd: source, exclude: ['**/*.test.ts', 'backup/*', 'server/restore.ts', 'signing/upload/*'] })
+const points = globSync('**/*.ts', {
+  cwd: source,
+  exclude: ['**/*.test.ts', 'backup/*', 'server/restore.ts', 'signing/upload/*'],
+})
   .flatMap((file) => [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)])
   .map(([, point]) => point as string)
   // the sequencer's first: who stands there has a lease, which outlives a killed server for a while
