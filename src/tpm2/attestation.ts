@@ -37,8 +37,11 @@ export interface Statement {
   readonly signature: Uint8Array
 }
 
+const LOOKED_AT = Symbol('its attributes were looked at')
+
 /** An attestation key whose attributes were looked at: only {@link trustedAttestationKey} makes one. */
 export interface AttestationKey {
+  readonly [LOOKED_AT]: true
   readonly publicArea: TPMT_PUBLIC
   readonly name: Uint8Array
   readonly publicKey: PublicKey
@@ -62,7 +65,7 @@ const RESIDENT: TPMA_OBJECT = ['fixedTPM', 'fixedParent', 'sensitiveDataOrigin']
  */
 export function trustedAttestationKey(publicArea: TPMT_PUBLIC): AttestationKey {
   checkAttributes(publicArea, 'attestationKey', [...RESIDENT, 'restricted', 'sign'], ['decrypt'])
-  return { publicArea, name: objectName(publicArea), publicKey: publicKeyOf(publicArea) }
+  return { [LOOKED_AT]: true, publicArea, name: objectName(publicArea), publicKey: publicKeyOf(publicArea) }
 }
 
 /**

@@ -281,5 +281,8 @@ export const commands = {
     handles: { policySession: 'plain' },
     parameters: { approvedPolicy: TPM2B_DIGEST, policyRef: TPM2B_NONCE, keySign: TPM2B_NAME, checkTicket: TPMT_TK },
   }),
+  PolicyAuthorizeNV: command('PolicyAuthorizeNV', {
+    handles: { authHandle: 'authorized', nvIndex: 'plain', policySession: 'plain' },
+  }),
   PolicyGetDigest: command('PolicyGetDigest', { handles: { policySession: 'plain' }, answer: { policyDigest: TPM2B_DIGEST } }),
 } as const

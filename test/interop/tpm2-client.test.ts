@@ -38,7 +38,7 @@ import {
   withPrimary,
 } from '#tpm2/keys.ts'
 import { handleName } from '#tpm2/name.ts'
-import { certifyIndex, defineCounter, incrementCounter, openIndex, readCounter, undefineIndex } from '#tpm2/nv.ts'
+import { certifyIndex, defineCounter, incrementCounter, openIndex, readCounter, readIndex, undefineIndex } from '#tpm2/nv.ts'
 import { pcrDigest, pcrSelection } from '#tpm2/pcr.ts'
 import { extendPCR, listHandles, readPCRs, readProperties } from '#tpm2/platform.ts'
 import {
@@ -46,9 +46,12 @@ import {
   authorizedSession,
   type PolicyStep,
   policyAuthorize,
+  policyAuthorizeNV,
   policyAuthValue,
   policyCommandCode,
   policyCounterTimer,
+  policyCpHash,
+  policyNameHash,
   policyDigest,
   policyLocality,
   policyNV,
@@ -60,7 +63,8 @@ import {
 } from '#tpm2/policy.ts'
 import { keyPartOf, publicKeyOf, signatureValueOf } from '#tpm2/public-key.ts'
 import type { Session } from '#tpm2/session.ts'
-import type { TPMT_PUBLIC, TPMT_SIGNATURE } from '#tpm2/structures.ts'
+import { type TPMS_NV_PUBLIC, TPMT_HA, type TPMT_PUBLIC, type TPMT_SIGNATURE } from '#tpm2/structures.ts'
+import { marshal } from '#tpm2/wire.ts'
 import { powerCycle } from '#tpm2/swtpm.ts'
 import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
 import { hierarchies, type SessionOptions, TPM } from '#tpm2/tpm.ts'
@@ -183,6 +187,7 @@ describe('policies: the TPM computes the digest that we compute', { skip }, () =
     const pcrs = await readPCRs(tpm, 'SHA256', [0, 7])
     const selection = pcrSelection('SHA256', [0, 7])
     const policyRef = utf8('see.kek.v1')
+    const hash = random.octets(32)
     let signer = await loadExternal(tpm, officerArea)
     const empty = { cpHashA: EMPTY, expiration: 0 }
     const branches = [
@@ -235,6 +240,11 @@ describe('policies: the TPM computes the digest that we compute', { skip }, () =
           }),
       ],
       PolicyLocality: [policyLocality(1), (policySession) => tpm.run(commands.PolicyLocality, { policySession, locality: 1 })],
+      PolicyCpHash: [policyCpHash(hash), (policySession) => tpm.run(commands.PolicyCpHash, { policySession, cpHashA: hash })],
+      PolicyNameHash: [
+        policyNameHash(hash),
+        (policySession) => tpm.run(commands.PolicyNameHash, { policySession, nameHash: hash }),
+      ],
       PolicyNvWritten: [
         policyNvWritten(true),
         (policySession) => tpm.run(commands.PolicyNvWritten, { policySession, writtenSet: true }),
@@ -273,6 +283,37 @@ describe('policies: the TPM computes the digest that we compute', { skip }, () =
         })
         await tpm.flush(signer)
       })
+    })
+  })
+
+  test('PolicyAuthorizeNV opens for what an index holds', { skip }, async (t) => {
+    const tpm = await (await machineOf(t)).open()
+    const nvIndex = 0x01800020
+    const publicInfo: TPMS_NV_PUBLIC = {
+      nvIndex,
+      nameAlg: 'SHA256',
+      attributes: { TPM_NT: 'ORDINARY', bits: ['OWNERWRITE', 'AUTHREAD', 'NO_DA'] },
+      authPolicy: EMPTY,
+      dataSize: 34,
+    }
+    await tpm.run(commands.NV_DefineSpace, { authHandle: hierarchies.owner, auth: EMPTY, publicInfo })
+    const digest = policyDigest('SHA256', policyCommandCode('Unseal'))
+    const data = marshal(TPMT_HA, { hashAlg: 'SHA256', digest })
+    const fresh = await openIndex(tpm, nvIndex)
+    await assert.rejects(readIndex(tpm, fresh), { facts: { command: 'NV_Read', code: 'TPM_RC_NV_UNINITIALIZED', at: '' } })
+    await assert.rejects(tpm.run(commands.NV_Write, { authHandle: fresh, nvIndex: fresh, data, offset: 0 }), {
+      code: 'forbidden',
+    })
+    await tpm.run(commands.NV_Write, { authHandle: hierarchies.owner, nvIndex: fresh, data, offset: 0 })
+    const index = await openIndex(tpm, nvIndex)
+    assert.deepEqual(await readIndex(tpm, index), data)
+    await tpm.withSession({ kind: 'POLICY' }, async (policySession) => {
+      const authorize = () => tpm.run(commands.PolicyAuthorizeNV, { authHandle: index, nvIndex: index, policySession })
+      await assert.rejects(authorize(), { facts: { command: 'PolicyAuthorizeNV', code: 'TPM_RC_VALUE', at: '' } })
+      await tpm.run(commands.PolicyCommandCode, { policySession, code: TPM_CC.Unseal })
+      await authorize()
+      const found = await tpm.run(commands.PolicyGetDigest, { policySession })
+      assert.deepEqual(found.policyDigest, policyDigest('SHA256', policyAuthorizeNV(index.name)))
     })
   })
 
