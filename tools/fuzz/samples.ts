@@ -16,6 +16,7 @@ import { type CBOR, encodeCBOR, type Label } from '#cbor/cbor.ts'
 import { encodeCOSEKey } from '#cbor/cose-key.ts'
 import { answer } from '#signing/artifact/answer.ts'
 import { encodeLineageFile, type LineageLevel, lineageSignedData, USUAL_FLAGS } from '#signing/artifact/apk-lineage.ts'
+import { endOf } from '#signing/artifact/zip.ts'
 import { bytesSource, octetsOf } from '#signing/artifact/blob.ts'
 import type { SigningFormat } from '#signing/format.ts'
 import { apk } from '#signing/formats/apk.ts'
@@ -435,7 +436,19 @@ export const packages: readonly Uint8Array[] = [
   await signedBy(apk, pressApk, { schemes: 'v2' }),
   await signedBy(apk, pressApk, { schemes: 'v3' }),
 ]
-export const archives: readonly Uint8Array[] = [pressJar, signedJar, await signedBy(jar, signedJar, { signerName: 'SECOND' })]
+export const archives: readonly Uint8Array[] = [
+  pressJar,
+  signedJar,
+  await signedBy(jar, signedJar, { signerName: 'SECOND' }),
+  withZIP64(signedJar),
+]
+/** The same archive with the end that one of 65,535 entries has, which says its own number in the record of ZIP64 alone. */
+function withZIP64(octets: Uint8Array): Uint8Array {
+  const end = new DataView(octets.buffer, octets.byteOffset + octets.length - 22)
+  const wide = endOf(0xffff, end.getUint32(12, true), end.getUint32(16, true))
+  for (const at of [24, 32]) new DataView(wide.buffer, wide.byteOffset).setBigUint64(at, BigInt(end.getUint16(10, true)), true)
+  return concat([octets.subarray(0, -22), wide])
+}
 /** A manifest of names that go over several lines, and one as it is written by hand. */
 export const manifests: readonly Uint8Array[] = [
   `Manifest-Version: 1.0\r\n\r\nName: ${'a'.repeat(64)}\r\n bcd\r\nSHA-256-Digest: ${'A'.repeat(43)}=\r\n\r\n`,
