@@ -182,6 +182,7 @@ export const encodeHeader = (members: Readonly<Record<string, unknown>>): string
 /** What is signed, up to the payload as it is signed, which ends it (RFC 7515, 5.1). */
 export const encodeSigningInputHead = (encodedHeader: string): Uint8Array => utf8(`${encodedHeader}.`)
 
+/** The payload comes last, so that what it is shows at the beginning, however long it is. */
 export function encodeJWS({
   serialization,
   encodedPayload,
@@ -197,8 +198,8 @@ export function encodeJWS({
   }))
   const [only, ...others] = parts
   const payload = encodedPayload === undefined ? {} : { payload: encodedPayload }
-  if (serialization === 'general') return utf8(JSON.stringify({ ...payload, signatures: parts }))
+  if (serialization === 'general') return utf8(JSON.stringify({ signatures: parts, ...payload }))
   if (only === undefined || others.length > 0) throw new TypeError(`the ${serialization} form has one signature`)
-  if (serialization === 'flattened') return utf8(JSON.stringify({ ...payload, ...only }))
+  if (serialization === 'flattened') return utf8(JSON.stringify({ ...only, ...payload }))
   return utf8(`${only.protected}.${encodedPayload ?? ''}.${only.signature}`)
 }

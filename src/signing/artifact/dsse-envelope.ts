@@ -84,16 +84,17 @@ function fromEitherBase64(text: string): Uint8Array {
   throw malformed('a field is not base64')
 }
 
+/** The payload comes last, so that what it is shows at the beginning, however long it is. */
 export function encodeEnvelope({ payloadType, payload, signatures }: Omit<Envelope, 'encodedPayload'>): Uint8Array {
   return utf8(
     JSON.stringify({
       payloadType,
-      payload: payload.toBase64(),
       signatures: signatures.map(({ keyid, sig, certificates }) => ({
         keyid,
         sig: sig.toBase64(),
         ...(certificates.length > 0 && { cert: certificates.map((der) => encodePEM('CERTIFICATE', der)).join('') }),
       })),
+      payload: payload.toBase64(),
     }),
   )
 }

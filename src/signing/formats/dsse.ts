@@ -73,7 +73,7 @@ export const dsse: SigningFormat = {
     ])
     const [first, last] = [head, tail].map((octets) => Buffer.from(octets).toString('latin1')) as [string, string]
     const isNamed = (pattern: RegExp): boolean => pattern.test(first) || pattern.test(last)
-    return /^\s*\{/.test(first) && isNamed(/"payloadType"\s*:/) && isNamed(/"sig"\s*:/)
+    return /^\s*\{/.test(first) && isNamed(/"payloadType"\s*:/) && isNamed(/"sig(?:natures)?"\s*:/)
   },
 
   async toBeSigned(artifact, choices) {

@@ -83,9 +83,10 @@ export const jws: SigningFormat = {
   },
 
   async detect(artifact) {
-    const start = await artifact.read(0, Math.min(artifact.size, HEADER_PEEK_OCTETS))
-    const head = textIn(start.subarray(0, PEEK_OCTETS))
-    if (!/^\s*\{/.test(head)) return isCompact(textIn(start))
+    const head = textIn(await artifact.read(0, Math.min(artifact.size, PEEK_OCTETS)))
+    if (/^[\w-]+(?:\.|$)/.test(head))
+      return isCompact(textIn(await artifact.read(0, Math.min(artifact.size, HEADER_PEEK_OCTETS))))
+    if (!/^\s*\{/.test(head)) return false
     const tail = textIn(await artifact.read(Math.max(0, artifact.size - PEEK_OCTETS), Math.min(artifact.size, PEEK_OCTETS)))
     const isNamed = (pattern: RegExp): boolean => pattern.test(head) || pattern.test(tail)
     return isNamed(/"signatures?"\s*:/) && isNamed(/"protected"\s*:/) && !isNamed(/"payloadType"\s*:/)

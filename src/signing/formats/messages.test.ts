@@ -15,7 +15,9 @@ import { choicesOf, judged, signedWith, type TrialSigner, trialSigner, verified,
 import type { Beside, SigningFormat } from '../format.ts'
 import { coseSign1 } from './cose-sign1.ts'
 import { coseSign } from './cose-sign.ts'
+import { dsse } from './dsse.ts'
 import { jws } from './jws.ts'
+import { detectFormat } from './registry.ts'
 
 const firmware = utf8('firmware of press 7\n'.repeat(20))
 const beside: Beside = { content: bytesSource(firmware) }
@@ -289,6 +291,21 @@ test('RFC 9995: over the digest of a file of any size, also with keys that take 
 test('the two kinds of COSE are not taken for each other', async () => {
   assert.equal(await judged(coseSign, await sign(coseSign1, signer('ecdsa-p256')), beside), 'malformed notCOSE')
   assert.equal(await judged(coseSign1, await sign(coseSign, signer('ecdsa-p256')), beside), 'malformed notCOSE')
+})
+
+test('a long file with long signatures around it still shows what it is', async () => {
+  const both = withCompanion(signer('ed25519'), signer('ml-dsa-65'))
+  const long = new Uint8Array(50_000)
+  for (const [format, trial, options] of [
+    [jws, both, {}],
+    [jws, signer('ml-dsa-65'), { serialization: 'flattened' }],
+    [jws, signer('ml-dsa-65'), { serialization: 'compact' }],
+    [dsse, signer('ml-dsa-65'), {}],
+    [coseSign, both, {}],
+  ] as const) {
+    const message = bytesSource(await sign(format, trial, { ...(format !== dsse && { content: 'attached' }), ...options }, long))
+    assert.equal((await detectFormat(message)).id, format.id)
+  }
 })
 
 test('a content type is text, or a number of CoAP', async () => {
