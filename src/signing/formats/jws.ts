@@ -88,8 +88,7 @@ export const jws: SigningFormat = {
       return isCompact(textIn(await artifact.read(0, Math.min(artifact.size, HEADER_PEEK_OCTETS))))
     if (!/^\s*\{/.test(head)) return false
     const tail = textIn(await artifact.read(Math.max(0, artifact.size - PEEK_OCTETS), Math.min(artifact.size, PEEK_OCTETS)))
-    const isNamed = (pattern: RegExp): boolean => pattern.test(head) || pattern.test(tail)
-    return isNamed(/"signatures?"\s*:/) && isNamed(/"protected"\s*:/) && !isNamed(/"payloadType"\s*:/)
+    return [head, tail].some((text) => /"protected"\s*:\s*"eyJ/.test(text)) // what every JSON object begins with in base64url
   },
 
   async toBeSigned(artifact, choices) {
