@@ -564,6 +564,8 @@ export const english = {
   spoolUnwritable: 'The server cannot write artifacts to its disk. Ask whoever runs it to make room.',
   artifactThreadEnded:
     'The server could not read the artifact to its end. Send it again; if it happens again, sign it without --upload.',
+  overrideAlone:
+    'This installation lets {least} people with the role approver decide that it issues without its journal; {agreed} agreed. Give a token of each with --consent-file.',
   jobUnknown: 'There is no such signing job. Its record goes thirty days after it ended; list the jobs to see what there is.',
   jobOver: 'The signing job is over already. Look at it again.',
   jobSigned: 'The signing job cannot be canceled any more: it is {state} or being signed. Look at it again.',

@@ -144,6 +144,12 @@ const approvals = {
     0,
     'how many with the role approver, beside who asks, have to agree before a key is destroyed; 0 for nobody',
   ),
+  overridePeople: integer(
+    0,
+    20,
+    0,
+    'how many with the role approver have to agree, each with a token, before `restore --override`; 0 for nobody',
+  ),
 }
 
 const signing = {

@@ -3,6 +3,10 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { openAccess } from '#access/access.ts'
+import type { Role } from '#access/rights.ts'
+import { utf8 } from '#base/bytes.ts'
+import { secret, type Secret } from '#base/secret.ts'
 import { latestCheckpoint } from '#audit/checkpoints.ts'
 import { verifyAuditLog } from '#audit/verify.ts'
 import { uuidv7 } from '#base/world.ts'
@@ -55,7 +59,23 @@ for (const { name, skip, url } of engines) {
         await assert.rejects(issue('three'), { code: 'unavailable', reason: 'issuanceClosed' })
         assert.equal((await issueCRL(ca.context, ca.authorities.byAddress('line1'), 0, 'system')).entries, 1)
       })
-      await openRestored({ ...restored, environment, by: { override: 'the journals burned' } })
+      const tokens = await atWork(restored, async ({ foundation: { db, audit, organizationId } }) => {
+        const access = openAccess({ database: db, world: restored.world, audit, organizationId })
+        const tokenOf = async (name: string, role: Role): Promise<Secret> => {
+          const { id } = await access.createPrincipal({ kind: 'person', name, roles: [role] }, 'person:ada')
+          return (await access.createToken(id, { name: 'safe', lifetimeSeconds: 3600 }, 'person:ada')).token
+        }
+        return [await tokenOf('Bo', 'approver'), await tokenOf('Rui', 'approver'), await tokenOf('Eve', 'auditor')] as const
+      })
+      const [bo, rui, eve] = tokens
+      const approvals = { ...restored.config.approvals, overridePeople: 2 }
+      const asking = { ...restored, environment, config: { ...restored.config, approvals } }
+      const override = 'the journals burned'
+      for (const consents of [[], [bo], [bo, bo], [bo, eve]])
+        await assert.rejects(openRestored({ ...asking, by: { override, consents } }), { reason: 'overrideAlone' })
+      const forged = secret(utf8('swt_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'))
+      await assert.rejects(openRestored({ ...asking, by: { override, consents: [bo, forged] } }), { code: 'unauthenticated' })
+      await openRestored({ ...asking, by: { override, consents: [bo, rui] } })
       await atWork(restored, async ({ issue, foundation }) => {
         await issue('three')
         const acts = await foundation.db.query<{ act: string; facts: string }>(
@@ -66,6 +86,7 @@ for (const { name, skip, url } of engines) {
           ['backup.restore', 'backup.override'],
         )
         assert.match(acts[1]?.facts ?? '', /the journals burned/)
+        assert.match(acts[1]?.facts ?? '', /"consents":"person:[0-9a-f-]+ person:[0-9a-f-]+"/)
       })
       await assert.rejects(openRestored({ ...restored, environment, by: { override: 'again' } }), { reason: 'issuanceOpen' })
     })

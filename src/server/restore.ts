@@ -10,6 +10,8 @@ import { createReadStream, existsSync } from 'node:fs'
 import { mkdir, mkdtemp, open, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, sep } from 'node:path'
+import { type Access, openAccess } from '#access/access.ts'
+import { actorOf } from '#access/principals.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { findLog } from '#audit/log.ts'
 import type { NoteKey } from '#audit/note-key.ts'
@@ -269,7 +271,7 @@ export interface OpenIssuanceOptions {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly world: World
   /** What shows what came after the backup, or why nothing does: in a person's words, for the audit log. */
-  readonly by: { readonly journal: string } | { readonly override: string }
+  readonly by: { readonly journal: string } | { readonly override: string; readonly consents?: readonly Secret[] }
   /** Signed checkpoints that were kept elsewhere: with the journal, the audit log must have come so far. */
   readonly witnessed?: readonly string[]
   readonly progress?: (entries: number) => void
@@ -292,11 +294,13 @@ export async function openRestored(options: OpenIssuanceOptions): Promise<Replay
       if (restoration?.state !== 'closed') throw new TrustError('conflict', 'issuanceOpen')
       const object = `backup:${restoration.backupId}`
       if ('override' in by) {
+        const access = openAccess({ database: db, world, audit, organizationId })
+        const consents = await consenting(access, by.consents ?? [], config.approvals.overridePeople)
         if (config.backup.journal !== undefined) await setJournalAside(config.backup.journal, restoration.backupId)
         const logSize = (await findLog(db, organizationId))?.size ?? 0
         await db.transaction(async (tx) => {
           if (!(await openIssuance(tx, world))) throw new TrustError('conflict', 'issuanceOpen')
-          const facts = { reason: by.override, logSize }
+          const facts = { reason: by.override, logSize, ...(consents.length > 0 && { consents: consents.join(' ') }) }
           await audit.record(tx, { actor: 'system', act: 'backup.override', object, outcome: 'done', facts })
         })
         return undefined
@@ -323,6 +327,22 @@ export async function openRestored(options: OpenIssuanceOptions): Promise<Replay
   } finally {
     lock.release()
   }
+}
+
+/**
+ * Tokens are the only way to agree that a restored installation knows of and that needs no server.
+ *
+ * @param least 0 where nobody has to @returns who agreed, each once
+ * @throws TrustError `policyRefused` when they are too few, `unauthenticated` for a token that the backup does not know
+ */
+async function consenting(access: Access, tokens: readonly Secret[], least: number): Promise<readonly string[]> {
+  const agreed = new Set<string>()
+  for (const token of tokens) {
+    const principal = await access.authenticateToken(new TextDecoder().decode(token.reveal('consent to a restored past')).trim())
+    if (principal.kind === 'person' && principal.roles.includes('approver')) agreed.add(actorOf(principal))
+  }
+  if (agreed.size < least) throw new TrustError('policyRefused', 'overrideAlone', { facts: { least, agreed: agreed.size } })
+  return [...agreed]
 }
 
 /** What is issued from now on is another past than the journal's, which must not be continued. */

@@ -1,5 +1,6 @@
 /** `sealworks restore`: an installation from its backup. @module */
 import { resolve } from 'node:path'
+import { readSecret } from '#config/secret-file.ts'
 import { command, type Context, many, text } from '../command.ts'
 import { sourceOf } from '../backup-source.ts'
 import { readInput } from '../files.ts'
@@ -14,6 +15,7 @@ interface Given extends InstallationValues {
   readonly checkpoint: readonly string[]
   readonly journal: string | undefined
   readonly override: string | undefined
+  readonly consentFile: readonly string[]
 }
 
 /** An audit entry has room for more, but a reason is a sentence or two. */
@@ -25,7 +27,7 @@ export const commands = [
     noun: 'restore',
     summary: 'Restore an installation from a backup, and let it issue again',
     details:
-      'First, with a backup: makes the data directory (--data, a new one) and the database that the configuration names, which must be empty. The restored installation answers, but issues nothing, since it cannot know what was issued after the backup. Then, with --journal, reads the journal that was written since (setting backup.journal) and issues again; or, when that is lost too, with --override and the reason in your words, which the audit log keeps. Both may be done at once. Runs on this machine only, and asks for no person: whoever holds recovery key and backup holds everything.',
+      'First, with a backup: makes the data directory (--data, a new one) and the database that the configuration names, which must be empty. The restored installation answers, but issues nothing, since it cannot know what was issued after the backup. Then, with --journal, reads the journal that was written since (setting backup.journal) and issues again; or, when that is lost too, with --override and the reason in your words, which the audit log keeps. Both may be done at once. Runs on this machine only, and asks for no person, unless the configuration asks for people who agree to --override: whoever holds recovery key and backup holds everything.',
     example:
       'sealworks restore plant.backup --data ./data --recovery-key recovery.key --verifier-key "$(cat audit.vkey)" --journal /mnt/journal',
     operands: { file: text('FILE', 'the backup; left out when it was restored before') },
@@ -39,6 +41,7 @@ export const commands = [
       ),
       journal: text('DIR', 'the journal written since the backup'),
       override: text('REASON', 'issue without it, and why: what was issued since the backup stays unknown'),
+      consentFile: many('FILE', 'with --override: a token of one who agrees, where approvals.overridePeople asks for some'),
     },
     async run(context, given: Given) {
       const { file, journal, override } = given
@@ -93,11 +96,15 @@ async function restore(context: Context, file: string, given: Given) {
   }
 }
 
-async function open(context: Context, { journal, override, checkpoint, ...where }: Given) {
+async function open(context: Context, { journal, override, consentFile, checkpoint, ...where }: Given) {
   const { openRestored } = await import('#server/restore.ts')
   const opened = await openConfiguration(context, where)
   const progress = context.progress('entries')
-  const by = journal === undefined ? { override: (override ?? '').trim() } : { journal: resolve(context.directory, journal) }
+  const consents = consentFile.map((file) =>
+    readSecret({ kind: 'file', path: resolve(context.directory, file) }, context.environment),
+  )
+  const by =
+    journal === undefined ? { override: (override ?? '').trim(), consents } : { journal: resolve(context.directory, journal) }
   const textOf = async (name: string): Promise<string> => new TextDecoder().decode(await readInput(context, name))
   const witnessed = await Promise.all(checkpoint.map(textOf))
   const replayed = await openRestored({ ...opened, by, witnessed, progress: (entries) => progress.at(entries) }).finally(() =>
