@@ -28,7 +28,7 @@ import { octetsIn, trialSigner } from '../artifact/testing.ts'
 import type { Requester } from '../context.ts'
 import type { SigningFormat } from '../format.ts'
 import { signingFormats } from '../formats/registry.ts'
-import { sampleOf } from '../formats/samples.ts'
+import { optionsOfSample, sampleOf } from '../formats/samples.ts'
 import { signingMigrations } from '../migrations.ts'
 import { openSigning, type Signing, signingActs } from '../service.ts'
 import { openClockWatch } from '../tsp/clock.ts'
@@ -185,12 +185,13 @@ describe('R9: a file that is sent is signed to the same bytes as one that is has
         inSetting(async ({ signing, jobs }) => {
           await signer(signing, { key: { label, chain: certificates }, formats: [format.id] })
           const artifact = sampleOf(format.id)
+          const options = optionsOfSample(format.id)
           const source = bytesSource(artifact)
-          const { requests, attach } = await format.toBeSigned(source, { signatureAlgorithm, certificates })
+          const { requests, attach } = await format.toBeSigned(source, { signatureAlgorithm, certificates, options })
           const made = await signing.sign('firmware', { format: format.id, requests }, CI)
           assert.ok(made.state === 'signed')
           const there = attach(made.answers)
-          const job = await over(jobs, await jobs.submit(sent(artifact, { format: format.id }), CI))
+          const job = await over(jobs, await jobs.submit(sent(artifact, { format: format.id, options }), CI))
           assert.equal(job.state, 'done', JSON.stringify(job.problem))
           assert.deepEqual(await resultOf(jobs, job), await octetsIn(source, there.pieces))
           assert.equal(job.result?.isBeside, there.isBeside)
