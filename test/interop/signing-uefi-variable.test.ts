@@ -47,10 +47,10 @@ interface Asked {
   readonly variable: string
   readonly write?: 'append'
 }
-const optionsFor = ({ variable, write = 'replace' }: Asked & { write?: string }): Readonly<Record<string, string>> => ({
+const optionsFor = ({ variable, write }: Asked): Readonly<Record<string, string>> => ({
   variable,
   timestamp,
-  write,
+  write: write ?? 'replace',
 })
 const flagsFor = ({ write }: Asked): readonly string[] => [
   ...['-t', '2027-05-01 10:11:12'],
