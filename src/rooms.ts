@@ -54,6 +54,11 @@ export const rooms: Readonly<Record<string, Room>> = {
     mayImport: [...ENCODINGS, 'cbor', 'jose', 'keys', 'store', 'audit', 'approvals'],
     never: { ca: 'a signing server runs without a CA beside it' },
   },
+  devices: {
+    holds: 'devices from birth to end: records, states, owners, areas, and what they may',
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'keys', 'store', 'audit', 'approvals'],
+    never: { ca: 'it knows certificates by their ids; server/compose.ts hands the two to each other' },
+  },
   orders: {
     holds: 'production orders: job tickets, counted issuing without a network, reconciliation',
     mayImport: [...ENCODINGS],
@@ -72,7 +77,20 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   server: {
     holds: 'listeners, people and rights, REST, composition',
-    mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'access', 'approvals', 'config', 'ca', 'signing', 'backup', 'protocols'],
+    mayImport: [
+      ...ENCODINGS,
+      'keys',
+      'store',
+      'audit',
+      'access',
+      'approvals',
+      'config',
+      'ca',
+      'signing',
+      'devices',
+      'backup',
+      'protocols',
+    ],
   },
   trial: {
     holds: 'the trial factory that npm start plays',

@@ -488,6 +488,18 @@ export const english = {
   jobUsedUp: 'All {positions} positions of this job are used or burned. Close the job, and ask the maker for another ticket.',
   nodeStopping: 'This node is stopping. Ask again when it runs.',
 
+  // devices
+  deviceUnknown: 'There is no device {device} here. List the devices to see their ids.',
+  deviceExists: 'The manufacturer has a device with the serial {productSerial} already. Look at it, or use another serial.',
+  deviceState: 'A device that is {state} cannot do that ({act}). Look at its history to see how it came there.',
+  deviceChanged: 'The device was changed by somebody else in between. Look at it again, and repeat what still has to be done.',
+  deviceBorn: 'The device {productSerial} is born already, and no device is born twice. Find out where the second comes from.',
+  deviceKeyTaken:
+    'Another device has this key ({key}), so one of the two is a copy. Find out which, and give it a key of its own.',
+  assuranceTooHigh: 'A birth of the variant {variant} proves assurance level {most}, not {assurance}. Record what is proven.',
+  certificateNotWaiting: 'The certificate does not belong to this owner and area any more, or was replaced. Enroll again.',
+  modelNotUsable: 'The product model is not one of this manufacturer, or is disabled. Choose another model.',
+
   // backup
   issuanceClosed:
     'This installation was restored from a backup and does not know yet what it issued and signed since. Stop the server and run "sealworks restore --journal DIR", or "--override REASON" if the journals are lost.',

@@ -29,6 +29,7 @@ import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
 import { parseWeakKeys } from '#ca/weak-keys.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
+import { devicesMigrations } from '#devices/migrations.ts'
 import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
@@ -59,6 +60,7 @@ export const migrations: readonly Migration[] = [
   ...approvalsMigrations,
   ...caMigrations,
   ...signingMigrations,
+  ...devicesMigrations,
   ...restMigrations,
   ...publicationMigrations,
   ...backupMigrations,

@@ -8,6 +8,7 @@
  * @module
  */
 import { uuidv7, type World } from '#base/world.ts'
+import type { Statement } from './batch.ts'
 import type { Database, Queries, Row, Transaction } from './database.ts'
 
 export interface OutboxMessage {
@@ -27,16 +28,19 @@ export interface OutboxRow extends OutboxMessage {
 }
 
 /** Adds a message to what `tx` changes. */
-export async function publish(
-  tx: Transaction,
+export async function publish(tx: Transaction, world: Pick<World, 'clock' | 'random'>, message: OutboxMessage): Promise<void> {
+  const { sql, parameters } = messageStatement(world, message)
+  await tx.query(sql, ...parameters)
+}
+
+/** Adds a message to what a batch changes. */
+export const messageStatement = (
   world: Pick<World, 'clock' | 'random'>,
   { topic, organization, payload }: OutboxMessage,
-): Promise<void> {
-  await tx.query(
-    'INSERT INTO outbox (id, organization_id, topic, payload, created_at) VALUES (?, ?, ?, ?, ?)',
-    ...[uuidv7(world), organization, topic, JSON.stringify(payload), world.clock.now()],
-  )
-}
+): Statement => ({
+  sql: 'INSERT INTO outbox (id, organization_id, topic, payload, created_at) VALUES (?, ?, ?, ?, ?)',
+  parameters: [uuidv7(world), organization, topic, JSON.stringify(payload), world.clock.now()],
+})
 
 /**
  * Numbers committed messages that have no sequence yet. Any process may call it, at any time and at once with others:
