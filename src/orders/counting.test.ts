@@ -183,7 +183,12 @@ const deeds = fc.array(
     },
     {
       weight: 8,
-      arbitrary: fc.record({ steps, do: fc.constant('take' as const), program: fc.nat(2), count: fc.integer({ min: 1, max: 9 }) }),
+      arbitrary: fc.record({
+        steps,
+        do: fc.constant('take' as const),
+        program: fc.nat(2),
+        count: fc.integer({ min: 1, max: 9 }),
+      }),
     },
     { weight: 2, arbitrary: fc.record({ steps, do: fc.constant('stop' as const), program: fc.nat(2) }) },
     { weight: 2, arbitrary: fc.record({ steps, do: fc.constant('kill' as const), program: fc.nat(2) }) },
