@@ -482,6 +482,21 @@ export const english = {
   linkUnusable: 'The sign-in link is wrong, has expired or was used. Have a new one made.',
   sessionExpired: 'The session has ended after a time without use or at its limit. Open a new sign-in link.',
 
+  // devices: owners
+  ownershipMalformed: 'The statement of ownership ({what}) cannot be read: {detail}. Get it again from whoever made it.',
+  ownershipEmpty: 'The chain of owners has no entries, or an empty line. Export it again where the device is recorded.',
+  ownershipTooLong: 'The chain of owners has more than {limit} entries. Export it again where the device is recorded.',
+  ownershipSignature: 'The {what} is not signed by {who}. Do not trust it; get the chain of owners from another source.',
+  ownershipOrder: 'The {what} of epoch {epoch} does not stand where it belongs: {detail}. Get the whole chain of owners again.',
+  ownershipOtherDevice: 'The {what} is about another device. Look for the chain of owners of this one.',
+  ownershipStale: 'The chain of owners ends with epoch {epoch}; epoch {known} is known. Get the later entries.',
+  ownershipMakerUnknown:
+    'No trusted maker signed the beginning of the chain of owners (its key is {key}). Trust the key of the maker first, if it is the right one.',
+  ownershipNotAccepted: 'The next owner did not accept the device, and nobody gets one without that. Ask for an acceptance.',
+  ownershipExpired: 'The {what} was answered after its time. Ask for a new one.',
+  ownershipWaits: 'The recovery can be completed after {until}, when the time to object is over. Try again then.',
+  ownershipObjected: 'The owner of the device objected to its recovery. Settle it with the owner.',
+
   // orders
   countingRolledBack:
     'This node counts no further: {found}. The log speaks of start {logStart} and block {logBlock}, the counters of {starts} and {blocks}. Send the log to the maker and ask for a new ticket.',
@@ -498,6 +513,32 @@ export const english = {
     'Another device has this key ({key}), so one of the two is a copy. Find out which, and give it a key of its own.',
   assuranceTooHigh: 'A birth of the variant {variant} proves assurance level {most}, not {assurance}. Record what is proven.',
   certificateNotWaiting: 'The certificate does not belong to this owner and area any more, or was replaced. Enroll again.',
+  nameTaken: 'The name "{name}" is taken. Choose another one.',
+  organizationUnknown: 'There is no organization {name} here. List the organizations to see their names.',
+  modelUnknown: 'There is no product model {name} of this manufacturer. List the models to see their names.',
+  areaUnknown: 'There is no application area {name} of this owner. List the areas to see their names.',
+  areaDisabled: 'The application area {name} is disabled. Enable it, or choose another one.',
+  areaOfAnother: 'The application area {name} belongs to another owner than the device. Have the device transferred first.',
+  areaModel: 'Devices of this model are not used in the application area {name}. Choose another area, or have the model allowed.',
+  areaAssurance:
+    'The application area {name} takes devices of assurance level {least} and above; this one has {assurance}. Choose another area or device.',
+  variantNotAllowed: 'Devices of the model {name} are not born as {variant}. Choose one of the variants that the model allows.',
+  deviceCertificateUnknown: 'The certificate belongs to no device that is recorded here. Enroll the device here.',
+  deviceNotInUse: 'The device is not in use now. Ask its owner to look at its history.',
+  deviceCloned:
+    'There are two of this device, and neither is trusted until an officer has found the copy. Report it to its owner.',
+  deviceMissing: 'The device is said to be lost or stolen. Report it to its owner.',
+  deviceCutOff: 'The device is {state} and gets no certificate. Ask its owner to look at its history.',
+  deviceAmbiguous: 'Devices of several manufacturers have this serial. Enroll with the certificate of the device itself.',
+  deviceNotKnown: 'The device is not recorded here, and this endpoint takes only devices that are. Register it first.',
+  deviceNotPlanned: 'Nobody planned a device with this serial, and this endpoint bears only planned ones. Register it first.',
+  deviceNotClaimed: 'The device has no owner here that uses it. Have it claimed first.',
+  deviceOtherArea: 'The device is in another application area than this endpoint serves. Move it first, or enroll where it is.',
+  certificateReplaced: 'The certificate was replaced by a newer one of the device. Use the newer one.',
+  certificateOfOtherEpoch: 'The certificate is one of an earlier owner of the device. Enroll again with its birth certificate.',
+  certificateOfOtherArea: 'The certificate is for another application area than the device is in. Enroll again.',
+  issuerNotEnabled: 'The authority that issued the certificate is not in use. Enroll with one that is.',
+  ruleRefuses: 'The rule for {rule} does not allow this: "{missing}" is not so. Ask whoever is responsible to see to it.',
   modelNotUsable: 'The product model is not one of this manufacturer, or is disabled. Choose another model.',
 
   // backup

@@ -5,8 +5,10 @@
  */
 import { TrustError } from '#base/errors.ts'
 import type { Step } from '#store/batch.ts'
+import { stepsToChange } from './change.ts'
 import type { DevicesContext } from './context.ts'
 import type { Device } from './device.ts'
+import type { DeviceAct } from './states.ts'
 
 /** `proxied`: of a gateway, which speaks for the device with it. */
 export type CertificateRole = 'birth' | 'owner' | 'operational' | 'proxied'
@@ -40,21 +42,41 @@ export const stepsToAttach = (
 ]
 
 /**
- * The device was seen to use this certificate: it is the current one, and those before it are not used any more.
+ * The device was seen to use this certificate: it is the current one, those before it are not used any more, and the device has
+ * arrived where the certificate is for.
  *
- * They end with TrustError `conflict` when the certificate is not one that waits for this, or the device is in another epoch.
+ * They end with TrustError `conflict` when the certificate is not one that waits for this, or the device is not as it was read.
  */
-export const stepsToConfirm = (device: Pick<Device, 'id' | 'epoch'>, certificateId: string): readonly Step[] => [
-  {
-    sql: `UPDATE device_certificate SET version = version + 1, standing = 'former', due = 'superseded'
-        WHERE device_id = ? AND role = 'operational' AND standing <> 'former' AND certificate_id <> ?`,
-    parameters: [device.id, certificateId],
-  },
-  {
-    sql: `UPDATE device_certificate SET version = version + 1, standing = 'current'
-        WHERE certificate_id = ? AND device_id = ? AND epoch = ? AND role = 'operational' AND standing <> 'former' RETURNING standing`,
-    parameters: [certificateId, device.id, device.epoch],
-    expects: { standing: 'current' },
-    refusal: () => new TrustError('conflict', 'certificateNotWaiting'),
-  },
-]
+export function stepsToConfirm(
+  context: DevicesContext,
+  device: Device,
+  { certificateId, areaId }: Pick<DeviceCertificate, 'certificateId' | 'areaId'>,
+  actor: string,
+): readonly Step[] {
+  const act = arrival(device, areaId)
+  const facts = { certificate: certificateId }
+  return [
+    ...(act === undefined ? [] : stepsToChange(context, device, { act, actor, facts })),
+    {
+      // not revoked: a CRL would only grow with each renewal, and whoever asks here is told
+      sql: `UPDATE device_certificate SET version = version + 1, standing = 'former'
+          WHERE device_id = ? AND role = 'operational' AND standing <> 'former' AND certificate_id <> ?`,
+      parameters: [device.id, certificateId],
+    },
+    {
+      sql: `UPDATE device_certificate SET version = version + 1, standing = 'current'
+          WHERE certificate_id = ? AND device_id = ? AND epoch = ? AND area_id = ? AND role = 'operational' AND standing = 'issued'
+          RETURNING standing`,
+      parameters: [certificateId, device.id, device.epoch, areaId ?? ''],
+      expects: { standing: 'current' },
+      refusal: () => new TrustError('conflict', 'certificateNotWaiting'),
+    },
+  ]
+}
+
+function arrival({ state, areaId, nextAreaId }: Device, arrivedAt: string | undefined): DeviceAct | undefined {
+  if (state === 'onboarding' && arrivedAt === areaId) return 'activate'
+  if (state === 'area-change' && arrivedAt === nextAreaId) return 'settle-area'
+  if (state !== 'onboarding' && arrivedAt === areaId) return undefined
+  throw new TrustError('conflict', 'certificateNotWaiting')
+}

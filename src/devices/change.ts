@@ -28,7 +28,7 @@ export interface Change {
 }
 
 /** Where operational certificates are used at all. */
-const IN_USE: readonly DeviceState[] = ['onboarding', 'active', 'area-change']
+const IN_USE: ReadonlySet<DeviceState> = new Set<DeviceState>(['onboarding', 'active', 'area-change'])
 
 interface Next {
   readonly device: Device
@@ -41,7 +41,7 @@ export function changed(device: Device, change: Change, now: number): Next {
   const step = deviceSteps.find((one) => one.act === act && one.from.includes(device.state))
   if (step === undefined) throw new TrustError('conflict', 'deviceState', { facts: { state: device.state, act } })
   const state = step.to === 'before' ? stateBefore(device) : step.to
-  const isHeldStill = step.certificates === 'release' && !IN_USE.includes(state)
+  const isHeldStill = step.certificates === 'release' && !IN_USE.has(state)
   return {
     device: {
       ...device,

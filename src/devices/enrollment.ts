@@ -1,0 +1,252 @@
+/**
+ * What enrollment means for devices: asked before a certificate is signed, and written in the transaction that keeps it.
+ *
+ * @module
+ */
+import { TrustError } from '#base/errors.ts'
+import type { Step } from '#store/batch.ts'
+import type { Row } from '#store/database.ts'
+import { checkAdmits, openArea } from './areas.ts'
+import { type Birth, stepsToBear, stepsToRecordBirth } from './birth-record.ts'
+import { type CertificateRole, type CertificateStanding, stepsToAttach, stepsToConfirm } from './certificates.ts'
+import { stepsToChange } from './change.ts'
+import type { DevicesContext } from './context.ts'
+import { assuranceOf, type AssuranceLevel, type BirthVariant, type Device, DEVICE_COLUMNS, deviceOf } from './device.ts'
+import { stepsToUseKey } from './keys.ts'
+import { openModel } from './models.ts'
+import type { Act } from './rules.ts'
+import type { DeviceState } from './states.ts'
+
+/** What enrollment at an endpoint of the CA means. */
+export type EndpointRule =
+  | {
+      readonly kind: 'birth'
+      readonly modelId: string
+      readonly revisionId?: string
+      /** How the line that uses the endpoint makes keys, and how far that is believed. */
+      readonly variant: BirthVariant
+      readonly assurance: AssuranceLevel
+      /** What becomes of a device that nobody planned. */
+      readonly unknown: 'record' | 'refuse'
+    }
+  | {
+      readonly kind: 'area'
+      readonly areaId: string
+      /** What becomes of a device that is not recorded here: `pass` gives it a certificate that no device has. */
+      readonly unknown: 'refuse' | 'pass'
+    }
+
+export interface EnrollmentQuestion {
+  readonly endpointId: string
+  /** Who asks, as the audit log names them. */
+  readonly actor: string
+  /** The device's own, where it showed one. */
+  readonly certificateId: string | undefined
+  readonly productSerial: string | undefined
+}
+
+/** The certificate that was signed. */
+export interface Enrolled {
+  readonly certificateId: string
+  readonly keyHash: Uint8Array
+  readonly issuedAt: number
+}
+
+export type StepsWith = (enrolled: Enrolled) => readonly Step[]
+
+export interface DeviceEnrollment {
+  /** @returns what is kept with the certificate @throws TrustError `forbidden`, `policyRefused`, `conflict` */
+  authorize(question: EnrollmentQuestion): Promise<StepsWith>
+  /** @throws TrustError `notFound`, `policyRefused` */
+  setRule(endpointId: string, rule: EndpointRule | undefined, actor: string): Promise<void>
+  ruleOf(endpointId: string): Promise<EndpointRule | undefined>
+}
+
+/** How long another process may go on with the rule of before. */
+const RULE_MILLISECONDS = 1000
+
+export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
+  const { db, audit, world, organizationId } = context
+  const known = new Map<string, { readonly rule: EndpointRule | undefined; readonly readAt: number }>()
+
+  async function ruleOf(endpointId: string): Promise<EndpointRule | undefined> {
+    const now = world.clock.now()
+    const before = known.get(endpointId)
+    if (before !== undefined && Math.abs(now - before.readAt) < RULE_MILLISECONDS) return before.rule
+    const [row] = await db.query('SELECT rule FROM device_endpoint WHERE endpoint_id = ?', endpointId)
+    const rule = row && (JSON.parse(row['rule'] as string) as EndpointRule)
+    known.set(endpointId, { rule, readAt: now })
+    return rule
+  }
+
+  async function setRule(endpointId: string, rule: EndpointRule | undefined, actor: string): Promise<void> {
+    await db.transaction(async (tx) => {
+      if (rule?.kind === 'birth') {
+        const { variants, assuranceMin, name } = await openModel(tx, rule.modelId)
+        const { variant, assurance } = rule
+        if (!variants.includes(variant)) throw new TrustError('policyRefused', 'variantNotAllowed', { facts: { variant, name } })
+        if (assurance < assuranceMin || assurance > assuranceOf[variant])
+          throw new TrustError('policyRefused', 'assuranceTooHigh', { facts: { variant, assurance, most: assuranceOf[variant] } })
+      } else if (rule !== undefined) await openArea(tx, rule.areaId)
+      await tx.query('DELETE FROM device_endpoint WHERE endpoint_id = ?', endpointId)
+      if (rule !== undefined) {
+        await tx.query(
+          'INSERT INTO device_endpoint (endpoint_id, organization_id, version, rule, created_at) VALUES (?, ?, 1, ?, ?)',
+          ...[endpointId, organizationId, JSON.stringify(rule), world.clock.now()],
+        )
+      }
+      const facts = rule === undefined ? { rule: 'none' } : { rule: rule.kind, unknown: rule.unknown }
+      await audit.record(tx, { actor, act: 'endpoint.devices', object: `endpoint:${endpointId}`, outcome: 'done', facts })
+    })
+    known.delete(endpointId)
+  }
+
+  async function authorize(question: EnrollmentQuestion): Promise<StepsWith> {
+    const { productSerial, endpointId } = question
+    if (productSerial === undefined) return noSteps
+    const rule = await ruleOf(endpointId)
+    if (rule?.kind === 'birth') return authorizeBirth(rule, productSerial, question)
+    const shown = await shownBy(question, productSerial)
+    if (rule === undefined) {
+      for (const { device } of shown) checkNotCutOff(device, 'enroll.renew')
+      return noSteps
+    }
+    if (shown.length > 1) throw refused('conflict', 'deviceAmbiguous', 'enroll.first')
+    const [found] = shown
+    if (found !== undefined) return authorizeInArea(rule.areaId, found, question)
+    if (rule.unknown === 'refuse') throw refused('forbidden', 'deviceNotKnown', 'enroll.first')
+    return noSteps
+  }
+
+  async function authorizeBirth(
+    rule: EndpointRule & { readonly kind: 'birth' },
+    productSerial: string,
+    { actor }: EnrollmentQuestion,
+  ): Promise<StepsWith> {
+    const { modelId, revisionId, variant, assurance } = rule
+    const [row] = await db.query(
+      `SELECT ${DEVICE_COLUMNS} FROM device JOIN product_model m ON m.manufacturer_id = device.manufacturer_id
+        WHERE m.id = ? AND lower(device.product_serial) = lower(?)`,
+      ...[modelId, productSerial],
+    )
+    const birthOf = ({ certificateId, keyHash, issuedAt }: Enrolled): Birth => ({
+      ...{ variant, assurance, keyHash, certificateId },
+      ...{ bornAt: issuedAt, station: actor, evidence: { requestSigned: true } },
+    })
+    if (row === undefined) {
+      if (rule.unknown === 'refuse') throw refused('forbidden', 'deviceNotPlanned', 'birth.issue')
+      const { manufacturerId } = await openModel(db, modelId)
+      const wanted = { manufacturerId, modelId, productSerial, ...(revisionId !== undefined && { revisionId }) }
+      return (enrolled) => stepsToBear(context, wanted, birthOf(enrolled), actor).steps
+    }
+    const device = deviceOf(row)
+    checkNotCutOff(device, 'birth.issue')
+    if (device.modelId !== modelId) throw refused('policyRefused', 'modelNotUsable', 'birth.issue')
+    if (device.state === 'planned' || device.state === 'keyed')
+      return (enrolled) => stepsToRecordBirth(context, device, birthOf(enrolled), actor)
+    return ({ certificateId, keyHash }) => [
+      stillAsRead(device),
+      ...stepsToUseKey(context, device, { keyHash, purpose: 'idevid', origin: variant }),
+      ...stepsToAttach(context, device, { certificateId, keyHash, role: 'birth', areaId: undefined }),
+    ]
+  }
+
+  async function authorizeInArea(areaId: string, { device, shown }: Found, { actor }: EnrollmentQuestion): Promise<StepsWith> {
+    const act: Act = device.state === 'claimed' ? 'enroll.first' : 'enroll.renew'
+    checkNotCutOff(device, act)
+    if (!ENROLLS_IN.has(device.state)) throw refused('forbidden', 'deviceNotClaimed', act)
+    if (shown !== undefined) checkShown(shown, device, act)
+    const targets = device.state === 'claimed' ? [areaId] : [device.areaId, device.nextAreaId]
+    if (!targets.includes(areaId)) throw refused('forbidden', 'deviceOtherArea', act)
+    checkAdmits(await openArea(db, areaId), device)
+    return ({ certificateId, keyHash }) => [
+      ...(device.state === 'claimed' ? stepsToChange(context, device, { act: 'onboard', actor, areaId }) : [stillAsRead(device)]),
+      ...(shown?.standing === 'issued' ? stepsToConfirm(context, device, shown, actor) : []),
+      ...stepsToUseKey(context, device, { keyHash, purpose: 'operational', origin: 'software' }),
+      ...stepsToAttach(context, device, { certificateId, keyHash, role: 'operational', areaId }),
+    ]
+  }
+
+  /** By the certificate it showed, else by its serial, which devices of several makers may have. */
+  async function shownBy({ certificateId }: EnrollmentQuestion, productSerial: string): Promise<readonly Found[]> {
+    if (certificateId !== undefined) {
+      const rows = await db.query(
+        `SELECT ${DEVICE_COLUMNS}, c.role, c.standing, c.epoch AS shown_epoch, c.area_id AS shown_area
+          FROM device_certificate c JOIN device ON device.id = c.device_id WHERE c.certificate_id = ?`,
+        certificateId,
+      )
+      if (rows.length > 0) return rows.map((row) => ({ device: deviceOf(row), shown: { ...shownOf(row), certificateId } }))
+    }
+    const rows = await db.query(
+      `SELECT ${DEVICE_COLUMNS} FROM device WHERE lower(product_serial) = lower(?) AND organization_id = ?`,
+      ...[productSerial, organizationId],
+    )
+    return rows.map((row) => ({ device: deviceOf(row), shown: undefined }))
+  }
+
+  return { authorize, setRule, ruleOf }
+}
+
+interface Shown {
+  readonly certificateId: string
+  readonly role: CertificateRole
+  readonly standing: CertificateStanding
+  readonly epoch: number
+  readonly areaId: string | undefined
+}
+
+interface Found {
+  readonly device: Device
+  readonly shown: Shown | undefined
+}
+
+const shownOf = (row: Row): Omit<Shown, 'certificateId'> => ({
+  role: row['role'] as CertificateRole,
+  standing: row['standing'] as CertificateStanding,
+  epoch: row['shown_epoch'] as number,
+  areaId: (row['shown_area'] as string | null) ?? undefined,
+})
+
+const noSteps: StepsWith = () => []
+
+/** Where a device gets operational certificates. */
+const ENROLLS_IN: ReadonlySet<DeviceState> = new Set<DeviceState>(['claimed', 'onboarding', 'active', 'area-change'])
+const CUT_OFF: ReadonlySet<DeviceState> = new Set<DeviceState>(['suspended', 'quarantined', 'scrapped', 'decommissioned'])
+
+const refused = (code: 'forbidden' | 'conflict' | 'policyRefused', reason: RefusalReason, rule: Act): TrustError =>
+  new TrustError(code, reason, { facts: { rule } })
+type RefusalReason =
+  | 'deviceAmbiguous'
+  | 'deviceNotKnown'
+  | 'deviceNotPlanned'
+  | 'deviceNotClaimed'
+  | 'deviceOtherArea'
+  | 'deviceCloned'
+  | 'deviceMissing'
+  | 'modelNotUsable'
+  | 'certificateReplaced'
+  | 'certificateOfOtherEpoch'
+  | 'certificateOfOtherArea'
+
+/** @throws TrustError `forbidden` for a device that gets nothing, wherever it asks */
+function checkNotCutOff({ state, flags }: Device, rule: Act): void {
+  if (flags.includes('clone')) throw refused('forbidden', 'deviceCloned', rule)
+  if (flags.length > 0) throw refused('forbidden', 'deviceMissing', rule)
+  if (CUT_OFF.has(state)) throw new TrustError('forbidden', 'deviceCutOff', { facts: { rule, state } })
+}
+
+/** The certificate that a device shows has to be one of this epoch and of an area that it is in or goes to. */
+function checkShown({ role, standing, epoch, areaId }: Shown, device: Device, rule: Act): void {
+  if (standing === 'former') throw refused('forbidden', 'certificateReplaced', rule)
+  if (role !== 'operational') return
+  if (epoch !== device.epoch) throw refused('forbidden', 'certificateOfOtherEpoch', rule)
+  if (areaId !== device.areaId && areaId !== device.nextAreaId) throw refused('forbidden', 'certificateOfOtherArea', rule)
+}
+
+/** Who changes the device meanwhile sees all that it ever gets. */
+const stillAsRead = ({ id, version }: Device): Step => ({
+  sql: 'SELECT version FROM device WHERE id = ? FOR SHARE',
+  parameters: [id],
+  expects: { version },
+  refusal: () => new TrustError('conflict', 'deviceChanged'),
+})
