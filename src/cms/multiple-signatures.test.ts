@@ -245,3 +245,18 @@ test('RFC 5652, 5: signatures are all made before an authority for time sees any
   await made([watched(classical, 'a'), watched(quantum, 'b')])
   assert.deepEqual(order, ['sign a', 'sign b', 'stamp a', 'stamp b'])
 })
+
+test('R9: whoever writes the algorithm of a named signature in another way does not make it one that nobody judges', async () => {
+  const NULL = Uint8Array.of(5, 0)
+  const written = (signerInfo: SignerInfo): SignerInfo => {
+    const value = { ...signerInfo.signatureAlgorithm.value, parameters: NULL }
+    return { ...signerInfo, signatureAlgorithm: { der: encode(AlgorithmIdentifier, value), value } }
+  }
+  const spoiled = (signerInfo: SignerInfo): SignerInfo => ({ ...signerInfo, signature: signerInfo.signature.with(9, 0) })
+  for (const signerInfos of [
+    [first, spoiled(written(second))],
+    [first, written(second)],
+    [spoiled(written(first)), second],
+  ])
+    await assert.rejects(verifySignedData(of(...signerInfos)), { code: 'badProof', reason: 'cmsSignatureMissing' })
+})

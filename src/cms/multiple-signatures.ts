@@ -76,6 +76,8 @@ export interface Announced {
   readonly signerInfo: SignerInfo
   /** As it names it, if it does. */
   readonly cert: MultipleSignatures['cert']
+  /** As it names them: signed, where the other's own fields are not. */
+  readonly algorithms: Pick<MultipleSignatures, 'bodyHashAlg' | 'signAlg'>
 }
 
 /**
@@ -130,7 +132,7 @@ function matched(by: SignerInfo, said: readonly MultipleSignatures[], signerInfo
     const [signerInfo, another] = signerInfos.filter((other) => other !== by && isMeant(one, other))
     if (signerInfo === undefined) throw missing(one.signAlg)
     if (another !== undefined) throw badCMS('a signature that another names is there twice')
-    return { signerInfo, cert: one.cert }
+    return { signerInfo, cert: one.cert, algorithms: one }
   })
   if (new Set(found.map(({ signerInfo }) => signerInfo)).size < found.length) throw badCMS('a signature names another twice')
   return found

@@ -8,7 +8,7 @@
  */
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
-import { decode } from '#asn1/codec.ts'
+import { decode, encode } from '#asn1/codec.ts'
 import { OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
@@ -30,7 +30,15 @@ import {
   valueOf,
 } from './attributes.ts'
 import { badCMS, contentTypes } from './content-info.ts'
-import { type Content, type ContentDigests, type DigestId, digestContent, digestOf, identifyDigest } from './digests.ts'
+import {
+  AlgorithmIdentifier,
+  type Content,
+  type ContentDigests,
+  type DigestId,
+  digestContent,
+  digestOf,
+  identifyDigest,
+} from './digests.ts'
 import { type Announced, announcedIn } from './multiple-signatures.ts'
 import { identifySigner } from './signature-algorithms.ts'
 import { checkSignerVersion, type EntityIdentifier, identifies, type SignedData, SignerInfo } from './signed-data.ts'
@@ -117,19 +125,20 @@ export async function verifySignedData(signed: SignedData, beside: Beside = {}):
  * @throws TrustError `badProof`
  */
 function checkAnnounced(announced: readonly Announced[], signers: readonly VerifiedSigner[]): void {
-  for (const { signerInfo, cert } of announced) {
+  for (const { signerInfo, cert, algorithms } of announced) {
     const judged = signers.find((one) => one.signerInfo === signerInfo)
     if (judged !== undefined && cert !== undefined) checkNamed(cert, judged.certificate)
-    if (judged === undefined && isKnownAlgorithm(signerInfo)) {
+    if (judged === undefined && isKnownAlgorithm(algorithms)) {
       const { algorithm } = signerInfo.signatureAlgorithm.value
       throw new TrustError('badProof', 'cmsSignatureMissing', { facts: { algorithm } })
     }
   }
 }
 
-function isKnownAlgorithm({ digestAlgorithm, signatureAlgorithm }: SignerInfo): boolean {
+/** As it is named: in its own field, which nobody signed, anybody can write it so that it is not known. */
+function isKnownAlgorithm({ bodyHashAlg, signAlg }: Announced['algorithms']): boolean {
   try {
-    identifySigner(signatureAlgorithm.der, identifyDigest(digestAlgorithm))
+    identifySigner(encode(AlgorithmIdentifier, signAlg), identifyDigest(bodyHashAlg))
     return true
   } catch (error) {
     if (error instanceof TrustError && error.code === 'unsupported') return false
