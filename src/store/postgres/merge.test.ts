@@ -29,7 +29,11 @@ describe('batches of one kind', () => {
     const batches = Array.from({ length: 8 }, (_, i) => [...claim(`k${i}`, `o${i}`), shared('one', 'open'), add(`i${i}`, i)])
     assert.equal(new Set(batches.map((batch) => kindOf(batch))).size, 1)
     assert.equal(merge(batches).length, 4)
-    assert.equal(merge(batches.slice(1)).length, 3 * 7 + 1, 'few numbers of rows, so few statements to prepare')
+    assert.equal(
+      merge(batches.slice(1)).length,
+      3 * 3 + 1,
+      'of four, of two and of one: few numbers of rows, so few statements to prepare',
+    )
   })
 
   test('stay by themselves where a neighbor could change what one has looked at, or where it is not plain what they do', () => {

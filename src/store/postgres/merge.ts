@@ -24,7 +24,7 @@ export interface Question {
 }
 
 /** How many batches share a statement: few numbers, so that the statements stay prepared. */
-const SHARED_BY = [32, 8, 1] as const
+const SHARED_BY = [64, 32, 16, 8, 4, 2, 1] as const
 
 /**
  * @returns what names the kind of a batch, the same for batches whose statements can be sent together; undefined for one that has to
