@@ -100,6 +100,12 @@ export interface CMSRequest {
   readonly attributes?: readonly Attribute[]
 }
 
+/**
+ * What a format asks keys for: a bare signature; a CMS message over data; one over what Authenticode states of a file. A
+ * signer that signs a format answers nothing else in its name.
+ */
+export type AskedFor = 'raw' | 'cms' | 'authenticode'
+
 export interface ToBeSigned {
   /** For the signer's keys, in this order; all are answered or none. */
   readonly requests: readonly [SignatureRequest, ...SignatureRequest[]]
@@ -187,6 +193,8 @@ export interface SigningFormat {
   readonly purpose: string
   /** Specification, with its version, that the file implements. */
   readonly source: string
+  /** All that its requests are. */
+  readonly asks: readonly AskedFor[]
   /** What those who verify it understand; every algorithm of the table when absent. */
   readonly algorithms?: readonly SignatureAlgorithmId[]
   /** What its verifiers want the signer's certificate to be for. */

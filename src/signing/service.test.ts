@@ -175,6 +175,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         await signers.create(plain('small', { sizeMaxOctets: 10 }), officer)
         await signers.create(plain('later', { notBefore: now + 3_600_000 }), officer)
         await signers.create(plain('over', { notAfter: now }), officer)
+        await signers.create(plain('messages', { formats: ['cms'] }), officer)
         await signers.create(plain('off'), officer)
         await signers.setState('off', 'disabled', officer)
         await signers.create(plain('people', { users: { roles: [], people: ['ada'] } }), officer)
@@ -190,6 +191,12 @@ for (const engine of ['sqlite', 'postgres'] as const) {
           format: 'plain',
           requests: [{ type: 'cms', form: 'cades', contentType: '1.2.840.113549.1.7.1', content: { attached: message } }],
         }
+        // a signature over anything, under the name of a format that signs something else
+        const bare: Wanted = { format: 'cms', requests: wanted.requests }
+        const stamp: Wanted = {
+          format: 'cms',
+          requests: [{ type: 'cms', form: 'cades', contentType: '1.2.840.113549.1.9.16.1.4', content: { attached: message } }],
+        }
         const longer: Wanted = {
           format: 'plain',
           requests: [{ type: 'raw', message: { digestAlgorithm: 'sha512', digest: new Uint8Array(64) } }],
@@ -204,7 +211,14 @@ for (const engine of ['sqlite', 'postgres'] as const) {
           { name: 'off', refusal: { code: 'policyRefused', reason: 'signerDisabled' } },
           { name: 'people', refusal: { code: 'forbidden', reason: 'signerNotYours' } },
           { name: 'few', what: { ...wanted, format: 'jar' }, refusal: { code: 'policyRefused', reason: 'signerFormat' } },
-          { name: 'few', what: cms, refusal: { code: 'policyRefused', reason: 'signerNoCertificate' } },
+          { name: 'few', what: cms, refusal: { code: 'policyRefused', reason: 'formatRequest' } },
+          { name: 'messages', what: bare, refusal: { code: 'policyRefused', reason: 'formatRequest' } },
+          { name: 'messages', what: stamp, refusal: { code: 'policyRefused', reason: 'formatRequest' } },
+          {
+            name: 'messages',
+            what: { ...cms, format: 'cms' },
+            refusal: { code: 'policyRefused', reason: 'signerNoCertificate' },
+          },
           { name: 'few', what: longer, refusal: { code: 'unsupported', reason: 'digestOther' } },
           { name: 'few', what: { ...wanted, signerVersion: 7 }, refusal: { code: 'conflict', reason: 'signerMoved' } },
         ]

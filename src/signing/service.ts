@@ -17,8 +17,9 @@ import { usualDigest } from '#cms/digests.ts'
 import type { Signer } from '#keys/key-store.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Requester, SigningContext } from './context.ts'
-import { answer, type Answering, type AnsweringWith, keysFor } from './artifact/answer.ts'
+import { answer, type Answering, type AnsweringWith, askedFor, keysFor } from './artifact/answer.ts'
 import type { CMSRequest, RawRequest, SignatureRequest } from './format.ts'
+import { signingFormat } from './formats/registry.ts'
 import { signingQueue, type SigningQueue } from './queue.ts'
 import { isParty, keysOf, type LoneKey, type SignerRecord } from './signer.ts'
 import { askForTimeStamp, isTimeStampURL } from './time-stamps.ts'
@@ -249,7 +250,10 @@ function checkMay(open: OpenSigner, wanted: Wanted, by: Requester, now: number):
   if (wanted.signerVersion !== undefined && wanted.signerVersion !== record.version) {
     throw new TrustError('conflict', 'signerMoved', { facts: { name } })
   }
-  for (const request of wanted.requests) checkForm(record, request)
+  for (const request of wanted.requests) {
+    checkAsked(wanted.format, request)
+    checkForm(record, request)
+  }
   checkAllSign(record, wanted)
 }
 
@@ -281,6 +285,13 @@ function checkAllSign({ name, key }: SignerRecord, { requests }: Wanted): void {
   const keys = keysOf(key)
   const signing = new Set(requests.flatMap(({ by }) => keysFor(by, [...keys.keys()])))
   if (signing.size < keys.length) throw new TrustError('policyRefused', 'signerKeyLeftOut', { facts: { name } })
+}
+
+/** The artifact is not here, but what is asked for must be what the format asks for: a bare signature can become anything. */
+function checkAsked(format: string, request: SignatureRequest): void {
+  const asked = askedFor(request)
+  if (asked === undefined || !signingFormat(format).asks.includes(asked))
+    throw new TrustError('policyRefused', 'formatRequest', { facts: { format } })
 }
 
 /** What a key cannot sign is found before it is counted. */

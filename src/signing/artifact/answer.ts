@@ -9,10 +9,13 @@ import { decode } from '#asn1/codec.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Attribute } from '#cms/attributes.ts'
 import { attributeTypes } from '#cms/attributes.ts'
+import { contentTypes } from '#cms/content-info.ts'
 import type { DigestId } from '#cms/digests.ts'
 import { encodeSignedData, type SignedDataFields, type SigningKey } from '#cms/sign.ts'
-import type { AnsweredBy, CMSRequest, KeyChoice, RawRequest, SignatureRequest } from '../format.ts'
+import type { AnsweredBy, AskedFor, CMSRequest, KeyChoice, RawRequest, SignatureRequest } from '../format.ts'
 
+/** The content type of all that Authenticode signs. */
+export const SPC_INDIRECT_DATA = '1.3.6.1.4.1.311.2.1.4'
 /** Where Windows looks for an RFC 3161 token. */
 export const AUTHENTICODE_TIME_STAMP = '1.3.6.1.4.1.311.3.3.1'
 
@@ -42,6 +45,14 @@ export interface Answering extends AnsweringWith {
  */
 export const answer = (request: SignatureRequest, answering: Answering): Promise<Uint8Array> =>
   request.type === 'raw' ? answerRaw(request, answering) : answerCMS(request, answering)
+
+/** @returns undefined for what no format asks for: another content could be taken for a time stamp, say */
+export function askedFor(request: SignatureRequest): AskedFor | undefined {
+  if (request.type === 'raw') return 'raw'
+  const { form, contentType } = request
+  if (form === 'authenticode') return contentType === SPC_INDIRECT_DATA ? 'authenticode' : undefined
+  return contentType === contentTypes.data ? 'cms' : undefined
+}
 
 /** @throws TrustError `malformed` for a key that is not there */
 export function keysFor<K>(by: AnsweredBy | undefined, keys: readonly K[]): readonly K[] {

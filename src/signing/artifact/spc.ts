@@ -16,8 +16,8 @@ import type { Attribute } from '#cms/attributes.ts'
 import { AlgorithmIdentifier, type DigestId, digestIdentifierWithNull, identifyDigest } from '#cms/digests.ts'
 import { addUnsignedAttribute, parseSignedData, type SignedData } from '#cms/signed-data.ts'
 import type { FormatOption, FoundSignature } from '../format.ts'
+import { SPC_INDIRECT_DATA } from './answer.ts'
 
-const SPC_INDIRECT_DATA = '1.3.6.1.4.1.311.2.1.4'
 /** What a package or a script is said to be: a number and a class that reads such files. */
 export const SPC_SIP_INFO = '1.3.6.1.4.1.311.2.1.30'
 const SPC_STATEMENT_TYPE = '1.3.6.1.4.1.311.2.1.11'

@@ -34,6 +34,7 @@ export const apkLineage: SigningFormat = {
   id: 'apk-lineage',
   purpose: 'new keys for Android packages: the old key signs the certificate of the new, which is the artifact',
   source: 'Android, APK Signature Scheme v3',
+  asks: ['raw'],
   algorithms: apkAlgorithms.map(({ signature }) => signature),
   options: {
     lineage: {

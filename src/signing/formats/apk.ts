@@ -71,6 +71,7 @@ export const apk: SigningFormat = {
   id: 'apk',
   purpose: 'Android packages',
   source: 'Android, APK Signature Scheme v2 and v3; JAR File Specification, Java SE 17',
+  asks: ['raw', 'cms'],
   algorithms: apkAlgorithms.map(({ signature }) => signature),
   staysInPlace: true,
   options: {

@@ -32,6 +32,7 @@ export const authenticodeCAB: SigningFormat = {
   id: 'authenticode-cab',
   purpose: 'cabinets (cab): drivers, updates and parts of installers for Windows',
   source: 'Windows Authenticode, over [MS-CAB] 3.0',
+  asks: ['authenticode'],
   algorithms: AUTHENTICODE_ALGORITHMS,
   signerPurpose: 'code-signing',
   options: AUTHENTICODE_OPTIONS,

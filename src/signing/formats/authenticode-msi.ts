@@ -51,6 +51,7 @@ export const authenticodeMSI: SigningFormat = {
   id: 'authenticode-msi',
   purpose: 'packages, patches and transforms of Windows Installer (msi, msp, mst)',
   source: 'Windows Authenticode, over [MS-CFB] 11.0, with MsiDigitalSignatureEx',
+  asks: ['authenticode'],
   algorithms: AUTHENTICODE_ALGORITHMS,
   signerPurpose: 'code-signing',
   options: AUTHENTICODE_OPTIONS,

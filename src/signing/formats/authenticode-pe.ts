@@ -69,6 +69,7 @@ export const authenticodePE: SigningFormat = {
   id: 'authenticode-pe',
   purpose: 'programs, libraries and drivers of Windows (exe, dll, sys); boot loaders and kernels of UEFI (efi)',
   source: 'Windows Authenticode Portable Executable Signature Format 1.0',
+  asks: ['authenticode'],
   algorithms: AUTHENTICODE_ALGORITHMS,
   signerPurpose: 'code-signing',
   staysInPlace: true,

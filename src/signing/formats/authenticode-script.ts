@@ -31,6 +31,7 @@ export const authenticodeScript: SigningFormat = {
   id: 'authenticode-script',
   purpose: 'scripts, modules and data of PowerShell (ps1, psm1, psd1, ps1xml, psc1, cdxml)',
   source: 'Windows Authenticode, with the signature block of PowerShell',
+  asks: ['authenticode'],
   algorithms: AUTHENTICODE_ALGORITHMS,
   signerPurpose: 'code-signing',
   options: AUTHENTICODE_OPTIONS,

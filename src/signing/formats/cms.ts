@@ -25,6 +25,7 @@ export const cms: SigningFormat = {
   id: 'cms',
   purpose: 'any file, for whoever checks certificates: openssl cms, gpgsm, GnuTLS, CAdES verifiers',
   source: 'RFC 5652, ETSI EN 319 122-1 (CAdES-B-B and B-T), RFC 5752',
+  asks: ['cms'],
   severalKeys: true,
   options: {
     content: {

@@ -16,6 +16,7 @@ export const coseSign1: SigningFormat = {
   id: 'cose-sign1',
   purpose: 'any file, for small devices: one signature, with its certificates',
   source: 'RFC 9052, RFC 9053, RFC 9360, RFC 9964, RFC 9995',
+  asks: ['raw'],
   algorithms: namedSignatures,
   options: coseOptions,
 

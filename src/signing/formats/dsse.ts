@@ -45,6 +45,7 @@ export const dsse: SigningFormat = {
   id: 'dsse',
   purpose: 'any file in an envelope with its type, and SLSA provenance of artifacts: cosign, in-toto',
   source: 'DSSE v1.0, in-toto Statement v1, SLSA Provenance v1',
+  asks: ['raw'],
   severalKeys: true,
   options: {
     content: {

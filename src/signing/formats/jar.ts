@@ -17,6 +17,7 @@ export const jar: SigningFormat = {
   id: 'jar',
   purpose: 'Java archives (jar, war, ear), multi-release ones too',
   source: 'JAR File Specification, Java SE 17',
+  asks: ['cms'],
   algorithms: ['rsa-sha256', 'rsa-sha384', 'rsa-sha512', 'ecdsa-sha256', 'ecdsa-sha384', 'ecdsa-sha512'],
   signerPurpose: 'code-signing',
   options: {

@@ -56,6 +56,7 @@ export const mcuboot: SigningFormat = {
   id: 'mcuboot',
   purpose: 'firmware for microcontrollers that MCUboot starts: a plain image, or one with its header',
   source: 'MCUboot 2.x, docs/design.md and imgtool 2.5',
+  asks: ['raw'],
   algorithms: ['rsa-pss-sha256', 'ecdsa-sha256', 'ecdsa-sha384', 'ed25519'],
   signerPurpose: 'code-signing',
   options: {

@@ -21,6 +21,7 @@ export const plain: SigningFormat = {
   id: 'plain',
   purpose: 'any file, for whoever has a public key and nothing else',
   source: 'RFC 8017, RFC 3279, RFC 8032, FIPS 204, FIPS 205',
+  asks: ['raw'],
   options: {
     send: {
       help: 'what the key is given, where its algorithm leaves a choice: a digest, or the file itself (up to 16 MiB)',

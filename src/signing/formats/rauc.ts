@@ -49,6 +49,7 @@ export const rauc: SigningFormat = {
   id: 'rauc',
   purpose: 'update bundles for RAUC (raucb): plain and verity; crypt ones are signed again',
   source: 'RAUC 1.8, bundle formats plain, verity and crypt',
+  asks: ['cms'],
   algorithms,
   signerPurpose: 'code-signing',
   options: {

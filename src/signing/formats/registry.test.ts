@@ -18,7 +18,7 @@ import {
   trialTimeStamps,
   verified,
 } from '../artifact/testing.ts'
-import { answer } from '../artifact/answer.ts'
+import { answer, askedFor } from '../artifact/answer.ts'
 import type { Beside, SigningFormat } from '../format.ts'
 import { loadFormat } from './load.ts'
 import { detectFormat, signingFormat, signingFormats } from './registry.ts'
@@ -68,6 +68,7 @@ for (const format of signingFormats) {
       const choices = { certificates, signatureAlgorithm, options: optionsOfSample(format.id) }
       const [here, there] = await Promise.all([0, 1].map(() => format.toBeSigned(bytesSource(artifact), choices)))
       assert.deepEqual(here?.requests, there?.requests)
+      for (const request of here?.requests ?? []) assert.ok(format.asks.some((kind) => kind === askedFor(request)))
       const answers = await Promise.all((here?.requests ?? []).map((request) => answer(request, signerFor(format).answering)))
       const [one, other] = [here?.attach(answers), there?.attach(answers)]
       assert.deepEqual(one, other)

@@ -37,6 +37,7 @@ export const swupdate: SigningFormat = {
   id: 'swupdate',
   purpose: 'update archives for SWUpdate (swu)',
   source: 'SWUpdate 2022.12, signed images',
+  asks: ['cms', 'raw'],
   algorithms: [
     'rsa-sha256',
     'rsa-sha384',

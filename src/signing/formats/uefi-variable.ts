@@ -36,6 +36,7 @@ export const uefiVariable: SigningFormat = {
   id: 'uefi-variable',
   purpose: 'changes of the keys that UEFI firmware trusts: a list (esl) becomes an update (auth) of PK, KEK, db or dbx',
   source: 'UEFI Specification 2.10, 8.2.2 and 32.4',
+  asks: ['cms'],
   // what every firmware reads
   algorithms: ['rsa-sha256'],
   options: {
