@@ -78,12 +78,16 @@ export interface IssuedAnswer {
   readonly chain: readonly Uint8Array[]
 }
 
-/** A question put to other rooms before a certificate is signed: they may refuse by throwing. */
+/**
+ * A question put to other rooms before a certificate is signed: they may refuse by throwing.
+ *
+ * @returns what they keep with the certificate, in its transaction; their steps may refuse as well
+ */
 export type Authorize = (question: {
   readonly endpoint: Endpoint
   readonly identity: Identity
   readonly productSerial: string | undefined
-}) => Promise<void>
+}) => Promise<((issued: Issued) => readonly Step[]) | void>
 
 export interface Enrollment {
   /** @param label undefined for the protocol's default @throws TrustError `notFound` */
@@ -119,13 +123,13 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const profile = await openProfile(context, endpoint.profile)
     const applicant = applicantOf(identity)
     const plan = planCertificate({ authority, profile, request, publicKey, applicant, endpoint, renewal: isRenewal(input) })
-    await authorize({ endpoint, identity, productSerial: plan.productSerial })
+    const stepsWith = await authorize({ endpoint, identity, productSerial: plan.productSerial })
     const rehearsed = rehearse(context, plan)
     await checkBinding(context, rehearsed)
 
     const issued = await signRehearsed(rehearsed)
     world.faults.reach('certificate signed')
-    const claimed = await claim(input, asker, requestHash, issued, authority)
+    const claimed = await claim(input, asker, requestHash, { issued, authority, more: stepsWith?.(issued) ?? [] })
     if (claimed !== issued.id) return sameAnswer(claimed, authority) // another copy of this request was faster
     world.faults.reach('certificate kept')
     return answerOf(issued, authority)
@@ -136,8 +140,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     input: EnrollmentInput,
     asker: string,
     requestHash: string,
-    issued: Issued,
-    authority: Authority,
+    { issued, authority, more }: { readonly issued: Issued; readonly authority: Authority; readonly more: readonly Step[] },
   ): Promise<string> {
     const { endpoint, identity } = input
     const key = claimOf(endpoint, asker, requestHash)
@@ -168,6 +171,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
       ...stillGood(identity, requestHash, now),
       stillIssues(authority),
       ...stepsToInsert(context, issued, { actor: asker, endpointId: endpoint.id }),
+      ...more,
     ]
     try {
       await keep(db, steps)

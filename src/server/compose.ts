@@ -16,12 +16,13 @@ import { auditRecorder } from '#audit/recorder.ts'
 import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
+import { holdCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
 import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
-import { type Authorize, enrollment, type Enrollment } from '#ca/enrollment.ts'
+import { type Authorize, enrollment, type Enrollment, nameOfIdentity } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { readRestoration } from '#ca/restoration.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
@@ -29,6 +30,9 @@ import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
 import { parseWeakKeys } from '#ca/weak-keys.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
+import type { DevicesContext } from '#devices/context.ts'
+import { type CertificateStates, tellDue } from '#devices/due.ts'
+import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
 import { devicesMigrations } from '#devices/migrations.ts'
 import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
@@ -165,10 +169,28 @@ export interface CAServices {
   readonly authorities: Authorities
   readonly enrollment: Enrollment
   readonly ocsp: OCSP
+  readonly devices: DeviceServices
 }
 
-/** Births, owners and orders will fill this; until then nobody else has a say. */
-const noFurtherQuestions: Authorize = async () => {}
+export interface DeviceServices {
+  readonly context: DevicesContext
+  readonly enrollment: DeviceEnrollment
+  /** Tells the authorities what became of devices, since the last time. */
+  tellDue(): Promise<void>
+}
+
+/** What devices have to say to an enrollment, and keep with it. */
+export const askingDevices =
+  ({ authorize }: Pick<DeviceEnrollment, 'authorize'>): Authorize =>
+  async ({ endpoint, identity, productSerial }) => {
+    const stepsWith = await authorize({
+      endpointId: endpoint.id,
+      actor: nameOfIdentity(identity),
+      certificateId: identity.kind === 'device' ? identity.record.id : undefined,
+      productSerial,
+    })
+    return ({ id, keyHash, issuedAt }) => stepsWith({ certificateId: id, keyHash, issuedAt })
+  }
 
 const OCSP_VALIDITY_SECONDS = 3600
 
@@ -193,12 +215,42 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     policy,
   }
   const authorities = await openAuthorities(context)
+  const devices = openDevices({ db, audit, world, organizationId: DEFAULT_ORGANIZATION }, context)
   return {
     context,
     keys: policed,
     authorities,
-    enrollment: enrollment(context, authorities, noFurtherQuestions),
+    enrollment: enrollment(context, authorities, askingDevices(devices.enrollment)),
     ocsp: ocsp(context, authorities),
+    devices,
+  }
+}
+
+function openDevices(context: DevicesContext, ca: CAContext): DeviceServices {
+  const states = certificateStates(ca)
+  return {
+    context,
+    enrollment: deviceEnrollment(context),
+    async tellDue() {
+      while ((await tellDue(context, states)) > 0);
+    },
+  }
+}
+
+/** Certificates as devices ask for them to be: those that are so already, and those of other installations, stay. */
+export function certificateStates(context: CAContext): CertificateStates {
+  const unlessSo = async (work: Promise<void>): Promise<void> => {
+    try {
+      await work
+    } catch (thrown) {
+      const { code } = asTrustError(thrown)
+      if (code !== 'conflict' && code !== 'notFound') throw thrown
+    }
+  }
+  return {
+    hold: (id) => unlessSo(holdCertificate(context, id, 'system')),
+    release: (id) => unlessSo(releaseCertificate(context, id, 'system')),
+    revoke: (id, reason) => unlessSo(revokeCertificate(context, id, reason, 'system')),
   }
 }
 
@@ -269,7 +321,7 @@ export function composeProtocols({
   authorities,
   enrollment: enrolls,
   ocsp: answers,
-}: Omit<CAServices, 'keys'>): readonly Mounted[] {
+}: Omit<CAServices, 'keys' | 'devices'>): readonly Mounted[] {
   const repository = repositoryOf({ context, authorities })
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols
   return [
