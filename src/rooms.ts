@@ -61,7 +61,17 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   orders: {
     holds: 'production orders: job tickets, counted issuing without a network, reconciliation',
-    mayImport: [...ENCODINGS],
+    mayImport: [...ENCODINGS, 'jose', 'tpm2', 'keys', 'store', 'audit'],
+    never: { ca: 'an issuing node takes the rules of issuing as a port, which server/compose.ts fills' },
+  },
+  agent: {
+    holds: 'the device’s side: its key and certificate, whom it trusts, what it reports',
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'signing', 'protocols'],
+    never: {
+      store: 'the agent fits small devices; its file list is a golden file',
+      ca: 'the same',
+      server: 'the same',
+    },
   },
   backup: {
     holds: 'backups and restores, and the journal of what came after a backup',
@@ -88,6 +98,8 @@ export const rooms: Readonly<Record<string, Room>> = {
       'ca',
       'signing',
       'devices',
+      'orders',
+      'jose',
       'backup',
       'protocols',
     ],
@@ -99,7 +111,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   cli: {
     holds: 'one file per command',
-    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'signing', 'server'],
+    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'signing', 'orders', 'server', 'agent'],
     never: { ca: 'the command line is a client of the REST interface like any other' },
   },
 }

@@ -100,7 +100,7 @@ export function rehearse(
   const deprecated = [publicKey.algorithm, issuer.signatureAlgorithm].filter((id) => policy.check(id, issuedAt) === 'deprecated')
   const notBefore = plan.period?.notBefore ?? wholeSecond(issuedAt - settings.backdateSeconds * 1000)
   const notAfter = plan.period?.notAfter ?? endOf(profile, issuer, issuedAt)
-  const serialNumber = newSerialNumber(world, issuedAt)
+  const serialNumber = plan.serialNumber ?? newSerialNumber(world, issuedAt)
   const crlShard = issuer.authority === undefined ? 0 : shardOf(serialNumber, issuer.authority.crlShards)
   const template = templateOf(profile, issuer, settings, crlShard)
   const tbsCertificate = encodeTBSCertificate({

@@ -60,6 +60,8 @@ export interface Plan {
   readonly period?: { readonly notBefore: number; readonly notAfter: number }
   /** Of an authority that has one already, which what it issued names; made from the key otherwise. */
   readonly subjectKeyIdentifier?: Uint8Array
+  /** Where it says something, as the position of a job does; made from time and chance otherwise. */
+  readonly serialNumber?: Uint8Array
 }
 
 export interface Asked {
@@ -69,7 +71,7 @@ export interface Asked {
   readonly publicKey: PublicKey
   readonly applicant: Applicant
   /** Absent when a person issues by hand. */
-  readonly endpoint?: Endpoint
+  readonly endpoint?: Pick<Endpoint, 'rules'>
   /** The device renews its own certificate: same names, perhaps another key (RFC 7030, 4.2.2). */
   readonly renewal: boolean
 }

@@ -1,0 +1,69 @@
+/**
+ * What a node stands on: the key of its job and its two counters, in files or in a TPM.
+ *
+ * @module
+ */
+import { createPrivateKey, createPublicKey } from 'node:crypto'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { generateKey, signMessage } from '#algorithms/private-key.ts'
+import { importPublicKey } from '#algorithms/public-key.ts'
+import { keyAlgorithm, type KeyAlgorithmId, signatureAlgorithm } from '#algorithms/table.ts'
+import { syncDirectory, writeDurably } from '#base/durable-file.ts'
+import { TrustError } from '#base/errors.ts'
+import type { Signer } from '#keys/key-store.ts'
+import type { Counters } from '../counting.ts'
+import type { TicketRequest } from '../messages.ts'
+import { fileCounter, writeCounter } from './file-counter.ts'
+
+export interface Machine {
+  readonly signer: Signer
+  readonly counters: Counters
+  /** As tickets name them. */
+  readonly counterNames: { readonly starts: string; readonly blocks: string }
+  /** What it proves of itself. @param nonce of the order's sheet */
+  attest(nonce: Uint8Array): Promise<TicketRequest['attestation']>
+  /** The key is gone for good afterwards, and so are the counters. */
+  destroy(): Promise<void>
+  close(): Promise<void>
+}
+
+const KEY_FILE = 'job-key.p8'
+const STARTS_FILE = 'starts'
+const BLOCKS_FILE = 'blocks'
+
+/** Makes key and counters in files; what an unfinished start left there is made anew. */
+export async function makeFileMachine(directory: string, algorithm: KeyAlgorithmId): Promise<void> {
+  const { privateKey } = await generateKey(algorithm)
+  const path = join(directory, KEY_FILE)
+  rmSync(path, { force: true })
+  writeDurably(path, privateKey.export({ type: 'pkcs8', format: 'der' }), 0o600)
+  writeCounter(join(directory, STARTS_FILE), 0)
+  writeCounter(join(directory, BLOCKS_FILE), 0)
+}
+
+/** @throws TrustError `unavailable` (`jobKeyGone`) after the job was closed */
+export function openFileMachine(directory: string): Machine {
+  const path = join(directory, KEY_FILE)
+  if (!existsSync(path)) throw new TrustError('unavailable', 'jobKeyGone')
+  const key = createPrivateKey({ key: readFileSync(path), format: 'der', type: 'pkcs8' })
+  const publicKey = new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }))
+  const { algorithm } = importPublicKey(publicKey)
+  const { slow } = keyAlgorithm(algorithm)
+  return {
+    signer: {
+      label: 'job',
+      keyAlgorithm: algorithm,
+      publicKey,
+      sign: async (message, signature) => signMessage(message, signatureAlgorithm(signature), key, slow),
+    },
+    counters: { starts: fileCounter(join(directory, STARTS_FILE)), blocks: fileCounter(join(directory, BLOCKS_FILE)) },
+    counterNames: { starts: 'file', blocks: 'file' },
+    attest: async () => undefined,
+    async destroy() {
+      rmSync(path, { force: true })
+      syncDirectory(directory)
+    },
+    close: async () => {},
+  }
+}
