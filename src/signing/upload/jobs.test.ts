@@ -279,6 +279,31 @@ test('the same request again is the same job and one signature', () =>
     assert.ok((await signatures()) <= 2)
   }))
 
+test('the same key with anything else is refused, and gives nobody the signature of another artifact', () =>
+  inSetting(async ({ signing, jobs, spool }) => {
+    await signer(signing)
+    await signer(signing, { name: 'other' })
+    const key = { idempotencyKey: 'release-4.3' }
+    const job = await over(jobs, await jobs.submit(sent(firmware, key), CI))
+    const changed = firmware.with(7, 0x30)
+    const others = [
+      sent(changed, key),
+      sent(changed, { ...key, octets: undefined }),
+      sent(firmware, { ...key, signer: 'other' }),
+      sent(firmware, { ...key, format: 'cms' }),
+      sent(firmware, { ...key, options: { send: 'message' } }),
+      sent(firmware.subarray(1), key),
+    ]
+    for (const other of others) await assert.rejects(jobs.submit(other, CI), { code: 'conflict', reason: 'idempotencyKeyReused' })
+    const { id } = await jobs.submit(sent(firmware, { ...key, format: undefined, octets: undefined }), CI)
+    assert.equal(id, job.id)
+    const at = { idempotencyKey: 'release-4.4' }
+    const once = await Promise.allSettled([jobs.submit(sent(firmware, at), CI), jobs.submit(sent(changed, at), CI)])
+    assert.deepEqual(once.map(({ status }) => status).toSorted(), ['fulfilled', 'rejected'])
+    await jobs.close()
+    assert.equal(readdirSync(spool).filter((file) => file.endsWith('.artifact')).length <= 1, true)
+  }))
+
 test('a job goes on where a stop left it: before the signature it is made, after it the same signature is put in place', () =>
   inSetting(async ({ db, signing, jobs, open, signatures, spool }) => {
     await signer(signing)

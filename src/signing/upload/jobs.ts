@@ -7,8 +7,10 @@
  *
  * @module
  */
+import { createHash } from 'node:crypto'
 import type { ReadStream } from 'node:fs'
 import { createReadStream, existsSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import type { Approvals } from '#approvals/approvals.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
@@ -119,7 +121,7 @@ export function openJobs(options: JobsOptions): Jobs {
   async function submit(wanted: Submission, by: Requester): Promise<Job> {
     const { signer: name, format, options: chosen, octets: expected, idempotencyKey } = wanted
     const earlier = idempotencyKey === undefined ? undefined : await store.findByKey(by.actor, idempotencyKey)
-    if (earlier !== undefined) return earlier
+    if (earlier !== undefined) return sameAs(earlier, wanted, await digestOf(wanted.read(earlier.octets)))
     const record = await signing.check(name, { ...(format !== undefined && { format }), artifactOctets: expected ?? 0 }, by)
     const limit = Math.min(options.uploadMaxOctets, record.sizeMaxOctets ?? Infinity)
     if ((expected ?? 0) > limit) throw new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit } })
@@ -143,9 +145,12 @@ export function openJobs(options: JobsOptions): Jobs {
     }
     const kept = await store.insert(job, idempotencyKey)
     world.faults.reach('signing job kept')
-    if (kept.id !== id) await spool.drop(id, 'all')
-    else start(kept, record, by)
-    return kept
+    if (kept.id === id) {
+      start(kept, record, by)
+      return kept
+    }
+    await spool.drop(id, 'all')
+    return sameAs(kept, { ...wanted, octets: job.octets }, job.digest)
   }
 
   /** @param by who asked a moment ago; who it was is looked at again later */
@@ -343,6 +348,25 @@ const problemOf = ({ code, reason, facts, retryAfterSeconds }: TrustError): NonN
   ...{ code, reason, facts },
   ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
 })
+
+/** @throws TrustError `conflict` when the key of an earlier job comes with something else */
+function sameAs(job: Job, { signer, format, options, octets }: Submission, digest: string): Job {
+  const isSame =
+    job.signer === signer &&
+    job.digest === digest &&
+    (octets ?? job.octets) === job.octets &&
+    (format ?? job.format) === job.format &&
+    isDeepStrictEqual({ ...job.options }, { ...options })
+  if (!isSame) throw new TrustError('conflict', 'idempotencyKeyReused')
+  return job
+}
+
+/** Of a body that is not kept. */
+async function digestOf(pieces: AsyncIterable<Uint8Array>): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const piece of pieces) hash.update(piece)
+  return hash.digest('hex')
+}
 
 /** What is known of a job only while this process is at it. */
 class Running {
