@@ -399,6 +399,24 @@ test('a job is let go of until it is signed, and not after', () =>
     assert.equal((await jobs.list({ actor: 'service:other', cursor: undefined, limit: 1 })).jobs.length, 0)
   }))
 
+test('a job that is let go of while its artifact is archived is not signed', () =>
+  inSetting(async ({ signing, archive, open, signatures }) => {
+    await signer(signing, { archive: 'artifacts' })
+    const [archiving, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const keep: Archive['keep'] = async (...given) => {
+      archiving.resolve()
+      await go.promise
+      return archive.keep(...given)
+    }
+    const jobs = open({ archive: { ...archive, keep } })
+    const { id } = await jobs.submit(sent(firmware), CI)
+    await archiving.promise
+    assert.equal((await jobs.cancel(id)).state, 'canceled')
+    go.resolve()
+    await jobs.settled(id, 20_000)
+    assert.equal(await signatures(), 0)
+  }))
+
 test('who waits hears at once that a key is away; who does not is served when it is back', () =>
   inSetting(async ({ signing, jobs, keys, time, signatures }) => {
     await signer(signing)

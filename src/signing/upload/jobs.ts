@@ -220,6 +220,7 @@ export function openJobs(options: JobsOptions): Jobs {
         const { format, requests } = looked
         if (own.made === undefined) {
           if (record.archive === 'artifacts') await archive.keep(file, job, record.id)
+          if (own.canceled) return job
           own.isSigning = true
           const made = await signing.sign(
             job.signer,
@@ -299,7 +300,7 @@ export function openJobs(options: JobsOptions): Jobs {
       const job = await found(id)
       const own = running.get(id)
       if (job.state === 'canceled') return job
-      if (!isOpen(job) || job.made !== undefined || own?.isSigning === true)
+      if (!isOpen(job) || (own?.made ?? job.made) !== undefined || own?.isSigning === true)
         throw new TrustError('conflict', 'jobSigned', { facts: { state: job.state } })
       if (own !== undefined) own.canceled = true
       const canceled: Job = { ...job, state: 'canceled', endedAt: now() }
