@@ -13,7 +13,7 @@ import { decode, encode } from '#asn1/codec.ts'
 import { OBJECT_IDENTIFIER, OCTET_STRING } from '#asn1/types.ts'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { parseCertificate } from '#x509/certificate.ts'
+import { type Certificate, parseCertificate } from '#x509/certificate.ts'
 import { Time } from '#x509/time.ts'
 import {
   type Attribute,
@@ -134,7 +134,7 @@ interface PlannedSigning extends Planned {
 
 function plan(signing: Signing, typed: readonly Attribute[], messageDigest: Uint8Array, isPKCS7: boolean): PlannedSigning {
   const { key, signatureAlgorithm: algorithm, signingTime } = signing
-  const certificate = parseCertificate(signing.certificate)
+  const { certificate, attribute } = signingCertificate(signing.certificate)
   if (!equal(certificate.subjectPublicKeyInfo, key.publicKey)) throw new TrustError('conflict', 'cmsKeyOther')
   const digest = digestFor(signing)
   checkDigestFits(algorithm, digest)
@@ -145,10 +145,7 @@ function plan(signing: Signing, typed: readonly Attribute[], messageDigest: Uint
     attributeWith('messageDigest', OCTET_STRING, messageDigest),
     ...(isPKCS7
       ? []
-      : [
-          attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate)),
-          attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, { digestAlgorithm, signatureAlgorithm }),
-        ]),
+      : [attribute, attributeWith('cmsAlgorithmProtection', CMSAlgorithmProtection, { digestAlgorithm, signatureAlgorithm })]),
     ...(signingTime === undefined ? [] : [attributeWith('signingTime', Time, signingTime)]),
     ...(signing.signedAttributes ?? []),
   ]
@@ -191,8 +188,31 @@ async function sign(
 }
 
 /** The same content under `[0] IMPLICIT`. */
-const fieldOf = (attributes: Uint8Array): Uint8Array => Uint8Array.of(0xa0, ...attributes.subarray(1))
+function fieldOf(attributes: Uint8Array): Uint8Array {
+  const field = attributes.slice()
+  field[0] = 0xa0
+  return field
+}
+
+interface SigningCertificate {
+  readonly certificate: Certificate
+  /** RFC 5035. */
+  readonly attribute: Attribute
+}
+
+const signingCertificates = new WeakMap<Uint8Array, SigningCertificate>()
+
+/** Read once for as long as its octets are held: a signer signs thousands of times with the same. */
+function signingCertificate(der: Uint8Array): SigningCertificate {
+  const known = signingCertificates.get(der)
+  if (known !== undefined) return known
+  const certificate = parseCertificate(der)
+  const attribute = attributeWith('signingCertificateV2', SigningCertificateV2, signingCertificateOf(certificate))
+  const made = { certificate, attribute }
+  signingCertificates.set(der, made)
+  return made
+}
 
 function distinct(ders: readonly Uint8Array[]): readonly Uint8Array[] {
-  return [...new Map(ders.map((der) => [der.toHex(), der])).values()]
+  return ders.length === 1 ? ders : [...new Map(ders.map((der) => [der.toHex(), der])).values()]
 }
