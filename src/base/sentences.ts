@@ -498,6 +498,23 @@ export const english = {
   ownershipExpired: 'The {what} was answered after its time. Ask for a new one.',
   ownershipWaits: 'The recovery can be completed after {until}, when the time to object is over. Try again then.',
   ownershipObjected: 'The owner of the device objected to its recovery. Settle it with the owner.',
+  ownershipKeyTaken: 'This key is that of the organization "{organization}" already. Use a key of its own for each.',
+  ownershipKeyNone:
+    'The organization "{organization}" has no key to speak of ownership with. Set it with "sealworks organization key".',
+  ownershipKeyElsewhere:
+    'The private key of "{organization}" is not in this installation. Have it signed where that organization is.',
+  ownershipForked:
+    'Another entry of epoch {epoch} is known: somebody gave the device away twice. Trust neither, and ask its maker.',
+  ownershipNoChain:
+    'The device is in epoch {epoch}, and its chain of owners ends with {recorded}. Import the later entries first.',
+  ownershipTransferUnknown: 'There is no such transfer here. List the transfers to see their ids.',
+  ownershipTransferState: 'The transfer is {state}, which does not allow this. Look at it to see what comes next.',
+  ownershipTransferOpen: 'Another transfer of this device is open. Finish or withdraw that one first.',
+  ownershipBirthOther: 'The birth certificate in the package is not of this device. Get the package again.',
+  ownershipPackage: 'The file is no package of a transfer: {detail}. Get it again from the seller.',
+  ownershipRecoveryUnknown: 'There is no such recovery here. List the recoveries to see their ids.',
+  ownershipRecoveryState: 'The recovery is {state}, which does not allow this.',
+  ownershipRecoveryOpen: 'Somebody claims this device already. Wait for what becomes of that.',
 
   // orders
   countingRolledBack:
@@ -553,6 +570,8 @@ export const english = {
   attestationMissing:
     'The order asks for a node of tier {asked}, and the request proves {shown}. Use a machine that can show it.',
   attestationWrong: 'What the TPM says does not go with the request: {detail}. Make the request anew.',
+  orderChanged: 'Somebody else changed the order at the same moment. Look at it again.',
+  jobNotOpen: 'The order has no such job that is open. "order show" lists its jobs.',
   productionJobUnknown: 'No order here has the job {job}. Check which installation signed its ticket.',
   productionJobOver: 'The job has ended, and the log goes on: entries after its end are not believed.',
   jobEndOther: 'The certificate that ends the job does not agree with its log. Look into it before the order is closed.',
@@ -785,7 +804,8 @@ export const english = {
   birthChallengeOther: 'The challenge was made for another station, line or serial. Ask for one of your own.',
   birthChallengeUsed: 'The challenge was answered already, rightly or not. Ask for a new one.',
   birthChallengeExpired: 'The challenge came back too late. Ask for a new one, and answer it at once.',
-  birthCredential: 'The challenge was not read: the attestation key is not in the TPM of this endorsement key. Find out where it comes from.',
+  birthCredential:
+    'The challenge was not read: the attestation key is not in the TPM of this endorsement key. Find out where it comes from.',
   birthKeyOther: 'The request is for another key than the one that the TPM certified. Make both from one key.',
   birthKeyPurpose: 'The key is no plain signing key. Make one that is neither restricted nor for decryption.',
   birthSignature: 'The signature does not fit, or is of somebody else than it says. Find out where it comes from.',

@@ -59,6 +59,13 @@ export async function findOrganization(
   return organizationOf(row)
 }
 
+/** @throws TrustError `notFound` */
+export async function openOrganization(db: Queries, id: string): Promise<Organization> {
+  const [row] = await db.query(`SELECT ${COLUMNS} FROM organization WHERE id = ?`, id)
+  if (row === undefined) throw new TrustError('notFound', 'organizationUnknown', { facts: { name: id } })
+  return organizationOf(row)
+}
+
 const COLUMNS = 'id, name, title, kind, created_at'
 
 const organizationOf = (row: Row): Organization => ({

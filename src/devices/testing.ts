@@ -7,7 +7,7 @@ import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { utf8 } from '#base/bytes.ts'
 import { systemWorld, type World } from '#base/world.ts'
-import type { Database } from '#store/database.ts'
+import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { sqlite } from '#store/sqlite/index.ts'
@@ -25,14 +25,14 @@ export interface TestDevices extends AsyncDisposable {
   readonly time: { ahead: number }
 }
 
-/** @param db of either engine; a temporary SQLite unless told */
-export async function testDevices(db?: Database): Promise<TestDevices> {
+/** @param db of either engine; a temporary SQLite unless told @param more of the folders of this room that the test is about */
+export async function testDevices(db?: Database, more: readonly Migration[] = []): Promise<TestDevices> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-devices-'))
   const database = db ?? sqlite({ path: join(directory, 'sealworks.db') })
   const system = systemWorld()
   const time = { ahead: 0 }
   const world: World = { ...system, clock: { now: () => system.clock.now() + time.ahead } }
-  await migrate(database, [...storeMigrations, ...auditMigrations, ...devicesMigrations], world)
+  await migrate(database, [...storeMigrations, ...auditMigrations, ...devicesMigrations, ...more], world)
   const organizationId = 'default'
   const audit = auditRecorder({ database, world, organizationId })
   return {

@@ -29,8 +29,8 @@ import { chainOf, DAY, NOW, PRODUCT, sell, testKey, testOwner } from './testing.
 const maker = testKey()
 const device = testKey()
 const [anna, bert, carl] = [testOwner('Anna AG'), testOwner('Bert BV'), testOwner('Carl Co')]
-const rules = { makers: [maker.public], device: device.thumbprint }
-const three = await chainOf(maker, device.thumbprint, [anna, bert, carl])
+const rules = { makers: [maker.public], device: device.device }
+const three = await chainOf(maker, device.device, [anna, bert, carl])
 
 const refuses = (work: Promise<unknown>, code: string, reason: string): Promise<void> =>
   assert.rejects(work, (thrown) => {
@@ -78,7 +78,7 @@ describe('the chain of owners (R6)', () => {
       generateKeyPairSync('ec', { namedCurve: 'P-384' }),
     ]
     const owners = pairs.map((pair, at) => testOwner(`owner ${at}`, testKey(pair)))
-    const { entries } = await chainOf(maker, device.thumbprint, owners)
+    const { entries } = await chainOf(maker, device.device, owners)
     assert.equal((await verifyChain(entries, rules)).owner.name, 'owner 3')
   })
 
@@ -96,9 +96,9 @@ describe('the chain of owners (R6)', () => {
   })
 
   test('the chain of another device, and of another maker, are refused', async () => {
-    await refuses(verifyChain(three.entries, { ...rules, device: testKey().thumbprint }), 'badProof', 'ownershipOtherDevice')
+    await refuses(verifyChain(three.entries, { ...rules, device: testKey().device }), 'badProof', 'ownershipOtherDevice')
     await refuses(verifyChain(three.entries, { makers: [testKey().public] }), 'unauthenticated', 'ownershipMakerUnknown')
-    const other = testKey().thumbprint
+    const other = testKey().device
     const entry = await sell(undefined, other, { from: maker, to: anna })
     await refuses(verifyChain([entry, ...three.entries.slice(1)], { makers: [maker.public] }), 'badProof', 'ownershipOtherDevice')
   })
@@ -106,14 +106,14 @@ describe('the chain of owners (R6)', () => {
   test('nobody sells a device that is not theirs: a former owner, the maker, a stranger', async () => {
     const standing = three.standings[2]
     for (const from of [maker, anna.key, bert.key, testKey()]) {
-      const entry = await sell(standing, device.thumbprint, { from, to: anna })
+      const entry = await sell(standing, device.device, { from, to: anna })
       await refuses(verifyChain([...three.entries, entry], rules), 'badProof', 'ownershipSignature')
     }
   })
 
   test('nobody is given a device: without an acceptance, with a refusal, with that of another offer', async () => {
     const standing = three.standings[2]
-    const place = placeAfter(standing, device.thumbprint)
+    const place = placeAfter(standing, device.device)
     const terms = { to: anna.party, terms: '', offeredAt: NOW, expiresAt: NOW + DAY }
     const offer = await signOffer(place, terms, carl.key)
     const forged = await signAnswer(offer, { isAccepted: true, answeredAt: NOW }, carl.key)
@@ -179,7 +179,7 @@ describe('the chain of owners (R6)', () => {
           const from = seller === 3 ? maker : (owners[seller]?.key ?? maker)
           const to = owners[buyer] ?? anna
           const mayS = standing === undefined ? from === maker : from.thumbprint === ownerOf(standing)
-          const entry = await sell(standing, device.thumbprint, { from, to })
+          const entry = await sell(standing, device.device, { from, to })
           const next = await follow(standing, entry, rules).catch((thrown: unknown) => asTrustError(thrown))
           assert.equal('head' in next, mayS)
           if (!('head' in next)) continue
@@ -199,7 +199,7 @@ const ownerOf = (standing: Standing): string =>
 
 describe('a recovery (R15)', () => {
   const standing = three.standings[2] as Standing
-  const place = placeAfter(standing, device.thumbprint)
+  const place = placeAfter(standing, device.device)
   const dora = testOwner('Dora DAO')
   const nonce = hashOf('nonce')
   const present = (key = device, to = dora.party) => signPresence(place, { key: key.public, to, nonce, at: NOW }, key)
@@ -246,13 +246,13 @@ describe('a recovery (R15)', () => {
 
   test('an old proof of presence is of an old epoch', async () => {
     const presence = await present()
-    const sold = await follow(standing, await sell(standing, device.thumbprint, { from: carl.key, to: anna }), rules)
+    const sold = await follow(standing, await sell(standing, device.device, { from: carl.key, to: anna }), rules)
     await refuses(checkPresence(sold, presence.statement, rules), 'badProof', 'ownershipOrder')
   })
 })
 
 test('an offer names the product once, in the first', async () => {
-  const place = placeAfter(three.standings[2], device.thumbprint)
+  const place = placeAfter(three.standings[2], device.device)
   const more = await signOffer(place, { to: anna.party, terms: '', product: PRODUCT, offeredAt: NOW, expiresAt: NOW }, carl.key)
   await refuses(checkOffer(three.standings[2], more.statement, rules), 'badProof', 'ownershipOrder')
   assert.deepEqual(partyOf('Anna AG', anna.key.public), anna.party)

@@ -2,7 +2,7 @@
  * The chain of a device's owners: who made it, whose it was, whose it is. Anybody who trusts the maker's key can check it,
  * with no network and no server, from the entries alone.
  *
- * Each entry is signed by whom the device belonged to, over the hash of the entry before, the thumbprint of the device's birth key, and
+ * Each entry is signed by whom the device belonged to, over the hash of the entry before, the hash of the device's birth key, and
  * the buyer's own signature that it accepts: nobody is given a device without wanting it, and nobody loses one without
  * letting it go. The one exception is a recovery, which needs the device itself, the maker's word in public, a waiting
  * time, and an owner who does not object.
@@ -16,6 +16,7 @@ import { TrustError } from '#base/errors.ts'
 import { jwkThumbprint } from '#jose/jwk.ts'
 import {
   checkSigned,
+  deviceNameOf,
   keyOf,
   type Party,
   type Payload,
@@ -49,7 +50,7 @@ export interface ChainStep {
 
 /** What a chain says after so many entries. */
 export interface Standing {
-  /** Thumbprint of the device's birth key. */
+  /** Hash of the device's birth key. */
   readonly device: string
   readonly product: Product
   readonly maker: PublicKey
@@ -64,7 +65,7 @@ export interface Standing {
 export interface ChainRules {
   /** Keys of makers that are trusted for what they made. */
   readonly makers: readonly PublicKey[]
-  /** Thumbprint of the device's birth key, where it is known which device it must be. */
+  /** Hash of the device's birth key, where it is known which device it must be. */
   readonly device?: string
   /** The latest epoch that is known: an older chain is one that the present owner is missing from. */
   readonly epochAtLeast?: number
@@ -245,7 +246,7 @@ export async function checkPresence(before: Standing, statement: string, rules: 
   const presence = readStatement('presence', statement)
   checkPlace(presence, before, rules)
   const key = keyOf(presence.payload.key)
-  if (jwkThumbprint(key) !== before.device)
+  if (deviceNameOf(key.spki) !== before.device)
     throw new TrustError('badProof', 'ownershipOtherDevice', { facts: { what: 'presence' } })
   await checkSigned(presence, key, 'the device')
   return presence

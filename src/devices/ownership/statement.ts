@@ -19,7 +19,7 @@ import { certificateSignatureOf, type SignatureAlgorithmId } from '#algorithms/t
 import { equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { toBase64url } from '#jose/base64url.ts'
-import { type JSONObject, type JSONValue, parseJSONObject } from '#jose/json.ts'
+import { type JSONValue, parseJSONObject } from '#jose/json.ts'
 import { jwkThumbprint, parseJWK } from '#jose/jwk.ts'
 import { checkCritical, encodeHeader, encodeJWS, encodeSigningInputHead, parseJWS, payloadOf } from '#jose/jws.ts'
 
@@ -71,13 +71,20 @@ const Party = record({ name: line(128), key: Key })
 /** An organization as statements name it. */
 export type Party = Static<typeof Party>
 
-const Product = record({ manufacturer: line(128), model: line(128), productSerial: line(80) })
+const Product = record({
+  manufacturer: line(128),
+  model: line(128),
+  productSerial: line(80),
+  /** How it got its key, and how far that is known (docs/devices.md). */
+  variant: Type.Enum(['tpm', 'secure-element', 'software', 'external']),
+  assurance: Type.Integer({ minimum: 0, maximum: 4 }),
+})
 export type Product = Static<typeof Product>
 
 /** Which change of which device's ownership: the next epoch, after the entry that it names. */
 const Place = {
   version: Type.Literal(1),
-  /** Thumbprint of the key that the device was born with. */
+  /** SHA-256 of the SubjectPublicKeyInfo that the device was born with. */
   device: Hash,
   epoch: Epoch,
   /** Hash of the entry before; left out in the first. */
@@ -123,6 +130,9 @@ export interface Read<Kind extends StatementKind> {
 }
 
 export const hashOf = (statement: string): string => toBase64url(new Uint8Array(hash('sha256', statement, 'buffer')))
+
+/** How statements name a device: by the SubjectPublicKeyInfo of its birth certificate. */
+export const deviceNameOf = (spki: Uint8Array): string => toBase64url(new Uint8Array(hash('sha256', spki, 'buffer')))
 
 /** @throws whatever the key's holder throws; TrustError `unsupported` for a key that JOSE has no name for */
 export async function signStatement<Kind extends StatementKind>(

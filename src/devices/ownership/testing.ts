@@ -8,16 +8,20 @@ import {
   partyOf,
   placeAfter,
   type Party,
+  type Product,
   type Standing,
   signAnswer,
   signOffer,
   signRelease,
   type StatementKey,
 } from './messages.ts'
+import { deviceNameOf } from './statement.ts'
 
 export interface TestKey extends StatementKey {
   readonly public: PublicKey
   readonly thumbprint: string
+  /** As statements name a device with this key. */
+  readonly device: string
 }
 
 export function testKey(
@@ -29,12 +33,19 @@ export function testKey(
     publicKey,
     public: known,
     thumbprint: jwkThumbprint(known),
+    device: deviceNameOf(publicKey),
     sign: (message, algorithm) =>
       Promise.resolve(new Uint8Array(sign(signatureAlgorithm(algorithm).digest, message, pair.privateKey))),
   }
 }
 
-export const PRODUCT = { manufacturer: 'Example Valves', model: 'V2', productSerial: 'V2-0001' }
+export const PRODUCT: Product = {
+  manufacturer: 'valves',
+  model: 'v2',
+  productSerial: 'V2-0001',
+  variant: 'software',
+  assurance: 2,
+}
 export const DAY = 86_400_000
 export const NOW = Date.UTC(2027, 0, 1)
 
