@@ -263,6 +263,15 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         await signed(other, 'firmware')
       }))
 
+    test('what another process enabled again is taken again, also where only the beginning of a request is looked at', () =>
+      inSetting(engine, async ({ signing, other }) => {
+        await signing.signers.create(plain('moving'), officer)
+        await other.signers.setState('moving', 'disabled', officer)
+        await assert.rejects(signing.check('moving', {}, CI), { reason: 'signerDisabled' })
+        await other.signers.setState('moving', 'enabled', officer)
+        assert.equal((await signing.check('moving', {}, CI)).version, 3)
+      }))
+
     test('once it is disabled it signs no more, also for who was waiting for the count by then', () =>
       inSetting(engine, async ({ db, signing, other, touched }) => {
         const { id } = await signing.signers.create(plain('firmware'), officer)

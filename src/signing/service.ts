@@ -26,7 +26,7 @@ import { askForTimeStamp, isTimeStampURL } from './time-stamps.ts'
 import { keyFacts, objectOf, openSigners, type OpenSigner, type Signers } from './signers.ts'
 import { openTimeStamping, type TimeStamping } from './tsp/authority.ts'
 import type { ClockWatch } from './tsp/clock.ts'
-import { checkStanding, hourOf, lookAgain, stepsToUse } from './uses.ts'
+import { checkStanding, hourOf, isAsRead, lookAgain, stepsToUse } from './uses.ts'
 
 export interface Wanted {
   readonly format: string
@@ -104,7 +104,7 @@ export function openSigning(
     try {
       checkMay(open, wanted, by, now)
     } catch (refusal) {
-      if (await isAsRead(open)) throw refusal
+      if (await isAsRead(signers, record)) throw refusal
       return undefined // another process changed it: what it is now may say yes
     }
     const ticket = record.approval === undefined ? undefined : await ticketFor(record, wanted, by)
@@ -148,11 +148,6 @@ export function openSigning(
     return isTimeStampURL(timeStamping)
       ? (signature) => askForTimeStamp(timeStamping, signature, world)
       : (signature) => timeStamps.stamp(timeStamping, signature, by)
-  }
-
-  const isAsRead = async ({ record: { name, version } }: OpenSigner): Promise<boolean> => {
-    signers.forget(name)
-    return (await signers.open(name)).record.version === version
   }
 
   const isKept = async (steps: readonly Step[]): Promise<boolean> => {
@@ -225,12 +220,20 @@ export function openSigning(
       return approvals.ask(usesAct(record, by), { ...rule, usesMax: uses, validSeconds: seconds }, by, reason)
     },
     async check(name, { format, artifactOctets }, by) {
-      const open = await signers.open(name)
-      const { record } = open
+      const { record } = await signers.open(name)
       const wanted = { format: format ?? record.formats[0] ?? '', ...(artifactOctets !== undefined && { artifactOctets }) }
-      return refusable(record, wanted, by, async () => {
+      const check = async (): Promise<SignerRecord> => {
+        const open = await signers.open(name)
         checkTerms(open, wanted, by, world.clock.now())
-        return record
+        return open.record
+      }
+      return refusable(record, wanted, by, async () => {
+        try {
+          return await check()
+        } catch (refusal) {
+          if (await isAsRead(signers, record)) throw refusal
+          return check()
+        }
       })
     },
     async sign(name, wanted, by) {

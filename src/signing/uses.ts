@@ -22,6 +22,12 @@ export function checkStanding({ record: { name, state }, validity }: Pick<OpenSi
     throw new TrustError('policyRefused', 'signerExpired', { facts: { name, until: isoOf(validity.notAfter) } })
 }
 
+/** Whether a record that refuses is still the one in the database: another process may have changed it since it was read. */
+export async function isAsRead(signers: Signers, { name, version }: SignerRecord): Promise<boolean> {
+  signers.forget(name)
+  return (await signers.open(name)).record.version === version
+}
+
 /**
  * Counts so many more where all that was checked still is so. The signer's row is looked at after the count's, for which this
  * may have waited, and stays as it is until the batch is kept.

@@ -150,6 +150,19 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         await assert.rejects(create('j', {}, { ...plain, timeStamping: 'i' }), { reason: 'noTimeStamps' })
       }))
 
+    test('an authority that another process disabled states nothing, and does again once that one enabled it', () =>
+      inSetting(engine, async ({ signing, other, keys }) => {
+        const { terms } = await testAuthority(keys, 'time')
+        await signing.signers.create(terms, 'person:olga')
+        await signing.timeStamps.answer('time', asked())
+        for (let round = 0; round < 2; round++) {
+          await other.signers.setState('time', 'disabled', 'person:olga')
+          await assert.rejects(signing.timeStamps.answer('time', asked()), { reason: 'signerDisabled' })
+          await other.signers.setState('time', 'enabled', 'person:olga')
+          await signing.timeStamps.answer('time', asked())
+        }
+      }))
+
     test('counts, limits and the next key hold for many at once as for one', () =>
       inSetting(engine, async ({ signing, keys }) => {
         const first = await testAuthority(keys, 'time')

@@ -29,7 +29,7 @@ import { parseName } from '#x509/name.ts'
 import type { Requester, SigningContext } from '../context.ts'
 import { isParty, type TimeStampTerms } from '../signer.ts'
 import { objectOf, type OpenSigner, type Signers } from '../signers.ts'
-import { checkStanding, lookAgain, stepsToUse } from '../uses.ts'
+import { checkStanding, isAsRead, lookAgain, stepsToUse } from '../uses.ts'
 import type { ClockWatch } from './clock.ts'
 
 export interface Stamped {
@@ -160,7 +160,12 @@ export function openTimeStamping(context: SigningContext, signers: Signers, cloc
   async function record(open: OpenSigner, terms: TimeStampTerms, group: readonly Asked[]): Promise<Recorded | undefined> {
     const { record: signer } = open
     const now = Math.trunc(clock.now(terms.accuracyMilliseconds - aheadMax(terms)))
-    checkStanding(open, now)
+    try {
+      checkStanding(open, now)
+    } catch (refusal) {
+      if (await isAsRead(signers, signer)) throw refusal
+      return undefined
+    }
     const entries = group.map(() => uuidv7(world))
     const chance = group.map(() => new Uint8Array(world.random.octets(SERIAL_CHANCE_OCTETS)))
     const [own] = signer.key.chain
