@@ -302,12 +302,12 @@ after(() => server?.stop())
 describe('R2, R6, R15, R33: random histories', () => {
   test('on SQLite', async () => {
     await using devices = await testDevices()
-    await lives(await plantOn(devices), 100)
+    await lives(await plantOn(devices), 60)
   })
 
   test('on PostgreSQL', { skip: withoutPostgres }, async () => {
     assert.ok(server)
     await using devices = await testDevices(postgres({ url: await server.createDatabase() }))
-    await lives(await plantOn(devices), 30)
+    await lives(await plantOn(devices), 20)
   })
 })

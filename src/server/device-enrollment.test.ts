@@ -1,0 +1,249 @@
+/** Devices and the CA together: births over enrollment are recorded, and who is cut off gets no certificate. @module */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createEndpoint, type Endpoint, type EndpointRules } from '#ca/endpoint.ts'
+import { type Enrollment, enrollment, type IssuedAnswer } from '#ca/enrollment.ts'
+import { hierarchy, person, testCA, type TestCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
+import { DEFAULT_ORGANIZATION } from '#ca/tables.ts'
+import { createArea } from '#devices/areas.ts'
+import { changeState, setFlag } from '#devices/change.ts'
+import type { DevicesContext } from '#devices/context.ts'
+import type { Device } from '#devices/device.ts'
+import { tellDue } from '#devices/due.ts'
+import { deviceEnrollment, type DeviceEnrollment, type EndpointRule } from '#devices/enrollment.ts'
+import { historyOf } from '#devices/history.ts'
+import { createModel } from '#devices/models.ts'
+import { createOrganization } from '#devices/organizations.ts'
+import { findDevices, registerDevice } from '#devices/register.ts'
+import type { DeviceAct } from '#devices/states.ts'
+import { migrate } from '#store/migrate.ts'
+import { askingDevices, certificateStates, migrations } from './compose.ts'
+
+const HARDWARE_TYPE = '1.3.6.1.4.1.99999.1'
+
+interface Plant {
+  readonly ca: TestCA
+  readonly devices: DevicesContext
+  readonly rules: DeviceEnrollment
+  readonly service: Enrollment
+  readonly births: Endpoint
+  readonly paint: Endpoint
+  readonly press: Endpoint
+  readonly owner: string
+  readonly areas: readonly [string, string]
+  enroll(endpoint: Endpoint, serial: string, options?: { key?: TestKey; shown?: IssuedAnswer }): Promise<IssuedAnswer>
+  device(serial: string): Promise<Device>
+  act(serial: string, ...acts: DeviceAct[]): Promise<void>
+}
+
+async function plant(ca: TestCA, unknown: 'record' | 'refuse' = 'record'): Promise<Plant> {
+  const { db, audit, world } = ca.context
+  await migrate(db, migrations, world)
+  const devices: DevicesContext = { db, audit, world, organizationId: DEFAULT_ORGANIZATION }
+  await hierarchy(ca)
+  const rules = deviceEnrollment(devices)
+  const service = enrollment(ca.context, ca.authorities, askingDevices(rules))
+  const endpoint = (label: string, profile: string, more: Partial<EndpointRules>): Promise<Endpoint> =>
+    createEndpoint(
+      ca.context,
+      { label, protocol: 'est', authorityId: ca.authorities.byAddress('line1').id, profile, rules: more },
+      person,
+    )
+  const [births, paint, press] = [
+    await endpoint('births', 'idevid', { hardwareType: HARDWARE_TYPE, secrets: true }),
+    await endpoint('paint', 'ldevid', { clientIssuers: ['line1.1'], firstEnrollmentOnReenroll: true }),
+    await endpoint('press', 'ldevid', { clientIssuers: ['line1.1'], firstEnrollmentOnReenroll: true }),
+  ]
+  const { id: manufacturerId } = await createOrganization(
+    devices,
+    { name: 'maker', title: 'Maker', kind: 'manufacturer' },
+    person,
+  )
+  const { id: owner } = await createOrganization(devices, { name: 'ann', title: 'Ann', kind: 'owner' }, person)
+  const { id: modelId } = await createModel(
+    devices,
+    {
+      ...{ manufacturerId, name: 'pump', title: 'Pump', hardwareType: HARDWARE_TYPE, compatible: {} },
+      ...{ variants: ['software'], assuranceMin: 1 },
+    },
+    person,
+  )
+  const area = async (name: string): Promise<string> => {
+    const terms = {
+      title: name,
+      authority: 'line1.1',
+      profiles: ['ldevid'],
+      policy: {},
+      assuranceMin: 1,
+      models: undefined,
+    } as const
+    return (await createArea(devices, { ...terms, ownerId: owner, name }, person)).id
+  }
+  const areas = [await area('paint'), await area('press')] as const
+  const birth: EndpointRule = { kind: 'birth', modelId, variant: 'software', assurance: 2, unknown }
+  await rules.setRule(births.id, birth, person)
+  await rules.setRule(paint.id, { kind: 'area', areaId: areas[0], unknown: 'refuse' }, person)
+  await rules.setRule(press.id, { kind: 'area', areaId: areas[1], unknown: 'pass' }, person)
+
+  const device = async (productSerial: string): Promise<Device> => {
+    const [found] = await findDevices(devices, { productSerial }, { limit: 1 })
+    return found ?? assert.fail(`no device ${productSerial}`)
+  }
+  if (unknown === 'refuse') await registerDevice(devices, { manufacturerId, modelId, productSerial: 'A-1' }, person)
+  return {
+    ...{ ca, devices, rules, service, births, paint, press, owner, areas, device },
+    async enroll(at, serial, { key, shown } = {}) {
+      const request = await testRequest({ subject: [{ type: 'serialNumber', value: serial }], ...(key !== undefined && { key }) })
+      const identity =
+        shown === undefined
+          ? ({ kind: 'person', principalId: 'officer' } as const)
+          : await service.authenticate(at, { chain: [shown.certificate], basic: undefined })
+      return (await service.enroll({ endpoint: at, operation: 'enroll', request, identity })) as IssuedAnswer
+    },
+    async act(serial, ...acts) {
+      const { id } = await device(serial)
+      for (const act of acts) {
+        const areaId = act === 'change-area' ? areas[1] : areas[0]
+        await changeState(devices, id, { act, actor: person, ownerId: owner, areaId })
+      }
+    },
+  }
+}
+
+/** Of the device's operational certificates, oldest first. */
+const standings = async ({ devices, device }: Plant, serial: string): Promise<readonly string[]> =>
+  (await historyOf(devices, (await device(serial)).id)).certificates
+    .filter(({ role }) => role === 'operational')
+    .map(({ standing }) => standing)
+
+test('R2: a birth over enrollment is recorded once, with the certificate', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  const key = testKey()
+  const answer = await all.enroll(all.births, 'A-1', { key })
+  const born = await all.device('A-1')
+  assert.deepEqual([born.state, born.assurance, born.epoch], ['born', 2, 0])
+  const { birth, keys, certificates } = await historyOf(all.devices, born.id)
+  assert.deepEqual([birth?.certificateId, birth?.variant, birth?.station], [answer.certificateId, 'software', 'person:officer'])
+  assert.deepEqual([keys.length, certificates.length], [1, 1])
+  const entry = (await ca.entries()).find(({ act }) => act === 'device.bear')
+  assert.equal(entry?.outcome, 'done')
+
+  await assert.rejects(all.enroll(all.births, 'A-1', { key: testKey() }), { code: 'conflict' })
+  await assert.rejects(all.enroll(all.births, 'A-2', { key }), { code: 'policyRefused', reason: 'keyOfAnotherProduct' })
+  assert.equal((await findDevices(all.devices, {}, { limit: 10 })).length, 1, 'what was refused left nothing')
+})
+
+test('R15: where only planned devices are born, another serial gets no certificate', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca, 'refuse')
+  await all.enroll(all.births, 'A-1')
+  assert.equal((await all.device('A-1')).state, 'born')
+  await assert.rejects(all.enroll(all.births, 'A-2'), {
+    code: 'forbidden',
+    reason: 'deviceNotPlanned',
+    facts: { rule: 'birth.issue' },
+  })
+  const refusal = (await ca.entries()).findLast(({ outcome }) => outcome === 'refused')
+  assert.deepEqual([refusal?.act, refusal?.reason], ['certificate.enroll', 'deviceNotPlanned'])
+})
+
+test('R6: from birth to a certificate of the area, and on to the next area', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  const idevid = await all.enroll(all.births, 'A-1')
+  await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'deviceNotClaimed' })
+  await all.act('A-1', 'release', 'ship', 'offer', 'claim')
+  const own = testKey()
+  const first = await all.enroll(all.paint, 'A-1', { shown: idevid, key: own })
+  assert.deepEqual([(await all.device('A-1')).state, await standings(all, 'A-1')], ['onboarding', ['issued']])
+  await assert.rejects(all.enroll(all.press, 'A-1', { shown: first, key: own }), { reason: 'deviceOtherArea' })
+
+  const second = await all.enroll(all.paint, 'A-1', { shown: first, key: testKey() })
+  assert.deepEqual([(await all.device('A-1')).state, await standings(all, 'A-1')], ['active', ['current', 'issued']])
+  await all.enroll(all.paint, 'A-1', { shown: second, key: testKey() })
+  assert.deepEqual(await standings(all, 'A-1'), ['former', 'current', 'issued'])
+  await assert.rejects(all.enroll(all.paint, 'A-1', { shown: first, key: own }), { reason: 'certificateReplaced' })
+
+  await all.act('A-1', 'change-area')
+  const moved = await all.enroll(all.press, 'A-1', { shown: second, key: testKey() })
+  assert.equal((await all.device('A-1')).state, 'area-change', 'until the new one is seen')
+  await all.enroll(all.press, 'A-1', { shown: moved, key: testKey() })
+  const there = await all.device('A-1')
+  assert.deepEqual([there.state, there.areaId, there.nextAreaId], ['active', all.areas[1], undefined])
+  await tellDue(all.devices, certificateStates(ca.context))
+  await assert.rejects(all.enroll(all.press, 'A-1', { shown: second, key: testKey() }), { reason: 'certificateRevoked' })
+})
+
+test('R33: who is suspended, quarantined, lost or a clone gets nothing, until an officer says so', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  const idevid = await all.enroll(all.births, 'A-1')
+  await all.act('A-1', 'release', 'ship', 'offer', 'claim')
+  const own = await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
+  const ask = (): Promise<unknown> => all.enroll(all.paint, 'A-1', { shown: own, key: testKey() })
+  await ask()
+  const states = certificateStates(ca.context)
+
+  for (const [away, back] of [
+    ['suspend', 'resume'],
+    ['quarantine', 'clear'],
+  ] as const) {
+    await all.act('A-1', away)
+    await assert.rejects(ask(), { code: 'forbidden', reason: 'deviceCutOff' })
+    await tellDue(all.devices, states)
+    await assert.rejects(ask(), { code: 'forbidden', reason: 'certificateHeld' }, 'the CA knows as well')
+    await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'deviceCutOff' })
+    await all.act('A-1', back)
+    await tellDue(all.devices, states)
+    await ask()
+  }
+  const { id } = await all.device('A-1')
+  for (const [flag, reason] of [
+    ['clone', 'deviceCloned'],
+    ['lost', 'deviceMissing'],
+  ] as const) {
+    await setFlag(all.devices, id, { flag, isSet: true, actor: person })
+    await assert.rejects(ask(), { code: 'forbidden', reason })
+    await setFlag(all.devices, id, { flag, isSet: false, actor: person })
+  }
+  await ask()
+
+  await all.act('A-1', 'transfer', 'complete')
+  await assert.rejects(ask(), { code: 'forbidden', reason: 'certificateReplaced' }, 'of the epoch before')
+  await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
+  await all.act('A-1', 'decommission')
+  await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'deviceCutOff' })
+  await tellDue(all.devices, states)
+  await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'certificateRevoked' })
+})
+
+test('who changes a device while its certificate is signed sees all that it ever gets', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  const idevid = await all.enroll(all.births, 'A-1')
+  await all.act('A-1', 'release', 'ship', 'offer', 'claim')
+  const own = await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
+  await all.enroll(all.paint, 'A-1', { shown: own, key: testKey() })
+  const steps = await all.rules.authorize({
+    ...{ endpointId: all.paint.id, actor: 'certificate:1', certificateId: own.certificateId, productSerial: 'A-1' },
+  })
+  await all.act('A-1', 'suspend')
+  const kept = ca.context.db.batch(
+    steps({ certificateId: 'late', keyHash: new Uint8Array(32), issuedAt: 0 }).map(({ sql, parameters, expects }) => ({
+      ...{ sql, parameters },
+      ...(expects && { expects }),
+    })),
+  )
+  assert.equal((await kept).kept, false)
+})
+
+test('a device that is not recorded passes where the endpoint says so, and where it says nothing', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  await assert.rejects(all.enroll(all.paint, 'B-1'), { code: 'forbidden', reason: 'deviceNotKnown' })
+  await all.enroll(all.press, 'B-1')
+  await all.rules.setRule(all.paint.id, undefined, person)
+  await all.enroll(all.paint, 'B-2')
+  assert.deepEqual(await findDevices(all.devices, {}, { limit: 10 }), [])
+})
