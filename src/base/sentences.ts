@@ -742,6 +742,8 @@ export const english = {
   noTimeStamps: 'The signer "{name}" makes no time stamps. Name one of the format rfc3161.',
   timeStampFormat: 'A signer makes time stamps (rfc3161, with a policy) or signs artifacts, not both. Make two.',
   timeStampTerms: 'The signer of time stamps cannot have {terms}. Leave that out.',
+  timeStampKeyShared:
+    'The key "{label}" would sign both time stamps and something else, from which a time stamp could be made. Use another key.',
   timeStampCertificate:
     'The certificate is not one for a time-stamping authority: {detail}. Have one issued with the profile time-stamping.',
   digestOther: 'The signer signs with {signature}, which needs a digest made with {expected}, not {digest}. Hash again.',

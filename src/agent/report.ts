@@ -1,0 +1,73 @@
+/**
+ * Telling the server what runs on the device.
+ *
+ * A report is on the disk before it is sent, and the same octets are sent until the server has them: a cut at any moment
+ * makes no gap and no second report of one number.
+ *
+ * @module
+ */
+import { messageNames } from '#algorithms/message-names.ts'
+import { toMessageSignature } from '#algorithms/ecdsa.ts'
+import { concat, utf8 } from '#base/bytes.ts'
+import { toBase64url } from '#jose/base64url.ts'
+import { parseJSON } from '#jose/json.ts'
+import { encodeHeader, encodeJWS, encodeSigningInputHead } from '#jose/jws.ts'
+import type { World } from '#base/world.ts'
+import type { AgentDirectory } from './directory.ts'
+import type { Identity } from './enroll.ts'
+import { type Boot, encodeReport, parseComponents, quoteNonce, reportDigest, REPORT_TYPE } from './messages.ts'
+
+export interface Reporting {
+  readonly directory: AgentDirectory
+  readonly world: World
+  /** Who signs: the operational key. */
+  readonly identity: Identity
+  /** Where there is a TPM. */
+  measure?(nonce: Uint8Array): Promise<Boot>
+  /** @returns what the next report answers @throws TrustError `unavailable` when nobody heard it */
+  send(report: Uint8Array): Promise<{ readonly challenge: string }>
+}
+
+/** Sends the one that waits, or makes the next. @returns its number */
+export async function reportState(reporting: Reporting): Promise<number> {
+  const { directory } = reporting
+  const octets = directory.read('report.jws') ?? (await makeReport(reporting))
+  const { challenge } = await reporting.send(octets)
+  reporting.world.faults.reach('agent report taken')
+  const { counter, previous } = directory.state()
+  const digest = reportDigest(octets)
+  const noted = previous === digest ? counter : counter + 1 // a cut came after it was noted, and it was sent again
+  directory.update({ counter: noted, previous: digest, challenge }, 'agent report noted')
+  directory.remove('report.jws')
+  reporting.world.faults.reach('agent report removed')
+  return noted
+}
+
+async function makeReport({ directory, world, identity, measure }: Reporting): Promise<Uint8Array> {
+  const { counter, previous, challenge, trustVersion } = directory.state()
+  const components = directory.read('components.json')
+  const place = { counter: counter + 1, previous, challenge }
+  const boot = await measure?.(quoteNonce(place))
+  const payload = encodeReport({
+    ...place,
+    at: new Date(world.clock.now()),
+    trustVersion,
+    components: components === undefined ? [] : parseComponents(parseJSON(components)),
+    ...(boot !== undefined && { boot }),
+  })
+  const report = await signReport(payload, identity)
+  directory.write('report.jws', report, 'agent report written')
+  return report
+}
+
+async function signReport(payload: Uint8Array, { chain, key }: Identity): Promise<Uint8Array> {
+  const { jose } = messageNames(key.signatureAlgorithm, key.keyAlgorithm)
+  const encodedHeader = encodeHeader({ alg: jose.usual, typ: REPORT_TYPE, x5c: chain.slice(0, 1).map((der) => der.toBase64()) })
+  const encodedPayload = toBase64url(payload)
+  const signature = await key.sign(concat([encodeSigningInputHead(encodedHeader), utf8(encodedPayload)]))
+  return encodeJWS({
+    serialization: 'compact',
+    encodedPayload,
+    signatures: [{ encodedHeader, signature: toMessageSignature(signature, key.keyAlgorithm) }],
+  })
+}

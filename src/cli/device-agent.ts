@@ -1,0 +1,133 @@
+/** What `sealworks agent` does, apart from its words. @module */
+import { resolve } from 'node:path'
+import { type Agent, openAgent, runAgent } from '#agent/agent.ts'
+import type { Settings } from '#agent/directory.ts'
+import type { Outcome } from '#agent/enroll.ts'
+import { parsePEM } from '#asn1/pem.ts'
+import { formatName, parseName } from '#x509/name.ts'
+import type { Answer, Context } from './command.ts'
+import { exitCodes } from './exit-codes.ts'
+import { readInput } from './files.ts'
+
+async function withAgent<T>(context: Context, place: string, work: (agent: Agent) => Promise<T>): Promise<T> {
+  await using agent = openAgent(place, context.world)
+  return await work(agent)
+}
+
+interface EnrollValues {
+  readonly server: string
+  readonly label: string | undefined
+  readonly trust: readonly string[]
+  readonly certificate: string
+  readonly key: string
+  readonly keys: Settings['keys'] | undefined
+  readonly tpm: string | undefined
+  readonly trustList: string | undefined
+  readonly trustLists: string | undefined
+}
+
+export async function enroll(context: Context, place: string, values: EnrollValues): Promise<Answer> {
+  const { server, label, keys = 'software', tpm, trustLists } = values
+  const trust: string[] = []
+  for (const file of values.trust) trust.push(...certificatesIn(await readInput(context, file)).map((der) => der.toBase64()))
+  const first = values.trustList === undefined ? undefined : await readInput(context, values.trustList)
+  const settings: Settings = {
+    server: new URL(server).origin,
+    ...(label !== undefined && { label }),
+    trust,
+    keys,
+    ...(tpm !== undefined && { tpm }),
+    identity: { certificate: resolve(context.directory, values.certificate), key: resolve(context.directory, values.key) },
+    ...(trustLists !== undefined && { trustLists }),
+  }
+  return withAgent(context, place, async (agent) => {
+    if (first !== undefined) await agent.takeTrust(first)
+    return answerOf(await agent.enroll(settings))
+  })
+}
+
+const certificatesIn = (octets: Uint8Array): readonly Uint8Array[] =>
+  octets[0] === 0x30
+    ? [octets]
+    : parsePEM(new TextDecoder('latin1').decode(octets)).flatMap(({ label, der }) => (label === 'CERTIFICATE' ? [der] : []))
+
+export const renew = (context: Context, place: string, options: { readonly now: boolean }): Promise<Answer> =>
+  withAgent(context, place, async (agent) => answerOf(await agent.renew(options)))
+
+const exitCodeOf = {
+  approval: exitCodes.waitsForApproval,
+  server: exitCodes.notReached,
+  mending: exitCodes.refused,
+  nothing: exitCodes.failed,
+} as const
+
+function answerOf(outcome: Outcome): Answer {
+  if (outcome.state === 'waiting') {
+    const until = outcome.until.toISOString()
+    return {
+      value: { state: outcome.state, waitsFor: outcome.waitsFor, until, why: outcome.why },
+      text: `Not yet: ${outcome.why}\nTried again from ${until}.\n`,
+      exitCode: exitCodeOf[outcome.waitsFor],
+    }
+  }
+  const { subject, notAfter } = outcome.certificate
+  const name = formatName(parseName(subject))
+  return {
+    value: { state: outcome.state, subject: name, notAfter: notAfter.toISOString() },
+    text: `Enrolled as ${name}, until ${notAfter.toISOString()}.\n`,
+  }
+}
+
+export const status = (context: Context, place: string): Promise<Answer> =>
+  withAgent(context, place, async (agent) => ({ value: agent.status() }))
+
+export const trust = (context: Context, place: string, files: readonly string[]): Promise<Answer> =>
+  withAgent(context, place, async (agent) => {
+    for (const file of files) await agent.takeTrust(await readInput(context, file))
+    return { value: agent.status().trustList }
+  })
+
+export const report = (context: Context, place: string): Promise<Answer> =>
+  withAgent(context, place, async (agent) => ({ value: { report: await agent.report() } }))
+
+export const verify = (
+  context: Context,
+  place: string,
+  {
+    file,
+    signature,
+    format,
+  }: { readonly file: string; readonly signature: string | undefined; readonly format: string | undefined },
+): Promise<Answer> =>
+  withAgent(context, place, async ({ directory }) => {
+    const { verifyFile } = await import('#agent/verify.ts')
+    const found = await verifyFile(
+      { directory, world: context.world },
+      {
+        file: resolve(context.directory, file),
+        ...(signature !== undefined && { signature: resolve(context.directory, signature) }),
+        ...(format !== undefined && { format }),
+      },
+    )
+    const signatures = found.signatures.map(({ verdict, signer, untouched, problem }) => ({
+      verdict,
+      untouched: untouched ?? null,
+      signer: signer === undefined ? null : formatName(parseName(signer.subject)),
+      problem: problem?.message ?? null,
+    }))
+    const lines = signatures.map(
+      ({ verdict, signer, problem }) => `  ${verdict}: ${signer ?? 'signer not known'}${problem === null ? '' : `: ${problem}`}`,
+    )
+    return {
+      value: { valid: found.valid, format: found.format, signatures },
+      text: `${found.valid ? 'VALID' : 'NOT VALID'}  ${file}: ${found.format}\n${lines.join('\n')}\n`,
+      exitCode: found.valid ? exitCodes.done : exitCodes.verificationFailed,
+    }
+  })
+
+export function run(context: Context, place: string, pollSeconds: number): Promise<Answer> {
+  return withAgent(context, place, async (agent) => {
+    await runAgent(agent, context.world, { pollSeconds, signal: context.signal, say: (line) => context.say(line) })
+    return { value: agent.status() }
+  })
+}

@@ -1,0 +1,113 @@
+/** The device's agent against a running authority: enrolled, renewed, copied, and with its key in a TPM. */
+import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
+import { cpSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { type Agent, openAgent } from '#agent/agent.ts'
+import type { Settings } from '#agent/directory.ts'
+import { systemWorld, type World } from '#base/world.ts'
+import { keyPEMOf, pemOf, plant, type Plant } from './plant.ts'
+import { makeTPM, tpmPrograms } from './swtpm.ts'
+
+const HOUR_SECONDS = 3600
+
+/** A device as it leaves the line, and what its agent is set up with. */
+async function born(here: Plant, serial: string): Promise<Settings> {
+  const { key, certificate } = await here.issue(here.births, [{ type: 'serialNumber', value: serial }])
+  return {
+    server: here.origin,
+    label: 'owner',
+    trust: [here.tlsRoot.toBase64()],
+    keys: 'software',
+    identity: {
+      certificate: here.writeFile(`${serial}.pem`, pemOf(certificate)),
+      key: here.writeFile(`${serial}.key`, keyPEMOf(key)),
+    },
+  }
+}
+
+function agentIn(t: TestContext, directory: string, world: World = systemWorld()): Agent {
+  const agent = openAgent(directory, world)
+  t.after(() => agent[Symbol.asyncDispose]())
+  return agent
+}
+
+const certificateIn = (directory: string, number: number): X509Certificate =>
+  new X509Certificate(readFileSync(join(directory, 'keys', String(number), 'certificate.pem')))
+
+test('R5: a device enrolls with what it was born with, renews itself, and keeps one key', async (t) => {
+  const here = await plant(t)
+  const directory = join(here.directory, 'agent')
+  const agent = agentIn(t, directory)
+  assert.equal(agent.status().state, 'not set up')
+  const settings = await born(here, 'P-1')
+  assert.equal((await agent.enroll(settings)).state, 'enrolled')
+  const first = certificateIn(directory, 1)
+  assert.ok(first.checkIssued(new X509Certificate(here.ca.authorities.byAddress('owner1').certificate.der)))
+  assert.match(first.subject, /serialNumber=P-1/)
+  assert.equal(statSync(join(directory, 'keys', '1', 'key.pem')).mode & 0o777, 0o600)
+  assert.equal((await agent.enroll(settings)).state, 'enrolled')
+  assert.deepEqual(readdirSync(join(directory, 'keys')), ['1'], 'the second time nothing was asked for')
+  await assert.rejects(agent.enroll({ ...settings, label: 'stranger' }), { reason: 'agentSetUp' })
+
+  assert.equal((await agent.renew({ now: true })).state, 'enrolled')
+  assert.deepEqual(readdirSync(join(directory, 'keys')), ['2'], 'the former key is gone')
+  const second = certificateIn(directory, 2)
+  assert.notDeepEqual(second.publicKey.export({ format: 'jwk' }), first.publicKey.export({ format: 'jwk' }))
+  assert.throws(() => openAgent(directory, systemWorld()), { code: 'conflict', reason: 'agentBusy' })
+  assert.equal(agent.status().state, 'enrolled')
+})
+
+test('R5: a server that is away is asked again later, and a refused request is not repeated', async (t) => {
+  const here = await plant(t)
+  const settings = await born(here, 'P-2')
+  const away = agentIn(t, join(here.directory, 'away'))
+  const waiting = await away.enroll({ ...settings, server: 'https://localhost:1' })
+  assert.ok(waiting.state === 'waiting')
+  assert.match(waiting.why, /localhost:1/)
+  assert.ok(away.directory.pending() !== undefined, 'the key waits with its request')
+  assert.deepEqual(await away.renew(), waiting, 'not before its time')
+
+  const refused = agentIn(t, join(here.directory, 'refused'))
+  const answer = await refused.enroll({ ...settings, label: 'stranger' })
+  assert.ok(answer.state === 'waiting')
+  assert.equal(refused.directory.pending(), undefined)
+  assert.equal(refused.status().problem, answer.why)
+})
+
+test('R5: with a certificate that has ended, the birth certificate asks', async (t) => {
+  const here = await plant(t)
+  const directory = join(here.directory, 'agent')
+  const { world } = here.ca.context
+  const woken = agentIn(t, directory, world)
+  await woken.enroll(await born(here, 'P-3'))
+  here.ca.advance((Date.parse(certificateIn(directory, 1).validTo) - world.clock.now()) / 1000 + HOUR_SECONDS)
+  assert.equal(woken.status().state, 'ended')
+  assert.equal((await woken.renew()).state, 'enrolled')
+  assert.deepEqual(readdirSync(join(directory, 'keys')), ['2'])
+})
+
+test('R2, R4: with the key in a TPM, a copy of the whole directory is worth nothing', { skip: tpmPrograms.skip }, async (t) => {
+  const here = await plant(t)
+  const [own, other] = [await makeTPM(t), await makeTPM(t, { another: true })]
+  assert.ok('path' in own.server && 'path' in other.server)
+  const settings: Settings = { ...(await born(here, 'P-4')), keys: 'tpm', tpm: own.server.path }
+  const directory = join(here.directory, 'agent')
+  const agent = openAgent(directory, systemWorld())
+  assert.equal((await agent.enroll(settings)).state, 'enrolled')
+  assert.match(readFileSync(join(directory, 'keys', '1', 'key.pem'), 'latin1'), /^-----BEGIN TSS2 PRIVATE KEY-----/)
+  assert.equal((await agent.renew({ now: true })).state, 'enrolled')
+  await agent[Symbol.asyncDispose]()
+
+  const copy = join(here.directory, 'copy')
+  mkdirSync(copy)
+  cpSync(directory, copy, { recursive: true })
+  const { openKey } = await import('#agent/device-keys.ts')
+  const { tpmAccess } = await import('#agent/tpm-access.ts')
+  const pem = readFileSync(join(copy, 'keys', '2', 'key.pem'), 'latin1')
+  const { random } = systemWorld()
+  const message = new Uint8Array(32)
+  assert.ok((await openKey(pem, { tpm: tpmAccess(own.server.path, random) }).sign(message)).length > 0)
+  await assert.rejects(openKey(pem, { tpm: tpmAccess(other.server.path, random) }).sign(message), { code: 'badProof' })
+})
