@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { equal } from '#base/bytes.ts'
 import { type Facts, TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
@@ -150,6 +151,14 @@ export function openSigners(context: SigningContext): Signers {
     return rows.map(toRecord)
   }
 
+  /** A key that states times signs nothing else: a bare signature could be made a token of any time (RFC 3161, 2.3). */
+  const checkApart = async (key: SignerKey, isAuthority: boolean): Promise<void> => {
+    const others = (await list()).filter(({ timeStamps }) => (timeStamps !== undefined) !== isAuthority)
+    const taken = others.flatMap((other) => [other.key, ...(other.next === undefined ? [] : [other.next])].flatMap(keysOf))
+    const shared = keysOf(key).find(({ publicKey }) => taken.some((one) => equal(one.publicKey, publicKey)))
+    if (shared !== undefined) throw new TrustError('policyRefused', 'timeStampKeyShared', { facts: { label: shared.label } })
+  }
+
   return {
     async create({ name, key: wanted, ...terms }, actor) {
       checkTimeStampTerms(terms)
@@ -161,6 +170,7 @@ export function openSigners(context: SigningContext): Signers {
       const key = await openKey(wanted)
       checkFormats(terms, key)
       if (terms.timeStamps !== undefined) checkTimeStampKey(key)
+      await checkApart(key, terms.timeStamps !== undefined)
       const id = uuidv7(world)
       const record: SignerRecord = { ...terms, id, name, version: 1, state: 'enabled', key, createdAt: world.clock.now() }
       const act = 'signer.create'
@@ -195,6 +205,7 @@ export function openSigners(context: SigningContext): Signers {
 
     async planNext(name, { at, afterUses, ...wanted }, actor) {
       const key = await openKey(wanted)
+      await checkApart(key, (await read(name)).record.timeStamps !== undefined)
       const next: NextKey = { ...key, ...(at !== undefined && { at }), ...(afterUses !== undefined && { afterUses }) }
       return change(name, 'signer.plan', actor, (record) => {
         if (record.timeStamps !== undefined) checkTimeStampKey(next)

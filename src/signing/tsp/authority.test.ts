@@ -150,6 +150,23 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         await assert.rejects(create('j', {}, { ...plain, timeStamping: 'i' }), { reason: 'noTimeStamps' })
       }))
 
+    test('RFC 3161, 2.3: its key signs nothing else, which could be made a token of any time', () =>
+      inSetting(engine, async ({ signing, keys }) => {
+        const { signers } = signing
+        const { terms } = await testAuthority(keys, 'time')
+        const { terms: more } = await testAuthority(keys, 'more')
+        const plain = { name: 'files', formats: ['plain'], users: terms.users, priority: 'normal' } as const
+        const refusal = { code: 'policyRefused', reason: 'timeStampKeyShared' }
+        await signers.create(terms, 'person:olga')
+        await assert.rejects(signers.create({ ...plain, key: { label: terms.key.label, chain: [] } }, 'person:olga'), refusal)
+        await signers.create({ ...plain, key: { label: more.key.label, chain: [] } }, 'person:olga')
+        await assert.rejects(signers.create(more, 'person:olga'), refusal)
+        await assert.rejects(signers.planNext('time', { ...more.key, afterUses: 9 }, 'person:olga'), refusal)
+        const next = { label: terms.key.label, chain: [], afterUses: 9 }
+        await assert.rejects(signers.planNext('files', next, 'person:olga'), refusal)
+        await signers.create({ ...terms, name: 'again' }, 'person:olga') // the same for another policy, say
+      }))
+
     test('an authority that another process disabled states nothing, and does again once that one enabled it', () =>
       inSetting(engine, async ({ signing, other, keys }) => {
         const { terms } = await testAuthority(keys, 'time')
