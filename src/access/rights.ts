@@ -39,6 +39,9 @@ export const permissions = [
   'certificate.read',
   'certificate.issue',
   'certificate.revoke', // hold and release too
+  'birth.read',
+  'birth.issue', // each line says further which stations
+  'birth.manage', // lines, and which TPMs and chips count
   'key.read',
   'key.manage',
   'key.unlock', // giving the PIN of a key store, not using its keys
@@ -57,6 +60,7 @@ const READ_PKI = [
   'endpoint.read',
   'certificate.read',
   'approval.read',
+  'birth.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -82,6 +86,8 @@ export const rights = {
     'endpoint.secret',
     'certificate.issue',
     'certificate.revoke',
+    'birth.issue',
+    'birth.manage',
     'key.read',
     'key.manage',
     'key.unlock',
@@ -89,11 +95,11 @@ export const rights = {
     'signer.manage',
     'user.read', // signers and rules name people
   ],
-  'line-operator': [...READ_PKI, 'endpoint.secret'],
+  'line-operator': [...READ_PKI, 'birth.issue', 'endpoint.secret'],
   'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
-  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke', 'signer.read', 'signer.use'],
+  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke', 'birth.issue', 'signer.read', 'signer.use'],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>
 

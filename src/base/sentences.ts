@@ -515,6 +515,13 @@ export const english = {
   ownershipRecoveryUnknown: 'There is no such recovery here. List the recoveries to see their ids.',
   ownershipRecoveryState: 'The recovery is {state}, which does not allow this.',
   ownershipRecoveryOpen: 'Somebody claims this device already. Wait for what becomes of that.',
+  ownershipPresence:
+    'The proof that the device is there answers another question, or is for another claimant. Have the device sign again.',
+  voucherMalformed: 'The voucher cannot be read: {detail}. Get it again from the maker of the device.',
+  voucherSigner: 'No maker that is trusted here signed the voucher. Do not follow it.',
+  voucherOtherDevice: 'The voucher is for another device. Get that of this one from its maker.',
+  voucherTime: 'The voucher is not valid at this time. Look at the clock, or get a new voucher.',
+  voucherNonce: 'The voucher does not answer what the device asked. Ask again for one.',
 
   // orders
   countingRolledBack:

@@ -7,7 +7,6 @@
 import { generateKey, signMessage } from '#algorithms/private-key.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { type KeyAlgorithmId, signatureAlgorithm } from '#algorithms/table.ts'
-import { uuidv7 } from '#base/world.ts'
 import type { Signer } from '#keys/key-store.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { extensionWith } from '#x509/extensions/extension.ts'
@@ -62,17 +61,7 @@ export async function sampleOf(context: Pick<CAContext, 'world' | 'settings' | '
     },
     applicant: { kind: 'person' },
     renewal: false,
-    endpoint: {
-      id: uuidv7(context.world),
-      label: 'sample',
-      protocol: 'est',
-      authorityId: authority.id,
-      profile: profile.id,
-      rules: { ...noRules, hardwareType: HARDWARE_TYPE },
-      isDefault: false,
-      state: 'enabled',
-      createdAt: new Date(context.world.clock.now()),
-    },
+    endpoint: { rules: { ...noRules, hardwareType: HARDWARE_TYPE } },
   })
   return { certificate: (await signRehearsed(rehearse(here, plan))).der, issuer: authority.certificate.der }
 }

@@ -297,6 +297,22 @@ export const tokenName = (help: string): Setting<TokenName> => ({
   fromText: asIs,
 })
 
+/** X.660: the first arc says how far the second goes. */
+const OBJECT_IDENTIFIER = /^(?:[01]\.(?:[1-3]?\d)|2\.(?:0|[1-9]\d{0,9}))(?:\.(?:0|[1-9]\d{0,9})){1,20}$/
+
+/** Undefined unless it is set. */
+export const objectIdentifier = (help: string): Setting<string | undefined> => ({
+  help,
+  allowed: 'an object identifier such as 1.3.6.1.4.1.32473.1',
+  default: undefined,
+  secret: false,
+  read: (written) =>
+    typeof written === 'string' && OBJECT_IDENTIFIER.test(written)
+      ? { value: written }
+      : { problem: 'must be an object identifier such as 1.3.6.1.4.1.32473.1' },
+  fromText: asIs,
+})
+
 /** What a named section cannot do without. */
 export const needed = <T>(setting: Setting<T | undefined>): Setting<T> => ({ ...setting, needed: true }) as Setting<T>
 

@@ -14,6 +14,7 @@ import {
   integer,
   listOf,
   needed,
+  objectIdentifier,
   oneOf,
   path,
   schedule,
@@ -166,6 +167,13 @@ const signing = {
   archiveKeepDays: integer(1, 36_500, 3650, 'how long it is kept there after it was last signed'),
 }
 
+const devices = {
+  assurancePolicyArc: objectIdentifier(
+    'an arc of yours: a birth certificate says its assurance level by the policy ARC.0 to ARC.4; without it only the record does',
+  ),
+  birthChallengeSeconds: integer(10, 3600, 300, 'how long a device may take to answer the challenge of its birth'),
+}
+
 const log = {
   level: oneOf(['debug', 'info', 'warn', 'error'], 'info', 'least important line that is written'),
 }
@@ -182,6 +190,7 @@ export const sections = {
   clock,
   approvals,
   signing,
+  devices,
   log,
 } as const satisfies Record<string, Record<string, Setting<unknown>>>
 

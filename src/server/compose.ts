@@ -20,6 +20,7 @@ import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import { holdCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
+import { birthAgain, openBirthProfile, signBirth } from '#ca/births.ts'
 import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
 import { type Authorize, enrollment, type Enrollment, nameOfIdentity } from '#ca/enrollment.ts'
@@ -30,6 +31,8 @@ import { offlineAt, publishedImportedCRL } from '#ca/trusted.ts'
 import { parseWeakKeys } from '#ca/weak-keys.ts'
 import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
+import type { BirthIssuer, BirthsContext } from '#devices/birth/context.ts'
+import { birthMigrations } from '#devices/birth/migrations.ts'
 import type { DevicesContext } from '#devices/context.ts'
 import { type CertificateStates, tellDue } from '#devices/due.ts'
 import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
@@ -65,6 +68,7 @@ export const migrations: readonly Migration[] = [
   ...caMigrations,
   ...signingMigrations,
   ...devicesMigrations,
+  ...birthMigrations,
   ...restMigrations,
   ...publicationMigrations,
   ...backupMigrations,
@@ -175,6 +179,7 @@ export interface CAServices {
 export interface DeviceServices {
   readonly context: DevicesContext
   readonly enrollment: DeviceEnrollment
+  readonly births: BirthsContext
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
 }
@@ -215,7 +220,7 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     policy,
   }
   const authorities = await openAuthorities(context)
-  const devices = openDevices({ db, audit, world, organizationId: DEFAULT_ORGANIZATION }, context)
+  const devices = openDevices({ db, audit, world, organizationId: DEFAULT_ORGANIZATION }, { context, authorities }, config)
   return {
     context,
     keys: policed,
@@ -226,16 +231,39 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
   }
 }
 
-function openDevices(context: DevicesContext, ca: CAContext): DeviceServices {
-  const states = certificateStates(ca)
+function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | 'authorities'>, config: Config): DeviceServices {
+  const states = certificateStates(ca.context)
+  const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
+  const { retryWindowSeconds } = config.ca
   return {
     context,
     enrollment: deviceEnrollment(context),
+    births: {
+      ...context,
+      issuer: birthIssuer(ca),
+      settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
+    },
     async tellDue() {
       while ((await tellDue(context, states)) > 0);
     },
   }
 }
+
+/** Births get their certificates from authorities of this installation, and believe makers of TPMs that it trusts. */
+export const birthIssuer = ({ context, authorities }: Pick<CAServices, 'context' | 'authorities'>): BirthIssuer => ({
+  sign: (wanted, actor) => signBirth(context, authorities, wanted, actor),
+  again: (certificateId) => birthAgain(context, authorities, certificateId),
+  async check({ authority, profile }) {
+    authorities.byAddress(authority)
+    await openBirthProfile(context, profile)
+  },
+  endorsementAnchors: (addresses) =>
+    addresses.map((address) => {
+      const { state, certificate } = authorities.trustedByAddress(address)
+      if (state === 'active') return certificate.der
+      throw new TrustError('policyRefused', 'authorityRetired', { facts: { authority: address } })
+    }),
+})
 
 /** Certificates as devices ask for them to be: those that are so already, and those of other installations, stay. */
 export function certificateStates(context: CAContext): CertificateStates {

@@ -12,6 +12,7 @@ import { auditRoutes, type AuditServices } from './audit.ts'
 import { authorityRoutes } from './authorities.ts'
 import { authorityLifeRoutes } from './authority-life.ts'
 import { backupRoutes } from './backups.ts'
+import { birthRoutes } from './births.ts'
 import { certificateRoutes } from './certificates.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
@@ -56,6 +57,7 @@ export const allRoutes = ({
   ...profileRoutes(ca),
   ...endpointRoutes(ca, endpointsChanged),
   ...certificateRoutes(ca),
+  ...birthRoutes(ca),
   ...verificationRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
