@@ -178,29 +178,37 @@ test('whichever key fails, nothing leaves and nothing is counted, and the log sa
 test('a request for one of two keys, or for one that is not there, is refused before a key is touched', () =>
   inSetting(async (setting) => {
     const { signing, touched, chains } = setting
-    const { wanted } = await requestsFor(await signing.signers.create(dual(setting), officer))
+    const formats = ['cms', 'dsse']
+    const { wanted } = await requestsFor(await signing.signers.create(dual(setting, { formats }), officer))
     const [both] = wanted.requests
     assert.ok(both?.type === 'cms')
     const { by: _both, ...first } = both
     const raw = { type: 'raw', message: { octets: utf8('firmware 4.2') } } as const
-    const alone = [[first], [{ ...first, by: 1 }], [raw], [{ ...raw, by: 1 }], [raw, first]] as const
-    for (const requests of alone)
-      await assert.rejects(signing.sign('images', { ...wanted, requests }, CI), { reason: 'signerKeyLeftOut' })
-    const nobody = { ...wanted, requests: [both, { ...raw, by: 2 }] }
+    const alone = [
+      { format: 'cms', requests: [first] },
+      { format: 'cms', requests: [{ ...first, by: 1 }] },
+      { format: 'dsse', requests: [raw] },
+      { format: 'dsse', requests: [{ ...raw, by: 1 }] },
+      { format: 'dsse', requests: [raw, { ...raw, by: 0 }] },
+    ] as const
+    for (const one of alone)
+      await assert.rejects(signing.sign('images', { ...wanted, ...one }, CI), { reason: 'signerKeyLeftOut' })
+    const nobody = { ...wanted, format: 'dsse', requests: [raw, { ...raw, by: 2 }] }
     await assert.rejects(signing.sign('images', nobody, CI), { code: 'malformed', reason: 'signerKeyMissing' })
     const key = { label: 'today', chain: chains['today'] ?? [] }
-    await signing.signers.create(dual(setting, { name: 'alone', key }), officer)
-    await assert.rejects(signing.sign('alone', { ...wanted, requests: [{ ...raw, by: 1 }] }, CI), { reason: 'signerKeyMissing' })
+    await signing.signers.create(dual(setting, { name: 'alone', key, formats }), officer)
+    const second = { ...wanted, format: 'dsse', requests: [{ ...raw, by: 1 }] } as const
+    await assert.rejects(signing.sign('alone', second, CI), { reason: 'signerKeyMissing' })
     assert.deepEqual(touched, [])
   }))
 
 test('raw requests are answered by the key that each names', () =>
   inSetting(async (setting) => {
     const { signing, touched } = setting
-    await signing.signers.create(dual(setting), officer)
+    await signing.signers.create(dual(setting, { formats: ['dsse'] }), officer)
     const message = { octets: utf8('firmware 4.2') }
     const requests = [{ type: 'raw', message, by: 1 } as const, { type: 'raw', message, by: 0 } as const]
-    const made = await signing.sign('images', { format: 'cms', requests }, CI)
+    const made = await signing.sign('images', { format: 'dsse', requests }, CI)
     assert.ok(made.state === 'signed')
     assert.deepEqual(touched, ['tomorrow', 'today'])
     assert.equal(made.answers[0]?.length, 3309) // FIPS 204, table 2: ML-DSA-65
