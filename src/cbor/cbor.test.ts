@@ -264,3 +264,16 @@ test('what is no number, or too long a one, is a mistake of whoever writes', () 
   assert.throws(() => encodeCBOR(1.5), TypeError)
   assert.throws(() => encodeCBOR(2n ** 64n), RangeError)
 })
+
+test('R31: an array that states more items than a message has is refused before there is room for them', () => {
+  // fourteen in each other: in a message of 16 MiB room for all of them would be two gigabytes
+  const octets = new Uint8Array(1 << 16)
+  const view = new DataView(octets.buffer)
+  for (let at = 0; at < 70; at += 5) {
+    octets[at] = 0x9a
+    view.setUint32(at + 1, octets.length - at - 5)
+  }
+  octets[70] = 0xff // is not come to
+  for (const encoding of ['deterministic', 'any'] as const)
+    assert.throws(() => parseCBOR(octets, { encoding }), { code: 'tooLarge', reason: 'cborTooMany' })
+})

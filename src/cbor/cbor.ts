@@ -73,7 +73,7 @@ function readItem(from: From, depth: number): CBOR {
 
 function readItemOrBreak(from: From, depth: number): CBOR | typeof BREAK {
   if (depth > DEPTH_MAX) throw new TrustError('tooLarge', 'cborTooDeep', { facts: { limit: DEPTH_MAX } })
-  if (++from.items > ITEMS_MAX) throw new TrustError('tooLarge', 'cborTooMany', { facts: { limit: ITEMS_MAX } })
+  if (++from.items > ITEMS_MAX) throw tooMany()
   const [initial] = take(from, 1) as unknown as [number]
   const major = initial >> 5
   const info = initial & 0x1f
@@ -90,9 +90,9 @@ function readItemOrBreak(from: From, depth: number): CBOR | typeof BREAK {
     case 3:
       return textIn(take(from, lengthIn(from, argument)))
     case 4:
-      return Array.from({ length: lengthIn(from, argument) }, () => readItem(from, depth + 1))
+      return Array.from({ length: countIn(from, argument) }, () => readItem(from, depth + 1))
     case 5:
-      return readMap(from, lengthIn(from, argument), depth)
+      return readMap(from, countIn(from, argument), depth)
     default:
       return { tag: argument, value: readItem(from, depth + 1) }
   }
@@ -127,6 +127,15 @@ function lengthIn(from: From, argument: number | bigint): number {
   if (typeof argument === 'bigint' || argument > from.octets.length - from.at) throw malformed('it ends too early')
   return argument
 }
+
+/** There is room for all items of an array before the first is read, so that the bound comes before that. */
+function countIn(from: From, argument: number | bigint): number {
+  const count = lengthIn(from, argument)
+  if (count > ITEMS_MAX - from.items) throw tooMany()
+  return count
+}
+
+const tooMany = (): TrustError => new TrustError('tooLarge', 'cborTooMany', { facts: { limit: ITEMS_MAX } })
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 function textIn(octets: Uint8Array): string {
@@ -185,7 +194,7 @@ function partsOf(from: From, major: number): Uint8Array[] {
     const [initial] = take(from, 1) as unknown as [number]
     if (initial === 0xff) return parts
     if (initial >> 5 !== major || (initial & 0x1f) === 31) throw malformed('a part of a string is of another type')
-    if (++from.items > ITEMS_MAX) throw new TrustError('tooLarge', 'cborTooMany', { facts: { limit: ITEMS_MAX } })
+    if (++from.items > ITEMS_MAX) throw tooMany()
     parts.push(take(from, lengthIn(from, readArgument(from, initial & 0x1f) as number | bigint)))
   }
 }
