@@ -42,6 +42,10 @@ export const permissions = [
   'birth.read',
   'birth.issue', // each line says further which stations
   'birth.manage', // lines, and which TPMs and chips count
+  'device.read',
+  'device.register', // planning one
+  'device.change', // its state, and what is said of it
+  'device.manage', // organizations, models, areas
   'key.read',
   'key.manage',
   'key.unlock', // giving the PIN of a key store, not using its keys
@@ -61,6 +65,7 @@ const READ_PKI = [
   'certificate.read',
   'approval.read',
   'birth.read',
+  'device.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -86,6 +91,9 @@ export const rights = {
     'endpoint.secret',
     'certificate.issue',
     'certificate.revoke',
+    'device.register',
+    'device.change',
+    'device.manage',
     'birth.issue',
     'birth.manage',
     'key.read',
@@ -95,11 +103,21 @@ export const rights = {
     'signer.manage',
     'user.read', // signers and rules name people
   ],
-  'line-operator': [...READ_PKI, 'birth.issue', 'endpoint.secret'],
+  'line-operator': [...READ_PKI, 'device.register', 'birth.issue', 'endpoint.secret'],
   'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
-  service: [...READ_PKI, 'metrics.read', 'certificate.issue', 'certificate.revoke', 'birth.issue', 'signer.read', 'signer.use'],
+  service: [
+    ...READ_PKI,
+    'metrics.read',
+    'device.register',
+    'device.change',
+    'certificate.issue',
+    'certificate.revoke',
+    'birth.issue',
+    'signer.read',
+    'signer.use',
+  ],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>
 

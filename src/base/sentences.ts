@@ -619,6 +619,7 @@ export const english = {
   nameTaken: 'The name "{name}" is taken. Choose another one.',
   organizationUnknown: 'There is no organization {name} here. List the organizations to see their names.',
   modelUnknown: 'There is no product model {name} of this manufacturer. List the models to see their names.',
+  revisionUnknown: 'The model has no hardware revision {name}. Show the model to see its revisions.',
   areaUnknown: 'There is no application area {name} of this owner. List the areas to see their names.',
   areaDisabled: 'The application area {name} is disabled. Enable it, or choose another one.',
   areaOfAnother: 'The application area {name} belongs to another owner than the device. Have the device transferred first.',

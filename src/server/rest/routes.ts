@@ -14,6 +14,8 @@ import { authorityLifeRoutes } from './authority-life.ts'
 import { backupRoutes } from './backups.ts'
 import { birthRoutes } from './births.ts'
 import { certificateRoutes } from './certificates.ts'
+import { deviceCatalogRoutes } from './device-catalog.ts'
+import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import { profileRoutes } from './profiles.ts'
@@ -59,6 +61,8 @@ export const allRoutes = ({
   ...certificateRoutes(ca),
   ...birthRoutes(ca),
   ...verificationRoutes(ca),
+  ...deviceCatalogRoutes(ca),
+  ...deviceRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),

@@ -1,0 +1,406 @@
+/**
+ * The maker's side: orders, the tickets that nodes get for them, and how orders end.
+ *
+ * @module
+ */
+import { hash } from 'node:crypto'
+import { type Static, Type } from 'typebox'
+import { Compile } from 'typebox/compile'
+import { importPublicKey } from '#algorithms/public-key.ts'
+import type { Audit } from '#audit/audit.ts'
+import { TrustError } from '#base/errors.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import type { KeyStore, Signer } from '#keys/key-store.ts'
+import { keep, type Step } from '#store/batch.ts'
+import type { Database, Row, Transaction } from '#store/database.ts'
+import { parseCertificationRequest } from '#x509/certification-request.ts'
+import { type Course, newCourse, termsOf } from './course.ts'
+import {
+  emptyChain,
+  type JobTicket,
+  openStatement,
+  peekStatement,
+  QUOTA_MAX,
+  SerialBlock,
+  signStatement,
+  type Tier,
+  tiers,
+} from './messages.ts'
+import { shownTier } from './shown-tier.ts'
+
+/** What a maker orders. */
+export const OrderTerms = Type.Object(
+  {
+    model: Type.String({ minLength: 1, maxLength: 128 }),
+    hardwareRevision: Type.String({ minLength: 1, maxLength: 128 }),
+    firmware: Type.Array(Type.String({ pattern: '^[0-9a-f]{64}$' }), { maxItems: 64, description: 'SHA-256 of what is loaded' }),
+    factory: Type.String({ minLength: 1, maxLength: 128 }),
+    tier: Type.Enum([...tiers]),
+    quantity: Type.Integer({ minimum: 1, maximum: QUOTA_MAX }),
+    scrapAllowance: Type.Integer({ minimum: 0, maximum: QUOTA_MAX }),
+    serials: SerialBlock,
+    hardwareType: Type.String({ pattern: '^[0-2](\\.\\d{1,12}){1,24}$', description: 'object identifier of hardwareModuleName' }),
+    subject: Type.Array(
+      Type.Object(
+        { type: Type.Enum(['C', 'O', 'OU']), value: Type.String({ minLength: 1, maxLength: 64 }) },
+        { additionalProperties: false },
+      ),
+      { minItems: 1, maxItems: 3, description: 'what the name of each device begins with' },
+    ),
+    blockSize: Type.Integer({ minimum: 1, maximum: 4096 }),
+    authority: Type.String({ maxLength: 64, description: 'the authority that certifies nodes' }),
+    ticketKey: Type.String({ maxLength: 160, description: 'label of the key that signs tickets' }),
+    notBefore: Type.Integer({ minimum: 0 }),
+    notAfter: Type.Integer({ minimum: 0 }),
+  },
+  { additionalProperties: false },
+)
+export type OrderTerms = Static<typeof OrderTerms>
+const compiled = Compile(OrderTerms)
+
+export interface ProductionOrder {
+  readonly id: string
+  readonly name: string
+  readonly version: number
+  readonly terms: OrderTerms
+  readonly nonce: string
+  readonly state: 'open' | 'closed'
+  readonly createdAt: number
+}
+
+/** `lost`: given up, since its node or its counters are gone; what it had is not given out again. */
+export type JobState = 'open' | 'ended' | 'lost'
+
+export interface Job {
+  readonly id: string
+  readonly orderId: string
+  readonly state: JobState
+  readonly tier: Tier
+  /** DER SubjectPublicKeyInfo. */
+  readonly nodeKey: Uint8Array
+  readonly ticket: JobTicket
+  readonly ticketText: string
+  readonly size: number
+  readonly head: string
+  readonly course: Course
+  readonly createdAt: number
+  readonly seenAt: number | undefined
+}
+
+export interface NodeAuthority {
+  /** Address of the maker's authority. */
+  readonly authority: string
+  /** PKCS #10. */
+  readonly request: Uint8Array
+  /** What every name below it begins with. */
+  readonly subject: OrderTerms['subject']
+}
+
+export interface JobBirth {
+  readonly productSerial: string
+  readonly position: number
+  readonly n: number
+  /** SHA-256 of the SubjectPublicKeyInfo, in hexadecimal. */
+  readonly key: string
+  /** DER */
+  readonly certificate: Uint8Array
+  readonly evidence: string
+  readonly station: string
+  readonly operator: string | undefined
+  readonly at: number
+}
+
+/** Hands births on to whoever keeps devices, in the transaction that keeps the entries. */
+export type RecordBirths = (tx: Transaction, job: Job, births: readonly JobBirth[], actor: string) => Promise<void>
+
+export interface OrdersContext {
+  readonly db: Database
+  readonly audit: Audit
+  readonly world: World
+  readonly organizationId: string
+  readonly keys: Pick<KeyStore, 'open'>
+  /** Certifies a node as an authority for these names and no others, with none below it. @returns DER, up to the root */
+  readonly certifyNode: (wanted: NodeAuthority, actor: string) => Promise<readonly Uint8Array[]>
+  readonly recordBirths: RecordBirths
+}
+
+const NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/
+
+/** @throws TrustError `malformed`, `conflict` (`orderTaken`), `notFound` when the key is not there */
+export async function createOrder(
+  context: OrdersContext,
+  name: string,
+  terms: OrderTerms,
+  actor: string,
+): Promise<ProductionOrder> {
+  const { db, audit, world, organizationId } = context
+  checkTerms(name, terms)
+  await ticketSigner(context, terms)
+  const order: ProductionOrder = {
+    id: uuidv7(world),
+    name,
+    version: 1,
+    terms,
+    nonce: world.random.octets(32).toHex(),
+    state: 'open',
+    createdAt: world.clock.now(),
+  }
+  await keep(db, [
+    {
+      sql: `INSERT INTO production_order (id, organization_id, version, name, terms, nonce, state, created_at, closed_at)
+          VALUES (?, ?, 1, ?, ?, ?, 'open', ?, NULL)`,
+      parameters: [order.id, organizationId, name, JSON.stringify(terms), order.nonce, order.createdAt],
+      refusal: () => new TrustError('conflict', 'orderTaken', { facts: { order: name } }),
+    },
+    audit.statement({
+      actor,
+      act: 'order.create',
+      object: `order:${order.id}`,
+      outcome: 'done',
+      facts: { name, model: terms.model, quantity: terms.quantity, scrapAllowance: terms.scrapAllowance, tier: terms.tier },
+    }),
+  ])
+  return order
+}
+
+function checkTerms(name: string, terms: OrderTerms): void {
+  const wrong = (detail: string): TrustError => new TrustError('malformed', 'orderMalformed', { facts: { detail } })
+  if (!NAME.test(name)) throw wrong('its name has 1 to 63 lower-case letters, digits, dots and hyphens')
+  if (!compiled.Check(terms)) throw wrong(`${compiled.Errors(terms)[0]?.instancePath ?? ''} is not as it must be`)
+  const { serials, quantity, scrapAllowance, notBefore, notAfter } = terms
+  if (quantity + scrapAllowance > QUOTA_MAX)
+    throw wrong(`it is for more than ${QUOTA_MAX} devices with those that may be scrapped`)
+  if (serials.from > serials.to || String(serials.to).length > serials.digits) throw wrong('its serial block has no numbers')
+  if (serials.to - serials.from + 1 < quantity + scrapAllowance)
+    throw wrong('its serial block is smaller than its quantity with those that may be scrapped')
+  if (serials.prefix.length + serials.digits > 64) throw wrong('its serial numbers are longer than 64 characters')
+  if (notBefore >= notAfter) throw wrong('it ends before it begins')
+}
+
+async function ticketSigner({ keys }: OrdersContext, { ticketKey }: OrderTerms): Promise<Signer> {
+  try {
+    return await keys.open(ticketKey)
+  } catch (cause) {
+    if (!(cause instanceof TrustError) || cause.code !== 'notFound') throw cause
+    throw new TrustError('notFound', 'ticketKeyMissing', { facts: { label: ticketKey }, cause })
+  }
+}
+
+/** @throws TrustError `notFound` */
+export async function openOrder(
+  { db, organizationId }: Pick<OrdersContext, 'db' | 'organizationId'>,
+  name: string,
+): Promise<ProductionOrder> {
+  const [row] = await db.query('SELECT * FROM production_order WHERE organization_id = ? AND name = ?', organizationId, name)
+  if (row === undefined) throw new TrustError('notFound', 'orderUnknown', { facts: { order: name } })
+  return orderOf(row)
+}
+
+/** Newest first. */
+export async function listOrders(
+  { db, organizationId }: Pick<OrdersContext, 'db' | 'organizationId'>,
+  { limit, after }: { readonly limit: number; readonly after?: string | undefined },
+): Promise<readonly ProductionOrder[]> {
+  const rows = await db.query(
+    `SELECT * FROM production_order WHERE organization_id = ? AND id < ? ORDER BY id DESC LIMIT ?`,
+    organizationId,
+    after ?? 'g',
+    limit,
+  )
+  return rows.map(orderOf)
+}
+
+const orderOf = (row: Row): ProductionOrder => ({
+  id: row['id'] as string,
+  name: row['name'] as string,
+  version: row['version'] as number,
+  terms: JSON.parse(row['terms'] as string) as OrderTerms,
+  nonce: row['nonce'] as string,
+  state: row['state'] as ProductionOrder['state'],
+  createdAt: row['created_at'] as number,
+})
+
+export async function jobsOf({ db }: Pick<OrdersContext, 'db'>, { id }: Pick<ProductionOrder, 'id'>): Promise<readonly Job[]> {
+  return (await db.query('SELECT * FROM production_job WHERE order_id = ? ORDER BY id', id)).map(jobOf)
+}
+
+export const jobOf = (row: Row): Job => ({
+  id: row['id'] as string,
+  orderId: row['order_id'] as string,
+  state: row['state'] as JobState,
+  tier: row['tier'] as Tier,
+  nodeKey: row['node_key'] as Uint8Array,
+  ticket: peekStatement('ticket', row['ticket'] as string), // ours, as we signed it
+  ticketText: row['ticket'] as string,
+  size: row['size'] as number,
+  head: row['head'] as string,
+  course: JSON.parse(row['course'] as string) as Course,
+  createdAt: row['created_at'] as number,
+  seenAt: (row['seen_at'] as number | null) ?? undefined,
+})
+
+/** What the factory is given first: `sealworks node init --order`. */
+export async function orderSheet(context: OrdersContext, name: string): Promise<string> {
+  const { terms, nonce } = await openOrder(context, name)
+  const signer = await ticketSigner(context, terms)
+  const { model, factory, tier } = terms
+  return signStatement(
+    'order-sheet',
+    { version: 1, order: name, model, factory, tier, nonce, ticketKey: signer.publicKey.toBase64() },
+    signer,
+  )
+}
+
+/** What is not given to a job yet. What an ended job did not use comes back; what a lost one had does not. */
+export function roomIn({ terms }: ProductionOrder, jobs: readonly Job[]): { readonly quota: number; readonly scrap: number } {
+  let quota = terms.quantity
+  let scrap = terms.scrapAllowance
+  for (const { state, ticket, course } of jobs) {
+    const live = course.issued - course.scrap
+    quota -= state === 'ended' ? live : ticket.quota
+    scrap -= state === 'ended' ? Math.min(course.scrap, ticket.scrapAllowance) : ticket.scrapAllowance
+  }
+  return { quota: Math.max(0, quota), scrap: Math.max(0, scrap) }
+}
+
+export interface WantedTicket {
+  /** The node's statement `ticket-request`. */
+  readonly request: string
+  /** SHA-256 of the stations' certificates. */
+  readonly stations: readonly string[]
+  /** All that the order has left unless told. */
+  readonly quota?: number
+  readonly scrapAllowance?: number
+}
+
+/** @throws TrustError `badProof`, `policyRefused` for a node below the order's tier, `quotaExceeded`, `conflict` */
+export async function issueTicket(context: OrdersContext, name: string, wanted: WantedTicket, actor: string): Promise<Job> {
+  const { db, audit, world, organizationId } = context
+  const order = await openOrder(context, name)
+  const { terms } = order
+  if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
+  const { request: encoded } = peekStatement('ticket-request', wanted.request)
+  const request = Uint8Array.fromBase64(encoded)
+  const publicKey = importPublicKey(parseCertificationRequest(request).subjectPublicKeyInfo)
+  const asked = await openStatement('ticket-request', wanted.request, publicKey)
+  if (asked.nonce !== order.nonce || asked.order !== name) throw new TrustError('policyRefused', 'ticketRequestOther')
+  const tier = await shownTier(asked, publicKey)
+  if (tierRank[tier] < tierRank[terms.tier])
+    throw new TrustError('policyRefused', 'attestationMissing', { facts: { asked: terms.tier, shown: tier } })
+  const [known] = await db.query('SELECT id FROM production_job WHERE node_key = ?', publicKey.spki)
+  if (known !== undefined) throw new TrustError('conflict', 'nodeKeyUsed')
+
+  const jobs = await jobsOf(context, order)
+  const room = roomIn(order, jobs)
+  const quota = wanted.quota ?? room.quota
+  const scrapAllowance = wanted.scrapAllowance ?? room.scrap
+  if (quota < 1 || quota > room.quota || scrapAllowance > room.scrap)
+    throw new TrustError('quotaExceeded', 'orderUsedUp', { facts: { asked: quota + scrapAllowance, left: room.quota } })
+  const from = Math.max(terms.serials.from, ...jobs.map(({ ticket }) => ticket.serials.to + 1))
+  const to = from + quota + scrapAllowance - 1
+  if (to > terms.serials.to)
+    throw new TrustError('quotaExceeded', 'orderSerialsUsedUp', { facts: { asked: quota + scrapAllowance } })
+
+  const signer = await ticketSigner(context, terms)
+  const chain = await context.certifyNode({ authority: terms.authority, request, subject: terms.subject }, actor)
+  const { model, hardwareRevision, firmware, factory, blockSize, hardwareType, subject, notBefore, notAfter } = terms
+  const ticket: JobTicket = {
+    version: 1,
+    id: uuidv7(world),
+    order: name,
+    ...{ model, hardwareRevision, firmware, factory, tier },
+    nodeKey: hash('sha256', publicKey.spki),
+    counters: asked.counters,
+    blockSize,
+    stations: [...wanted.stations],
+    ...{ quota, scrapAllowance },
+    serials: { ...terms.serials, from, to },
+    profile: 'idevid',
+    ...{ hardwareType, subject, notBefore, notAfter },
+    authority: chain.map((der) => der.toBase64()),
+  }
+  const text = await signStatement('ticket', ticket, signer)
+  const course = newCourse(termsOf(ticket))
+  const createdAt = world.clock.now()
+  await keep(db, [
+    nextVersion(order),
+    {
+      sql: `INSERT INTO production_job (id, organization_id, version, order_id, state, tier, node_key, ticket, serial_next, size, head, course,
+          job_end, created_at, seen_at) VALUES (?, ?, 1, ?, 'open', ?, ?, ?, ?, 0, ?, ?, NULL, ?, NULL)`,
+      parameters: [
+        ...[ticket.id, organizationId, order.id, tier, publicKey.spki, text, to + 1],
+        ...[emptyChain.head, JSON.stringify(course), createdAt],
+      ],
+      refusal: () => new TrustError('conflict', 'nodeKeyUsed'),
+    },
+    audit.statement({
+      actor,
+      act: 'order.ticket',
+      object: `order:${order.id}`,
+      outcome: 'done',
+      facts: {
+        job: ticket.id,
+        tier,
+        quota,
+        scrapAllowance,
+        nodeKey: ticket.nodeKey,
+        ticket: hash('sha256', text),
+        ...blockFacts(ticket),
+      },
+    }),
+  ])
+  const { id } = ticket
+  const state = { size: 0, head: emptyChain.head, course, createdAt, seenAt: undefined }
+  return { id, orderId: order.id, state: 'open', tier, nodeKey: publicKey.spki, ticket, ticketText: text, ...state }
+}
+
+const blockFacts = ({ serials: { prefix, from, to } }: JobTicket) => ({ serials: `${prefix}${from} to ${to}` })
+
+/** N2 is not shown by anything yet: the secure host will. */
+const tierRank = { N0: 0, NV: 1, N1: 2, N2: 3 } as const satisfies Record<Tier, number>
+
+/** Two who change an order at once: the second begins anew. */
+const nextVersion = ({ id, version }: ProductionOrder): Step => ({
+  sql: `UPDATE production_order SET version = version + 1 WHERE id = ? AND version = ? AND state = 'open' RETURNING state`,
+  parameters: [id, version],
+  expects: { state: 'open' },
+  refusal: () => new TrustError('conflict', 'orderChanged'),
+})
+
+/** A node that is gone: its job is over, and what it had is not given out again. @throws TrustError `notFound`, `conflict` */
+export async function giveUpJob(
+  context: OrdersContext,
+  name: string,
+  jobId: string,
+  reason: string,
+  actor: string,
+): Promise<void> {
+  const { db, audit } = context
+  const order = await openOrder(context, name)
+  await keep(db, [
+    {
+      sql: `UPDATE production_job SET version = version + 1, state = 'lost' WHERE id = ? AND order_id = ? AND state = 'open' RETURNING state`,
+      parameters: [jobId, order.id],
+      expects: { state: 'lost' },
+      refusal: () => new TrustError('conflict', 'jobNotOpen'),
+    },
+    audit.statement({ actor, act: 'order.give-up', object: `order:${order.id}`, outcome: 'done', facts: { job: jobId, reason } }),
+  ])
+}
+
+/** No more tickets. @throws TrustError `conflict` while jobs are open */
+export async function closeOrder(context: OrdersContext, name: string, actor: string): Promise<void> {
+  const { db, audit, world } = context
+  const order = await openOrder(context, name)
+  if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
+  const open = (await jobsOf(context, order)).filter(({ state }) => state === 'open')
+  if (open.length > 0) throw new TrustError('conflict', 'orderHasJobs', { facts: { jobs: open.map(({ id }) => id).join(', ') } })
+  await keep(db, [
+    nextVersion(order), // a ticket that is issued meanwhile makes this fail
+    {
+      sql: "UPDATE production_order SET state = 'closed', closed_at = ? WHERE id = ?",
+      parameters: [world.clock.now(), order.id],
+    },
+    audit.statement({ actor, act: 'order.close', object: `order:${order.id}`, outcome: 'done', facts: { name } }),
+  ])
+}

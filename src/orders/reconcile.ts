@@ -1,0 +1,297 @@
+/**
+ * Whether the numbers agree: ordered, issued, good, scrapped, burned, shipped and first seen; and who cheated where they do not.
+ *
+ * @module
+ */
+import { hash } from 'node:crypto'
+import { importPublicKey } from '#algorithms/public-key.ts'
+import type { Facts } from '#base/errors.ts'
+import { keep, type Step } from '#store/batch.ts'
+import type { Row } from '#store/database.ts'
+import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
+import { attributeOf, parseName } from '#x509/name.ts'
+import { burnedIn, termsOf } from './course.ts'
+import { positionOf } from './messages.ts'
+import { type Job, jobsOf, openOrder, type OrdersContext, type ProductionOrder, roomIn } from './orders.ts'
+import { type AlarmKind, alarmStep } from './synchronize.ts'
+
+export interface JobReport {
+  readonly id: string
+  readonly state: Job['state']
+  readonly tier: Job['tier']
+  readonly quota: number
+  readonly scrapAllowance: number
+  /** Entries of its log that are here. */
+  readonly size: number
+  readonly issued: number
+  readonly good: number
+  readonly scrap: number
+  /** Neither good nor scrapped yet. */
+  readonly unjudged: number
+  readonly burned: number
+  readonly refused: number
+  readonly seenAt: number | undefined
+}
+
+export interface OrderAlarm {
+  readonly kind: AlarmKind
+  readonly subject: string
+  readonly job: string | undefined
+  readonly facts: Facts
+  readonly at: number
+}
+
+export interface Reconciliation {
+  readonly order: string
+  readonly state: ProductionOrder['state']
+  readonly ordered: number
+  /** Not given to a job yet. */
+  readonly room: { readonly quota: number; readonly scrap: number }
+  readonly issued: number
+  readonly good: number
+  readonly scrap: number
+  readonly unjudged: number
+  readonly burned: number
+  readonly shipped: number
+  /** Devices that were seen in the field. */
+  readonly seen: number
+  readonly jobs: readonly JobReport[]
+  /** The newest first, at most {@link ALARMS_SHOWN}. */
+  readonly alarms: readonly OrderAlarm[]
+  readonly alarmCount: number
+  /** Every job ended, as many are good as were ordered, and there is no alarm. */
+  readonly agrees: boolean
+}
+
+export const ALARMS_SHOWN = 200
+/** Of one kind, in one run: somebody who sees a thousand has seen enough to act. */
+const FOUND_MAX = 1000
+
+export async function reconcile(context: OrdersContext, name: string, actor: string): Promise<Reconciliation> {
+  const { db, audit } = context
+  const order = await openOrder(context, name)
+  const jobs = await jobsOf(context, order)
+  const found: Step[] = []
+  for (const job of jobs) found.push(...(await findingsOf(context, order, job)))
+  found.push(...(await fieldFindings(context, order, jobs)))
+  for (let at = 0; at < found.length; at += FOUND_MAX) await keep(db, found.slice(at, at + FOUND_MAX))
+
+  const reports = jobs.map(reportOf)
+  const sum = (field: 'issued' | 'good' | 'scrap' | 'unjudged' | 'burned'): number =>
+    reports.reduce((total, report) => total + report[field], 0)
+  const [shipped, seen, alarmCount] = await Promise.all([
+    count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id),
+    count(context, 'SELECT COUNT(DISTINCT product_serial) AS number FROM order_sighting WHERE order_id = ?', order.id),
+    count(context, 'SELECT COUNT(*) AS number FROM order_alarm WHERE order_id = ?', order.id),
+  ])
+  const good = sum('good')
+  const report: Reconciliation = {
+    order: name,
+    state: order.state,
+    ordered: order.terms.quantity,
+    room: roomIn(order, jobs),
+    issued: sum('issued'),
+    good,
+    scrap: sum('scrap'),
+    unjudged: sum('unjudged'),
+    burned: sum('burned'),
+    shipped,
+    seen,
+    jobs: reports,
+    alarms: await alarmsOf(context, order),
+    alarmCount,
+    agrees: alarmCount === 0 && good === order.terms.quantity && jobs.every(({ state }) => state === 'ended'),
+  }
+  await db.transaction((tx) =>
+    audit.record(tx, {
+      actor,
+      act: 'order.reconcile',
+      object: `order:${order.id}`,
+      outcome: 'done',
+      facts: { ordered: report.ordered, issued: report.issued, good, shipped, seen, alarms: alarmCount, agrees: report.agrees },
+    }),
+  )
+  return report
+}
+
+function reportOf({ id, state, tier, ticket, course, size, seenAt }: Job): JobReport {
+  const { issued, good, scrap, refused } = course
+  const { quota, scrapAllowance } = ticket
+  const counts = { issued, good, scrap, unjudged: issued - good - scrap, burned: burnedIn(termsOf(ticket), course), refused }
+  return { id, state, tier, quota, scrapAllowance, size, ...counts, seenAt }
+}
+
+async function count({ db }: OrdersContext, sql: string, ...parameters: string[]): Promise<number> {
+  const [row] = await db.query(sql, ...parameters)
+  return row?.['number'] as number
+}
+
+export async function alarmsOf(
+  { db }: Pick<OrdersContext, 'db'>,
+  { id }: Pick<ProductionOrder, 'id'>,
+): Promise<readonly OrderAlarm[]> {
+  const rows = await db.query(
+    'SELECT * FROM order_alarm WHERE order_id = ? ORDER BY created_at DESC, id DESC LIMIT ?',
+    id,
+    ALARMS_SHOWN,
+  )
+  return rows.map((row) => ({
+    kind: row['kind'] as AlarmKind,
+    subject: row['subject'] as string,
+    job: (row['job_id'] as string | null) ?? undefined,
+    facts: JSON.parse(row['facts'] as string) as Facts,
+    at: row['created_at'] as number,
+  }))
+}
+
+/** What no single entry shows: the same position, serial number or key twice, in this job or another. */
+async function findingsOf(context: OrdersContext, order: ProductionOrder, job: Job): Promise<readonly Step[]> {
+  const { db } = context
+  const raise = (kind: AlarmKind, subject: string, row: Row): Step =>
+    alarmStep(context, {
+      orderId: order.id,
+      jobId: job.id,
+      kind,
+      subject,
+      facts: Object.fromEntries(
+        Object.entries(row).filter(([, value]) => typeof value === 'string' || typeof value === 'number'),
+      ) as Facts,
+    })
+  const twice = (column: 'product_serial' | 'key_hash'): string =>
+    `SELECT e.n AS entry, e.product_serial, e.key_hash FROM job_entry e WHERE e.job_id = ? AND e.type = 'issue' AND EXISTS (
+        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.${column} = e.${column} AND o.type = 'issue'
+          AND (o.job_id <> e.job_id OR o.n <> e.n)) ORDER BY e.n LIMIT ${FOUND_MAX}`
+  const positions = await db.query(
+    `SELECT position, COUNT(*) AS times FROM job_entry WHERE job_id = ? AND type = 'issue' GROUP BY position HAVING COUNT(*) > 1
+      ORDER BY position LIMIT ${FOUND_MAX}`,
+    job.id,
+  )
+  const serials = await db.query(twice('product_serial'), job.id)
+  const keys = await db.query(twice('key_hash'), job.id)
+  const unborn = await db.query(
+    `SELECT e.n AS entry, e.product_serial FROM job_entry e WHERE e.job_id = ? AND e.type IN ('good', 'scrap') AND NOT EXISTS (
+        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial AND o.type = 'issue'
+          AND o.job_id = e.job_id AND o.n < e.n) LIMIT ${FOUND_MAX}`,
+    job.id,
+  )
+  return [
+    ...positions.map((row) => raise('positionTwice', `${job.id} ${row['position'] as number}`, row)),
+    ...serials.map((row) => raise('serialTwice', row['product_serial'] as string, row)),
+    ...keys.map((row) => raise('keyTwice', row['key_hash'] as string, row)),
+    ...unborn.map((row) => raise('judgedUnborn', row['product_serial'] as string, row)),
+  ]
+}
+
+/** What was shipped and seen, held to what was good. */
+async function fieldFindings(
+  context: OrdersContext,
+  { id: orderId }: ProductionOrder,
+  jobs: readonly Job[],
+): Promise<readonly Step[]> {
+  const { db, organizationId } = context
+  const judged = (type: 'good' | 'scrap'): string =>
+    `SELECT 1 FROM job_entry e WHERE e.organization_id = ? AND e.product_serial = s.product_serial AND e.type = '${type}'`
+  const shipped = await db.query(
+    `SELECT s.product_serial FROM order_shipment s WHERE s.order_id = ? AND (NOT EXISTS (${judged('good')}) OR EXISTS (${judged('scrap')}))
+      LIMIT ${FOUND_MAX}`,
+    ...[orderId, organizationId, organizationId],
+  )
+  const scrapped = await db.query(
+    `SELECT s.product_serial, s.place FROM order_sighting s WHERE s.order_id = ? AND EXISTS (${judged('scrap')}) LIMIT ${FOUND_MAX}`,
+    ...[orderId, organizationId],
+  )
+  // the log of an open job may still tell of it
+  const mayCome = jobs.some(({ state }) => state === 'open')
+  const unknown = mayCome
+    ? []
+    : await db.query(
+        `SELECT s.product_serial, s.certificate_hash, s.place FROM order_sighting s WHERE s.order_id = ? AND NOT EXISTS (
+        SELECT 1 FROM job_entry e WHERE e.organization_id = ? AND e.product_serial = s.product_serial AND e.type = 'issue'
+          AND e.certificate_hash = s.certificate_hash) LIMIT ${FOUND_MAX}`,
+        ...[orderId, organizationId],
+      )
+  const moving = await db.query(
+    `SELECT product_serial, certificate_hash, COUNT(*) AS places FROM order_sighting WHERE order_id = ?
+      GROUP BY product_serial, certificate_hash HAVING COUNT(*) > 1 LIMIT ${FOUND_MAX}`,
+    orderId,
+  )
+  const raise = (kind: AlarmKind, subject: string, row: Row): Step =>
+    alarmStep(context, { orderId, jobId: undefined, kind, subject, facts: row as Facts })
+  const serialOf = (row: Row): string => row['product_serial'] as string
+  return [
+    ...shipped.map((row) => raise('shippedNotGood', serialOf(row), row)),
+    ...scrapped.map((row) => raise('seenScrapped', serialOf(row), row)),
+    ...unknown.map((row) => raise('seenInNoLog', row['certificate_hash'] as string, row)),
+    ...moving.map((row) => raise('seenAtTwoPlaces', serialOf(row), row)),
+  ]
+}
+
+/** What left the factory. @returns how many were not noted before */
+export async function noteShipped(
+  context: OrdersContext,
+  name: string,
+  serials: readonly string[],
+  actor: string,
+): Promise<number> {
+  const { db, audit, world, organizationId } = context
+  const order = await openOrder(context, name)
+  const now = world.clock.now()
+  const before = await count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id)
+  await keep(db, [
+    ...serials.map((serial) => ({
+      sql: `INSERT INTO order_shipment (organization_id, order_id, product_serial, shipped_at) VALUES (?, ?, ?, ?)
+          ON CONFLICT (order_id, product_serial) DO NOTHING`,
+      parameters: [organizationId, order.id, serial, now],
+    })),
+    audit.statement({
+      actor,
+      act: 'order.ship',
+      object: `order:${order.id}`,
+      outcome: 'done',
+      facts: { devices: serials.length },
+    }),
+  ])
+  return (await count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id)) - before
+}
+
+/**
+ * A device showed its birth certificate somewhere: whether it is one of ours shows at once or when the logs are all here.
+ *
+ * @param place where, as whoever saw it names places
+ */
+export async function noteSeen(
+  context: OrdersContext,
+  name: string,
+  { certificate: der, place }: { readonly certificate: Uint8Array; readonly place: string },
+  actor: string,
+): Promise<'known' | 'inNoLog' | 'foreignIssuer'> {
+  const { db, audit, world, organizationId } = context
+  const order = await openOrder(context, name)
+  const certificate = parseCertificate(der)
+  const productSerial = attributeOf(parseName(certificate.subject), 'serialNumber') ?? ''
+  const fingerprint = hash('sha256', der)
+  let issuer: Job | undefined
+  for (const job of await jobsOf(context, order))
+    if (await verifyCertificateSignature(certificate, importPublicKey(job.nodeKey))) issuer = job
+  const [known] = await db.query(
+    "SELECT n FROM job_entry WHERE organization_id = ? AND product_serial = ? AND type = 'issue' AND certificate_hash = ?",
+    ...[organizationId, productSerial, fingerprint],
+  )
+  const seen = issuer === undefined ? 'foreignIssuer' : known === undefined ? 'inNoLog' : 'known'
+  const position = positionOf(certificate.serialNumber)
+  const facts = { productSerial, place, certificate: fingerprint, ...(position !== undefined && { position }) }
+  const alarm = { orderId: order.id, jobId: issuer?.id, subject: fingerprint, facts }
+  await keep(db, [
+    seen === 'foreignIssuer'
+      ? alarmStep(context, { ...alarm, kind: 'seenOfForeignIssuer' })
+      : {
+          sql: `INSERT INTO order_sighting (organization_id, order_id, product_serial, certificate_hash, place, seen_at) VALUES (?, ?, ?, ?, ?, ?)
+              ON CONFLICT (order_id, certificate_hash, place) DO NOTHING`,
+          parameters: [organizationId, order.id, productSerial, fingerprint, place, world.clock.now()],
+        },
+    // the log of a job that is over says it all; an open one may still tell
+    ...(seen === 'inNoLog' && issuer?.state !== 'open' ? [alarmStep(context, { ...alarm, kind: 'seenInNoLog' })] : []),
+    audit.statement({ actor, act: 'order.seen', object: `order:${order.id}`, outcome: 'done', facts: { ...facts, seen } }),
+  ])
+  return seen
+}
