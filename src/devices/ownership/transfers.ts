@@ -227,7 +227,7 @@ export async function answerHere(context: OwnershipContext, id: string, isAccept
   const answer = await signedAnswer(context, read, isAccepted)
   const next = { ...transfer, answer: answer.statement, state: isAccepted ? 'accepted' : 'rejected' } as const
   await keep(context.db, [
-    ...(await stepsToMove(context, transfer, next)),
+    ...stepsToMove(context, transfer, next),
     ...(isAccepted ? [] : await stepsToGiveBack(context, transfer, actor)),
     note(context, isAccepted ? 'ownership.accept' : 'ownership.reject', next, actor),
   ])
@@ -321,7 +321,7 @@ export async function takeAnswer(context: OwnershipContext, id: string, statemen
   const { isAccepted } = answer.payload
   const next = { ...transfer, answer: statement, state: isAccepted ? 'accepted' : 'rejected' } as const
   await keep(context.db, [
-    ...(await stepsToMove(context, transfer, next)),
+    ...stepsToMove(context, transfer, next),
     ...(isAccepted ? [] : await stepsToGiveBack(context, transfer, actor)),
     note(context, isAccepted ? 'ownership.accept' : 'ownership.reject', next, actor),
   ])
@@ -335,7 +335,7 @@ export async function withdraw(context: OwnershipContext, id: string, actor: str
   if (!transfer.sellsHere)
     throw new TrustError('forbidden', 'ownershipKeyElsewhere', { facts: { organization: transfer.seller } })
   await keep(context.db, [
-    ...(await stepsToMove(context, transfer, { ...transfer, state: 'withdrawn' })),
+    ...stepsToMove(context, transfer, { ...transfer, state: 'withdrawn' }),
     ...(await stepsToGiveBack(context, transfer, actor)),
     note(context, 'ownership.withdraw', transfer, actor),
   ])
@@ -352,7 +352,7 @@ export async function expireTransfers(context: OwnershipContext): Promise<number
   for (const transfer of rows.map(transferOf)) {
     try {
       await keep(db, [
-        ...(await stepsToMove(context, transfer, { ...transfer, state: 'expired' })),
+        ...stepsToMove(context, transfer, { ...transfer, state: 'expired' }),
         ...(await stepsToGiveBack(context, transfer, 'system')),
         note(context, 'ownership.expire', transfer, 'system'),
       ])
@@ -397,7 +397,7 @@ export async function release(context: OwnershipContext, id: string, actor: stri
   const facts = { transfer: id, buyer: transfer.buyer }
   if (transfer.state === 'accepted') {
     await keep(db, [
-      ...(await stepsToMove(context, transfer, { ...transfer, state: 'releasing' })),
+      ...stepsToMove(context, transfer, { ...transfer, state: 'releasing' }),
       ...(isFirstSale(device) ? [stillAsRead(device)] : stepsToChange(context, device, { act: 'transfer', actor, facts })),
     ])
     world.faults.reach('transfer pending')
@@ -409,7 +409,7 @@ export async function release(context: OwnershipContext, id: string, actor: stri
   const pending = await openTransfer(context, id)
   const now = await openDevice(context, db, deviceId)
   await keep(db, [
-    ...(await stepsToMove(context, pending, { ...pending, state: transfer.buysHere ? 'released' : 'completed' })),
+    ...stepsToMove(context, pending, { ...pending, state: transfer.buysHere ? 'released' : 'completed' }),
     entryStep(context, deviceId, entry),
     ...(transfer.buysHere ? [stillAsRead(now)] : stepsToHandOver(context, now, transfer, actor)),
     note(context, 'ownership.release', transfer, actor),
@@ -448,7 +448,7 @@ export async function completeHere(context: OwnershipContext, id: string, actor:
   if (transfer.deviceId === undefined) throw new TypeError('what was released here is recorded here')
   const device = await openDevice(context, db, transfer.deviceId)
   await keep(db, [
-    ...(await stepsToMove(context, transfer, { ...transfer, state: 'completed' })),
+    ...stepsToMove(context, transfer, { ...transfer, state: 'completed' }),
     ...stepsToHandOver(context, device, transfer, actor),
   ])
   return openTransfer(context, id)
@@ -479,7 +479,7 @@ export async function completeElsewhere(context: OwnershipContext, carried: Pack
   await keep(db, [
     ...steps,
     ...stepsToTakeOver(context, id, recorded, carried.chain),
-    ...(open === undefined ? [] : await stepsToMove(context, open, { ...open, state: 'completed', deviceId: id })),
+    ...(open === undefined ? [] : stepsToMove(context, open, { ...open, state: 'completed', deviceId: id })),
   ])
   return openDevice(context, db, id)
 }
@@ -634,7 +634,7 @@ const stepsToMove = ({ world }: OwnershipContext, from: Transfer, to: Transfer):
   },
 ]
 
-const stillAsRead = ({ id, version }: Device): Step => ({
+export const stillAsRead = ({ id, version }: Device): Step => ({
   sql: 'SELECT version FROM device WHERE id = ? FOR SHARE',
   parameters: [id],
   expects: { version },

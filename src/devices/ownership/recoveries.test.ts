@@ -1,0 +1,98 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { asTrustError } from '#base/errors.ts'
+import { openDevice } from '../device.ts'
+import { officer } from '../testing.ts'
+import { Killed, testInstallation } from './installation.ts'
+import { signPresence, verifyChain } from './messages.ts'
+import { askForRecovery, completeRecovery, objectTo, openRecovery, publishRecovery, withdrawRecovery } from './recoveries.ts'
+import { entriesOf } from './records.ts'
+import { DAY, testKey } from './testing.ts'
+import { answerHere, completeHere, offer, release } from './transfers.ts'
+
+const refuses = (work: Promise<unknown>, code: string, reason: string): Promise<void> =>
+  assert.rejects(work, (thrown) => {
+    const error = asTrustError(thrown)
+    assert.deepEqual([error.code, error.reason], [code, reason])
+    return true
+  })
+
+/** Anna's device, of whom nothing is heard any more; Dora has it. */
+async function lost() {
+  const plant = await testInstallation()
+  const maker = await plant.organization('valves')
+  await plant.organization('anna')
+  await plant.organization('dora')
+  const { device, key } = await plant.shipped('V2-1')
+  const sell = async (to: string) => {
+    const { id } = await offer(plant.context, { deviceId: device.id, to, terms: '', validSeconds: 3600 }, officer)
+    await answerHere(plant.context, id, true, officer)
+    await release(plant.context, id, officer)
+    await completeHere(plant.context, id, officer)
+  }
+  await sell('anna')
+  await plant.use(device.id, 'of-anna')
+  const { recovery, asked } = await askForRecovery(plant.context, { deviceId: device.id, claimant: 'dora' }, officer)
+  const presence = async (by = key, nonce = asked.nonce) =>
+    (await signPresence(asked.place, { key: by.public, to: asked.to, nonce, at: plant.context.world.clock.now() }, by)).statement
+  return { plant, maker, key, device, id: recovery.id, presence, sell, [Symbol.asyncDispose]: () => plant[Symbol.asyncDispose]() }
+}
+
+const publishing = { reason: 'the owner is bankrupt', waitDays: 30 }
+
+test('a device is recovered when it is there, the time is over and nobody objected (R15)', async () => {
+  await using scene = await lost()
+  const { plant, id, device, maker, key } = scene
+  await refuses(completeRecovery(plant.context, id, {}, officer), 'conflict', 'ownershipRecoveryState')
+  await publishRecovery(plant.context, id, { presence: await scene.presence(), ...publishing }, officer)
+  await refuses(completeRecovery(plant.context, id, {}, officer), 'policyRefused', 'ownershipWaits')
+  assert.deepEqual(plant.revoked, [], 'until then the owner loses nothing')
+  plant.time.ahead += 30 * DAY
+  assert.equal((await completeRecovery(plant.context, id, {}, officer)).state, 'completed')
+  const now = await openDevice(plant.context, plant.context.db, device.id)
+  assert.deepEqual([now.state, now.epoch], ['claimed', 2])
+  assert.deepEqual(plant.revoked, ['of-anna'])
+  const rules = { makers: [maker.public], device: key.device }
+  assert.equal((await verifyChain(await entriesOf(plant.context, device.id), rules)).owner.name, 'dora')
+})
+
+test('the owner objects, and it is over', async () => {
+  await using scene = await lost()
+  const { plant, id } = scene
+  await publishRecovery(plant.context, id, { presence: await scene.presence(), ...publishing }, officer)
+  assert.equal((await objectTo(plant.context, id, { reason: 'it is in use' }, officer)).state, 'objected')
+  plant.time.ahead += 31 * DAY
+  await refuses(completeRecovery(plant.context, id, {}, officer), 'conflict', 'ownershipRecoveryState')
+  assert.deepEqual(plant.revoked, [])
+})
+
+test('it needs the device: not another, not an old proof, not after the owner gave it away', async () => {
+  await using scene = await lost()
+  const { plant, id, key, sell } = scene
+  const publish = async (presence: Promise<string>) =>
+    publishRecovery(plant.context, id, { presence: await presence, ...publishing }, officer)
+  await refuses(publish(scene.presence(testKey())), 'badProof', 'ownershipOtherDevice')
+  await refuses(publish(scene.presence(key, 'A'.repeat(43))), 'badProof', 'ownershipPresence')
+  const good = scene.presence()
+  await sell('dora')
+  await refuses(publish(good), 'conflict', 'deviceChanged')
+  await withdrawRecovery(plant.context, id, officer)
+  await refuses(publish(good), 'conflict', 'ownershipRecoveryState')
+})
+
+test('a process that ends in a recovery goes on where it was', async () => {
+  for (const point of ['recovery pending', 'recovered from certificates']) {
+    await using scene = await lost()
+    const { plant, id, device } = scene
+    await publishRecovery(plant.context, id, { presence: await scene.presence(), ...publishing }, officer)
+    plant.time.ahead += 30 * DAY
+    plant.fault.at = point
+    await assert.rejects(completeRecovery(plant.context, id, {}, officer), Killed)
+    plant.fault.at = undefined
+    assert.equal((await openRecovery(plant.context, id)).state, 'completing')
+    assert.equal((await openDevice(plant.context, plant.context.db, device.id)).state, 'transfer-pending')
+    await completeRecovery(plant.context, id, {}, officer)
+    assert.deepEqual(plant.revoked, ['of-anna'])
+    assert.equal((await openDevice(plant.context, plant.context.db, device.id)).epoch, 2)
+  }
+})
