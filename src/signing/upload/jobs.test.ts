@@ -1,9 +1,11 @@
 /** Artifacts that are signed here: the same bytes as a client's own hashing gives, and nothing lost, doubled or left lying. @module */
 import assert from 'node:assert/strict'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import type { Worker } from 'node:worker_threads'
 import { accessMigrations } from '#access/migrations.ts'
 import { approvers } from '#access/approvers.ts'
 import { openApprovals } from '#approvals/approvals.ts'
@@ -433,6 +435,26 @@ test('who waits hears at once that a key is away; who does not is served when it
     await jobs.runOnce()
     assert.equal((await over(jobs, patient)).state, 'done')
     assert.equal(await signatures(), 3, 'each try that came to the key is in the log')
+  }))
+
+test('an artifact that ends the thread that looks at it does so no more than so often, also for who waits', () =>
+  inSetting(async ({ signing, jobs, time }) => {
+    await signer(signing)
+    const end = (message: unknown): void => void (message as { readonly worker: Worker }).worker.terminate()
+    subscribe('worker_threads', end)
+    try {
+      const { id } = await jobs.submit(sent(firmware), CI)
+      let rounds = 0
+      for (let job = await jobs.settled(id, 20_000); job.state === 'queued'; job = await jobs.settled(id, 20_000)) {
+        assert.ok(++rounds < 40, 'it ends')
+        time.now += 11_000
+        await jobs.runOnce()
+      }
+      const { job } = await jobs.find(id)
+      assert.deepEqual([job.state, job.problem?.reason], ['failed', 'jobBegunTooOften'])
+    } finally {
+      unsubscribe('worker_threads', end)
+    }
   }))
 
 test('an artifact that is not what its format says fails, with the reason of the format', () =>

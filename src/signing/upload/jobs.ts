@@ -187,10 +187,11 @@ export function openJobs(options: JobsOptions): Jobs {
 
   async function failed(job: Job, own: Running, refusal: TrustError): Promise<void> {
     if (closing) return // it goes on when the server does
-    const { code, retryAfterSeconds } = refusal
+    const { code, reason, retryAfterSeconds } = refusal
     const mayPass = code === 'rateLimited' || code === 'unavailable'
     if (mayPass && (job.isPatient || own.made !== undefined) && now() - job.createdAt < PATIENCE_MILLISECONDS) {
-      await store.update({ ...job, begun: 0, ...(own.made !== undefined && { made: own.made }) })
+      const begun = reason === 'artifactThreadEnded' ? job.begun : 0 // that may be the artifact's own doing
+      await store.update({ ...job, begun, ...(own.made !== undefined && { made: own.made }) })
       laterAt.set(job.id, now() + (retryAfterSeconds ?? 10) * 1000)
       return
     }
