@@ -46,6 +46,9 @@ export const permissions = [
   'device.register', // planning one
   'device.change', // its state, and what is said of it
   'device.manage', // organizations, models, areas
+  'order.read',
+  'order.manage', // production orders and their tickets
+  'order.report', // what came of them: logs of nodes, shipments, sightings
   'key.read',
   'key.manage',
   'key.unlock', // giving the PIN of a key store, not using its keys
@@ -66,6 +69,7 @@ const READ_PKI = [
   'approval.read',
   'birth.read',
   'device.read',
+  'order.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -83,6 +87,8 @@ export const rights = {
   ],
   'pki-officer': [
     ...READ_PKI,
+    'order.manage',
+    'order.report',
     'ca.create',
     'ca.manage',
     'crl.issue',
@@ -103,12 +109,13 @@ export const rights = {
     'signer.manage',
     'user.read', // signers and rules name people
   ],
-  'line-operator': [...READ_PKI, 'device.register', 'birth.issue', 'endpoint.secret'],
+  'line-operator': [...READ_PKI, 'order.report', 'device.register', 'birth.issue', 'endpoint.secret'],
   'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
   service: [
     ...READ_PKI,
+    'order.report',
     'metrics.read',
     'device.register',
     'device.change',

@@ -44,6 +44,7 @@ import { keyStores } from '#keys/registry.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
+import { ordersMigrations } from '#orders/migrations.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
 import { signingMigrations } from '#signing/migrations.ts'
 import { openSigning, type Signing, signingActs } from '#signing/service.ts'
@@ -69,6 +70,7 @@ export const migrations: readonly Migration[] = [
   ...signingMigrations,
   ...devicesMigrations,
   ...birthMigrations,
+  ...ordersMigrations,
   ...restMigrations,
   ...publicationMigrations,
   ...backupMigrations,

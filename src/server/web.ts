@@ -26,6 +26,7 @@ import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
 import { metrics } from './metrics.ts'
 import { agreement } from './rest/agreed.ts'
+import { openOrders } from './orders.ts'
 import { restRouter } from './rest/router.ts'
 import { allRoutes } from './rest/routes.ts'
 import { signInPages } from './sign-in.ts'
@@ -112,6 +113,7 @@ export function composeWeb({
     artifacts: { ...artifacts, waitSeconds: config.signing.uploadWaitSeconds },
     approvals,
     agreed: agreement({ approvals, access, db, least: config.approvals.destroyKeyPeople }),
+    orders: openOrders(foundation, ca),
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })

@@ -18,6 +18,8 @@ import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
+import type { OrdersContext } from '#orders/orders.ts'
+import { orderRoutes } from './orders.ts'
 import { profileRoutes } from './profiles.ts'
 import { revocationPolicyRoutes } from './revocation-policy.ts'
 import { signerRoutes } from './signers.ts'
@@ -34,6 +36,7 @@ export interface RouteServices {
   readonly artifacts: Pick<ArtifactServices, 'jobs' | 'archive' | 'waitSeconds'>
   readonly approvals: Approvals
   readonly agreed: Agreed
+  readonly orders: OrdersContext
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
@@ -48,6 +51,7 @@ export const allRoutes = ({
   artifacts,
   approvals,
   agreed,
+  orders,
   endpointsChanged,
 }: RouteServices) => [
   ...serverRoutes(server),
@@ -68,6 +72,7 @@ export const allRoutes = ({
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
   ...artifactRoutes({ signing, ...artifacts, db: audit.db, organizationId: audit.organizationId }),
   ...approvalRoutes(approvals, access),
+  ...orderRoutes(orders),
 ]
 
 /** Every row with its types, for the client. */
