@@ -19,6 +19,8 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   'sign-hsm': async () => (await import('./sign-hsm.ts')).benchSignHSM(),
   tsa: async () => (await import('./tsa.ts')).benchTSA(),
   'sign-pe': async () => (await import('./sign-pe.ts')).benchSignPE(),
+  'sign-archives': async () => (await import('./sign-archives.ts')).benchSignArchives(),
+  'sign-memory': async () => (await import('./sign-memory.ts')).benchSignMemory(),
   ocsp: async () => (await import('./ocsp.ts')).benchOCSP(),
   start: async () => (await import('./start.ts')).benchStart(),
   beside: async () => (await import('./beside.ts')).benchBeside(),
@@ -39,9 +41,9 @@ if (unknown.length > 0) {
   console.error(`no such bench: ${unknown.join(', ')}. There are: ${Object.keys(benches).join(', ')}`)
   process.exit(2)
 }
-/** It takes minutes. */
-const ONLY_BY_NAME = 'scale'
-const wanted = positionals.length === 0 ? Object.keys(benches).filter((name) => name !== ONLY_BY_NAME) : positionals
+/** They take minutes. */
+const ONLY_BY_NAME = new Set(['scale', 'sign-memory'])
+const wanted = positionals.length === 0 ? Object.keys(benches).filter((name) => !ONLY_BY_NAME.has(name)) : positionals
 
 const before = loadNow()
 const figures: Figure[] = []

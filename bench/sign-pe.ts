@@ -5,47 +5,28 @@
  * @module
  */
 import { execFileSync } from 'node:child_process'
-import { createHash, generateKeyPairSync, hash } from 'node:crypto'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash, generateKeyPairSync } from 'node:crypto'
+import { readFileSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { openAccess } from '#access/access.ts'
 import { encodePEM } from '#asn1/pem.ts'
-import { silentLog } from '#base/log.ts'
 import { runCommandLine } from '#cli/run.ts'
-import { openApprovalsFor, openCA, openClock, openFoundation, openSigningFor } from '#server/compose.ts'
 import { chunksOf, fileSource } from '#signing/artifact/blob.ts'
 import { sampleOf } from '#signing/formats/samples.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { needs } from '../test/interop/programs.ts'
 import { type Figure, median } from './figure.ts'
-import { configure, makePlant, world } from './plant.ts'
-import { startSealworks } from './server.ts'
+import { world } from './plant.ts'
+import { filler, makeSigning, SEALWORKS, secondsOf } from './signing-plant.ts'
 
 const ROUNDS = 5
 const PROGRAM_OCTETS = 105_000_000
-const ACTOR = 'person:bench'
-const SEALWORKS = fileURLToPath(new URL('../bin/sealworks', import.meta.url))
 
 export async function benchSignPE(): Promise<readonly Figure[]> {
-  using plant = await makePlant()
-  const token = await makeSigner(plant.dataDirectory)
-  await using server = await startSealworks(plant.dataDirectory)
-  const inPlant = (name: string, content?: Uint8Array | string): string => {
-    const path = join(plant.directory, name)
-    if (content !== undefined) writeFileSync(path, content, { mode: 0o600 })
-    return path
-  }
-  const program = inPlant('program.exe', Buffer.concat([sampleOf('authenticode-pe'), filler()]))
+  await using signing = await makeSigning(['authenticode-pe'])
+  const { inPlant, environment } = signing
+  const program = inPlant('program.exe', Buffer.concat([sampleOf('authenticode-pe'), filler(PROGRAM_OCTETS)]))
   const [ours, theirs] = [inPlant('ours.exe'), inPlant('theirs.exe')]
-  const environment = {
-    ...process.env,
-    SEALWORKS_SERVER: `https://localhost:${server.tlsPort}`,
-    SEALWORKS_TRUST: inPlant('tls.pem', plant.tlsRoot),
-    SEALWORKS_TOKEN_FILE: inPlant('token', token),
-  }
-  const words = ['sign', program, '--signer', 'programs', '--format', 'authenticode-pe', '--out', ours, '--force']
+  const words = signing.words(program, 'authenticode-pe', ours)
   const osslsigncode = await signWithOthers(inPlant, program, theirs)
   const whole: number[] = []
   const running: number[] = []
@@ -90,20 +71,6 @@ export async function benchSignPE(): Promise<readonly Figure[]> {
   ]
 }
 
-/** Octets that no file system packs. */
-function filler(): Uint8Array {
-  const octets = Buffer.alloc(PROGRAM_OCTETS)
-  for (let at = 0; at < octets.length; at += 64)
-    octets.set(hash('sha512', String(at), 'buffer').subarray(0, octets.length - at), at)
-  return octets
-}
-
-async function secondsOf(work: () => void | Promise<void>): Promise<number> {
-  const begun = performance.now()
-  await work()
-  return (performance.now() - begun) / 1000
-}
-
 async function signHere(words: readonly string[], environment: Readonly<Record<string, string | undefined>>): Promise<void> {
   const silent = { columns: undefined, write: async () => {} }
   const stderr = { columns: undefined, write: async (data: string | Uint8Array) => void process.stderr.write(data) }
@@ -144,26 +111,4 @@ function check(ours: string, theirs: string): void {
   const [one, other] = [readFileSync(ours), readFileSync(theirs)]
   const [from, to] = [4096, PROGRAM_OCTETS]
   if (!one.subarray(from, to).equals(other.subarray(from, to))) throw new Error('the two signed programs differ')
-}
-
-async function makeSigner(dataDirectory: string): Promise<string> {
-  const config = configure(dataDirectory)
-  const foundation = await openFoundation({ config, world, environment: {} })
-  try {
-    const { db, audit, organizationId } = foundation
-    const ca = await openCA(foundation, config)
-    const access = openAccess({ database: db, world, audit, organizationId })
-    const { id } = await access.createPrincipal({ kind: 'service', name: 'CI', roles: ['service'] }, ACTOR)
-    const { token } = await access.createToken(id, { name: 'bench', lifetimeSeconds: 3600 }, ACTOR)
-    const { publicKey } = await foundation.keys.generate('programs', 'rsa-3072')
-    const chain = [await makeCertificate(makeKey(), { subjectPublicKeyInfo: publicKey })]
-    const { signers } = openSigningFor(foundation, ca, openApprovalsFor(foundation), openClock(config, world, silentLog))
-    const formats = ['authenticode-pe']
-    const users = { roles: ['service'], people: [] }
-    await signers.create({ name: 'programs', key: { label: 'programs', chain }, formats, users, priority: 'normal' }, ACTOR)
-    return new TextDecoder().decode(token.reveal('bench'))
-  } finally {
-    await foundation.keys.close()
-    await foundation.db.close()
-  }
 }
