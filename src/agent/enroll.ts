@@ -14,7 +14,6 @@ import { type EstClient, EstRefusal } from '#protocols/est/client.ts'
 import { type Certificate, parseCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
 import { attributeOf, nameOf, parseName } from '#x509/name.ts'
-import { verifyCertificate } from '#x509/path/verify.ts'
 import { type DeviceKey, type KeyMaker, makeKey, openKey } from './device-keys.ts'
 import type { AgentDirectory, Generation, Settings, WaitsFor } from './directory.ts'
 import { backoffMilliseconds, renewalTime } from './schedule.ts'
@@ -130,6 +129,7 @@ async function pathOf(certificate: Uint8Array, issuers: readonly Uint8Array[], n
   const intermediates = issuers.filter((der) => !anchors.includes(der))
   // a device's clock may be behind: what was issued just now must not fail for that
   const at = new Date(Math.max(now, parseCertificate(certificate).notBefore.getTime()))
+  const { verifyCertificate } = await import('#x509/path/verify.ts') // once in months: it need not lie in memory until then
   const verdict = await verifyCertificate({ certificate, intermediates, anchors, at })
   if (!verdict.valid) throw new TrustError('badProof', 'agentCertificatePath', { facts: { detail: verdict.failure.reason } })
   return { anchors, intermediates }
