@@ -268,6 +268,23 @@ test('an upload that breaks off leaves nothing', () =>
     assert.equal(await signatures(), 0)
   }))
 
+test('an artifact that is on the disk, and whose row is being written, is not swept away as one of before the start', () =>
+  inSetting(async ({ db, signing, open }) => {
+    await signer(signing)
+    let sweep: (() => Promise<void>) | undefined
+    const transaction: Database['transaction'] = async (work) => {
+      await sweep?.()
+      return db.transaction(work)
+    }
+    const jobs = open({ db: { ...db, transaction } })
+    sweep = async () => {
+      sweep = undefined
+      await jobs.runOnce()
+    }
+    const job = await over(jobs, await jobs.submit(sent(firmware), CI))
+    assert.deepEqual([sweep, job.state], [undefined, 'done'], JSON.stringify(job.problem))
+  }))
+
 test('the same request again is the same job and one signature', () =>
   inSetting(async ({ signing, jobs, signatures }) => {
     await signer(signing)

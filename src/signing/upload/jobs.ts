@@ -112,7 +112,8 @@ export function openJobs(options: JobsOptions): Jobs {
   const running = new Map<string, Running>()
   /** Not before then again. */
   const laterAt = new Map<string, number>()
-  let uploads = 0
+  /** Artifacts whose jobs are not kept yet. */
+  const coming = new Set<string>()
   let swept = false
   let closing = false
 
@@ -126,31 +127,28 @@ export function openJobs(options: JobsOptions): Jobs {
     const limit = Math.min(options.uploadMaxOctets, record.sizeMaxOctets ?? Infinity)
     if ((expected ?? 0) > limit) throw new TrustError('tooLarge', 'bodyTooLarge', { facts: { limit } })
     queue.checkRoom()
-    if (uploads >= UPLOADS_MAX) throw new TrustError('rateLimited', 'signingBusy', { retryAfterSeconds: BUSY_SECONDS })
+    if (coming.size >= UPLOADS_MAX) throw new TrustError('rateLimited', 'signingBusy', { retryAfterSeconds: BUSY_SECONDS })
     const id = uuidv7(world)
-    uploads++
-    let spooled
-    running.set(id, new Running(0)) // so that nobody sweeps its file away
+    coming.add(id)
     try {
-      spooled = await spool.take(id, wanted.read(limit), expected)
+      const spooled = await spool.take(id, wanted.read(limit), expected)
       world.faults.reach('artifact spooled')
+      const job: Job = {
+        ...{ id, state: 'queued', signer: name, actor: by.actor, principalId: by.id, node: spool.node },
+        ...(format !== undefined && { format }),
+        ...{ options: chosen, ...spooled, isPatient: wanted.isPatient, begun: 0, createdAt: now() },
+      }
+      const kept = await store.insert(job, idempotencyKey)
+      world.faults.reach('signing job kept')
+      if (kept.id === id) {
+        start(kept, record, by)
+        return kept
+      }
+      await spool.drop(id, 'all')
+      return sameAs(kept, { ...wanted, octets: job.octets }, job.digest)
     } finally {
-      uploads--
-      running.delete(id)
+      coming.delete(id)
     }
-    const job: Job = {
-      ...{ id, state: 'queued', signer: name, actor: by.actor, principalId: by.id, node: spool.node },
-      ...(format !== undefined && { format }),
-      ...{ options: chosen, ...spooled, isPatient: wanted.isPatient, begun: 0, createdAt: now() },
-    }
-    const kept = await store.insert(job, idempotencyKey)
-    world.faults.reach('signing job kept')
-    if (kept.id === id) {
-      start(kept, record, by)
-      return kept
-    }
-    await spool.drop(id, 'all')
-    return sameAs(kept, { ...wanted, octets: job.octets }, job.digest)
   }
 
   /** @param by who asked a moment ago; who it was is looked at again later */
@@ -325,7 +323,7 @@ export function openJobs(options: JobsOptions): Jobs {
         swept = true
         const kept = await store.ended(spool.node, now() + 1)
         const idsOf = (jobs: readonly Job[]): string[] => jobs.map(({ id }) => id)
-        const gone = await spool.sweep(new Set([...idsOf(open), ...running.keys()]), new Set(idsOf(kept)))
+        const gone = await spool.sweep(new Set([...idsOf(open), ...running.keys(), ...coming]), new Set(idsOf(kept)))
         if (gone > 0) log.info('what the last stop left of artifacts was removed', { files: gone })
       }
       for (const job of open) await goOn(job)
