@@ -517,6 +517,7 @@ export const english = {
   ownershipRecoveryOpen: 'Somebody claims this device already. Wait for what becomes of that.',
   ownershipPresence:
     'The proof that the device is there answers another question, or is for another claimant. Have the device sign again.',
+  deviceInArea: 'The device is in the area "{name}" already. Name another.',
   voucherMalformed: 'The voucher cannot be read: {detail}. Get it again from the maker of the device.',
   voucherSigner: 'No maker that is trusted here signed the voucher. Do not follow it.',
   voucherOtherDevice: 'The voucher is for another device. Get that of this one from its maker.',
@@ -634,6 +635,7 @@ export const english = {
   deviceMissing: 'The device is said to be lost or stolen. Report it to its owner.',
   deviceCutOff: 'The device is {state} and gets no certificate. Ask its owner to look at its history.',
   deviceAmbiguous: 'Devices of several manufacturers have this serial. Enroll with the certificate of the device itself.',
+  deviceSerialTwice: 'Several devices have the serial {productSerial}. Name the one you mean by its id: device list --serial.',
   deviceNotKnown: 'The device is not recorded here, and this endpoint takes only devices that are. Register it first.',
   deviceNotPlanned: 'Nobody planned a device with this serial, and this endpoint bears only planned ones. Register it first.',
   deviceNotClaimed: 'The device has no owner here that uses it. Have it claimed first.',
