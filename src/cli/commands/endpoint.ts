@@ -11,6 +11,11 @@ import { UsageError } from '../usage.ts'
 type Endpoint = AnswerOf<'showEndpoint'>
 type Rules = NonNullable<InputOf<'changeEndpoint'>['body']>
 
+type DeviceRule = NonNullable<NonNullable<InputOf<'setEndpointDevices'>['body']>['rule']>
+
+const variants = ['tpm', 'secure-element', 'software', 'external'] as const
+const LEVEL_MAX = 4
+
 const label = required(text('LABEL', 'the name in its address: /.well-known/est/LABEL'))
 
 const ruleOptions = {
@@ -114,6 +119,33 @@ export const commands = [
 
   clientCommand({
     noun: 'endpoint',
+    verb: 'devices',
+    summary: 'Say what enrollment at an endpoint means for devices, or show it',
+    details:
+      'With --model, births are recorded as devices of the model; with --area, what is issued are operational certificates of the area. An endpoint that says nothing records nothing, and still refuses devices that are cut off.',
+    example: 'sealworks endpoint devices line1 --model acme/pump --variant software --assurance 2 --unknown record',
+    operands: { label },
+    options: {
+      model: text('MANUFACTURER/MODEL', 'what is born here'),
+      revision: text('REVISION', 'with --model: of the hardware'),
+      variant: oneOf(variants, 'with --model: how the line makes keys'),
+      assurance: integer('N', 0, LEVEL_MAX, 'with --model: how far that is believed'),
+      area: text('OWNER/AREA', 'where devices that enroll here are used'),
+      unknown: oneOf(['record', 'refuse', 'pass'], 'what becomes of a device that nobody planned, or that is not recorded'),
+      none: flag('nothing any more'),
+    },
+    async run(client, { label, none, ...given }) {
+      const rule = deviceRule(given)
+      const answer =
+        rule === undefined && !none
+          ? await client.call('showEndpointDevices', { params: { label } })
+          : await client.call('setEndpointDevices', { params: { label }, body: rule === undefined ? {} : { rule } })
+      return { value: answer, text: answer.rule === undefined ? 'none\n' : fields(answer.rule) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'endpoint',
     verb: 'disable',
     summary: 'Refuse every request at an endpoint from now on',
     example: 'sealworks endpoint disable line1',
@@ -124,6 +156,29 @@ export const commands = [
     },
   }),
 ]
+
+interface GivenRule {
+  readonly model: string | undefined
+  readonly revision: string | undefined
+  readonly variant: (typeof variants)[number] | undefined
+  readonly assurance: number | undefined
+  readonly area: string | undefined
+  readonly unknown: 'record' | 'refuse' | 'pass' | undefined
+}
+
+/** @throws UsageError */
+function deviceRule({ model, revision, variant, assurance, area, unknown = 'refuse' }: GivenRule): DeviceRule | undefined {
+  const wrong = (what: string): UsageError => new UsageError(what, ['endpoint', 'devices'])
+  if (model !== undefined && area !== undefined) throw wrong('An endpoint is for births or for an area: give --model or --area.')
+  if (area !== undefined) {
+    if (unknown === 'record') throw wrong('With --area, --unknown is refuse or pass.')
+    return { kind: 'area', area, unknown }
+  }
+  if (model === undefined) return undefined
+  if (variant === undefined || assurance === undefined) throw wrong('With --model, say --variant and --assurance.')
+  if (unknown === 'pass') throw wrong('With --model, --unknown is record or refuse.')
+  return { kind: 'birth', model, variant, assurance, unknown, ...(revision !== undefined && { revision }) }
+}
 
 async function rulesOf(context: Context, given: ValuesOf<typeof ruleOptions>, before: Rules): Promise<Rules> {
   const { rules: file, secrets, clientIssuer, registrationAuthority, hardwareType, name, firstEnrollmentOnReenroll } = given

