@@ -120,6 +120,19 @@ test('who reaches for a key of the installation itself is in the audit log', asy
   await ca.context.keys.open(label)
 })
 
+test('the log knows of a key before the key store does, so that no crash leaves an act without its entry', async () => {
+  await using ca = await testCA()
+  const label = 'release-1'
+  await call(ca, 'createKey', 'pki-officer', { body: { label, keyAlgorithm: 'ecdsa-p256' } })
+  await call(ca, 'destroyKey', 'pki-officer', { body: { label } })
+  const acts = (await ca.entries()).map(({ act, outcome }) => `${act as string} ${outcome as string}`)
+  assert.deepEqual(acts, ['key.create.begin done', 'key.create done', 'key.destroy.begin done', 'key.destroy done'])
+  const { db } = ca.context
+  await db.transaction((tx) => tx.query('DROP TABLE audit_entry')) // no entry can be written
+  await assert.rejects(call(ca, 'createKey', 'pki-officer', { body: { label: 'release-2', keyAlgorithm: 'ecdsa-p256' } }))
+  assert.deepEqual(await ca.context.keys.list(), [])
+})
+
 test('decision 9: making keys and authorities that is refused is in the audit log, whatever the reason', async () => {
   await using ca = await testCA()
   await hierarchy(ca)

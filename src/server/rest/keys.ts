@@ -60,6 +60,16 @@ export function keyRoutes(
     db.transaction((tx) => audit.record(tx, { actor, act, object: `key:${label}`, outcome: 'done' }))
   const refusable = <T>(actor: string, act: string, label: string, work: () => Promise<T>): Promise<T> =>
     recordingRefusals(audit, { actor, act, object: `key:${label}` }, work)
+  /**
+   * A key store is not the database, so that both cannot be written at once: the log has the intention first, and what came of
+   * it afterwards. A crash in between leaves an intention without its end, never an act that the log does not know.
+   */
+  const logged = async <T>(actor: string, act: string, label: string, work: () => Promise<T>): Promise<T> => {
+    await recorded(actor, `${act}.begin`, label)
+    const result = await refusable(actor, act, label, work)
+    await recorded(actor, act, label)
+    return result
+  }
   const refuseOwn = (actor: string, act: string, label: string): Promise<void> =>
     orRecord(audit, { actor, act, object: `key:${label}` }, () => {
       if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
@@ -140,12 +150,12 @@ export function keyRoutes(
       status: 201,
       async handle({ actor }, { body: { label, keyAlgorithm } }) {
         await refuseOwn(actor, 'key.create', label)
-        const signer = await refusable(actor, 'key.create', label, async () => {
-          if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
-          return keys.generate(label, keyAlgorithm)
-        })
-        await recorded(actor, 'key.create', label)
-        return shape(signer)
+        return shape(
+          await logged(actor, 'key.create', label, async () => {
+            if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
+            return keys.generate(label, keyAlgorithm)
+          }),
+        )
       },
     }),
     route({
@@ -159,12 +169,12 @@ export function keyRoutes(
       status: 201,
       async handle({ actor }, { body: { label, privateKey } }) {
         await refuseOwn(actor, 'key.import', label)
-        const signer = await refusable(actor, 'key.import', label, async () => {
-          if (keys.import === undefined) throw new TrustError('unsupported', 'keyImport', { facts: { store: keys.id } })
-          return keys.import(label, secret(octetsOf(privateKey)))
-        })
-        await recorded(actor, 'key.import', label)
-        return shape(signer)
+        return shape(
+          await logged(actor, 'key.import', label, async () => {
+            if (keys.import === undefined) throw new TrustError('unsupported', 'keyImport', { facts: { store: keys.id } })
+            return keys.import(label, secret(octetsOf(privateKey)))
+          }),
+        )
       },
     }),
     route({
@@ -186,8 +196,7 @@ export function keyRoutes(
         const { publicKey } = await keys.open(label)
         const key = `sha256:${hash('sha256', publicKey, 'hex')}`
         return agreed({ kind: DESTROY_KEY, object: `key:${label}`, parameters: { label, key } }, call, async () => {
-          await refusable(actor, 'key.destroy', label, () => keys.destroy(label))
-          await recorded(actor, 'key.destroy', label)
+          await logged(actor, 'key.destroy', label, () => keys.destroy(label))
           return { label }
         })
       },
