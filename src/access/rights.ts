@@ -46,6 +46,7 @@ export const permissions = [
   'device.register', // planning one
   'device.change', // its state, and what is said of it
   'device.manage', // organizations, models, areas
+  'device.transfer', // giving devices away, and taking them
   'order.read',
   'order.manage', // production orders and their tickets
   'order.report', // what came of them: logs of nodes, shipments, sightings
@@ -100,6 +101,7 @@ export const rights = {
     'device.register',
     'device.change',
     'device.manage',
+    'device.transfer',
     'birth.issue',
     'birth.manage',
     'key.read',

@@ -171,6 +171,7 @@ const devices = {
   assurancePolicyArc: objectIdentifier(
     'an arc of yours: a birth certificate says its assurance level by the policy ARC.0 to ARC.4; without it only the record does',
   ),
+  unconfirmedHours: integer(1, 8760, 72, 'how long a device may take to use a certificate before it is revoked'),
   birthChallengeSeconds: integer(10, 3600, 300, 'how long a device may take to answer the challenge of its birth'),
 }
 

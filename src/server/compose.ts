@@ -18,8 +18,8 @@ import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
-import { type Authorities, offeredBy, openAuthorities } from '#ca/authorities.ts'
-import { holdCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
+import { type Authorities, chainOf, offeredBy, openAuthorities } from '#ca/authorities.ts'
+import { holdCertificate, openCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
 import { birthAgain, openBirthProfile, signBirth } from '#ca/births.ts'
 import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
@@ -37,6 +37,10 @@ import type { DevicesContext } from '#devices/context.ts'
 import { type CertificateStates, tellDue } from '#devices/due.ts'
 import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
 import { devicesMigrations } from '#devices/migrations.ts'
+import type { OwnershipContext } from '#devices/ownership/context.ts'
+import { ownershipMigrations } from '#devices/ownership/migrations.ts'
+import { takeBackUnconfirmed } from '#devices/ownership/moves.ts'
+import { expireTransfers } from '#devices/ownership/transfers.ts'
 import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
@@ -74,6 +78,7 @@ export const migrations: readonly Migration[] = [
   ...restMigrations,
   ...publicationMigrations,
   ...backupMigrations,
+  ...ownershipMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -182,8 +187,11 @@ export interface DeviceServices {
   readonly context: DevicesContext
   readonly enrollment: DeviceEnrollment
   readonly births: BirthsContext
+  readonly ownership: OwnershipContext
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
+  /** Offers that nobody answered, and certificates that no device was seen to use, are taken back. */
+  takeBack(): Promise<void>
 }
 
 /** What devices have to say to an enrollment, and keep with it. */
@@ -235,6 +243,12 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
 
 function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | 'authorities'>, config: Config): DeviceServices {
   const states = certificateStates(ca.context)
+  const ownership: OwnershipContext = {
+    ...context,
+    keys: ca.context.keys,
+    certificates: states,
+    birthChain: (certificateId) => birthChain(ca, certificateId),
+  }
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
   return {
@@ -245,10 +259,20 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       issuer: birthIssuer(ca),
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
+    ownership,
     async tellDue() {
       while ((await tellDue(context, states)) > 0);
     },
+    async takeBack() {
+      await expireTransfers(ownership)
+      await takeBackUnconfirmed(context, config.devices.unconfirmedHours)
+    },
   }
+}
+
+async function birthChain({ context, authorities }: Pick<CAServices, 'context' | 'authorities'>, certificateId: string) {
+  const { der, authorityId } = await openCertificate(context, certificateId)
+  return [der, ...chainOf(authorities, authorities.byId(authorityId))]
 }
 
 /** Births get their certificates from authorities of this installation, and believe makers of TPMs that it trusts. */

@@ -223,6 +223,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
       { name: 'devices', everySeconds: 5, run: () => ca.devices.tellDue() },
+      { name: 'offers and unused certificates', everySeconds: 60, run: () => ca.devices.takeBack() },
       { name: 'publication', everySeconds: 5, run: () => publishing.runOnce() },
       { name: 'offline CRLs', everySeconds: 3600, run: () => warnOfOfflineCRLs(ca, log) },
       { name: 'OCSP responders', everySeconds: 3600, run: () => ca.ocsp.renewResponders() },

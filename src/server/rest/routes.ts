@@ -20,6 +20,7 @@ import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import type { OrdersContext } from '#orders/orders.ts'
 import { orderRoutes } from './orders.ts'
+import { ownershipRoutes } from './ownership.ts'
 import { profileRoutes } from './profiles.ts'
 import { revocationPolicyRoutes } from './revocation-policy.ts'
 import { signerRoutes } from './signers.ts'
@@ -66,6 +67,7 @@ export const allRoutes = ({
   ...birthRoutes(ca),
   ...verificationRoutes(ca),
   ...deviceCatalogRoutes(ca),
+  ...ownershipRoutes(ca),
   ...deviceRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
