@@ -1,5 +1,5 @@
 /**
- * The load generators behind `sealworks bench`: `node bench/main.ts [issue|issue-ml-dsa|est|est-postgres|sign|sign-hsm|tsa|ocsp|start|beside|crl …] [--json] [--no-keep]`.
+ * The load generators behind `sealworks bench`: `node bench/main.ts [issue|issue-ml-dsa|est|est-postgres|sign|sign-hsm|tsa|agent|ocsp|start|beside|crl …] [--json] [--no-keep]`.
  *
  * Each prints what it is meant to reach beside what it measured, with ratios to bare operations or to programs of
  * others from the same run. Nothing is asserted about time: the exit code is 0 when everything that was measured also
@@ -21,10 +21,12 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   'sign-pe': async () => (await import('./sign-pe.ts')).benchSignPE(),
   'sign-archives': async () => (await import('./sign-archives.ts')).benchSignArchives(),
   'sign-memory': async () => (await import('./sign-memory.ts')).benchSignMemory(),
+  agent: async () => (await import('./agent.ts')).benchAgent(),
   ocsp: async () => (await import('./ocsp.ts')).benchOCSP(),
   start: async () => (await import('./start.ts')).benchStart(),
   beside: async () => (await import('./beside.ts')).benchBeside(),
   crl: async () => (await import('./crl.ts')).benchCRL(),
+  devices: async () => (await import('./devices.ts')).benchDevices(),
   scale: async () => (await import('./scale.ts')).benchScale(),
   pkcs11: async () => (await import('./pkcs11.ts')).benchPKCS11(),
 }
@@ -42,7 +44,7 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 /** They take minutes. */
-const ONLY_BY_NAME = new Set(['scale', 'sign-memory'])
+const ONLY_BY_NAME = new Set(['scale', 'devices', 'sign-memory'])
 const wanted = positionals.length === 0 ? Object.keys(benches).filter((name) => !ONLY_BY_NAME.has(name)) : positionals
 
 const before = loadNow()
