@@ -125,7 +125,7 @@ test('the log knows of a key before the key store does, so that no crash leaves 
   const label = 'release-1'
   await call(ca, 'createKey', 'pki-officer', { body: { label, keyAlgorithm: 'ecdsa-p256' } })
   await call(ca, 'destroyKey', 'pki-officer', { body: { label } })
-  const acts = (await ca.entries()).map(({ act, outcome }) => `${act as string} ${outcome as string}`)
+  const acts = (await ca.entries()).map(({ act, outcome }) => `${act} ${outcome}`)
   assert.deepEqual(acts, ['key.create.begin done', 'key.create done', 'key.destroy.begin done', 'key.destroy done'])
   const { db } = ca.context
   await db.transaction((tx) => tx.query('DROP TABLE audit_entry')) // no entry can be written
