@@ -117,7 +117,7 @@ const lies: readonly Lie[] = [
     refusal: ['policyRefused', 'keyNotResident'],
     async tell(plant, tpm) {
       const template = signingKey()
-      const outside = keyInTPM({ ...template, objectAttributes: ['userWithAuth', 'sign'] } as typeof template)
+      const outside = keyInTPM({ ...template, objectAttributes: ['userWithAuth', 'sign'] })
       return give(plant, 'P-1', tpm.answer(await ask(plant, tpm, 'P-1'), outside))
     },
   },

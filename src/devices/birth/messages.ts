@@ -61,7 +61,7 @@ export interface TPMEvidence {
   readonly attest: Uint8Array
   /** TPMT_SIGNATURE */
   readonly signature: Uint8Array
-  /** TPMS_CREATION_DATA, with TPM2_CertifyCreation. */
+  /** TPM2B_CREATION_DATA, with TPM2_CertifyCreation. */
   readonly creationData?: Uint8Array
   /** PKCS #10 of the same key; without it the certificate names the product serial and nothing else. */
   readonly request?: Uint8Array

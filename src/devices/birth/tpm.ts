@@ -17,7 +17,14 @@ import { checkCertified, checkCreation, trustedAttestationKey } from '#tpm2/atte
 import { makeCredential } from '#tpm2/credential.ts'
 import { checkEndorsementCertificate, checkEndorsementKey } from '#tpm2/endorsement.ts'
 import { publicKeyOf, subjectPublicKeyInfoOf } from '#tpm2/public-key.ts'
-import { TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPM2B_PUBLIC, type TPMT_PUBLIC } from '#tpm2/structures.ts'
+import {
+  TPM2B_CREATION_DATA,
+  TPM2B_ENCRYPTED_SECRET,
+  TPM2B_ID_OBJECT,
+  TPM2B_PUBLIC,
+  TPMS_CREATION_DATA,
+  type TPMT_PUBLIC,
+} from '#tpm2/structures.ts'
 import { marshal, unmarshal } from '#tpm2/wire.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import type { BirthsContext } from './context.ts'
@@ -191,7 +198,7 @@ async function proven(
   const { attest, signature, creationData } = evidence
   const { publicKey, clockInfo } = await (creationData === undefined
     ? checkCertified({ attest, signature }, attestation, { certified, nonce })
-    : checkCreation({ attest, signature }, attestation, { certified, creationData, nonce }))
+    : checkCreation({ attest, signature }, attestation, { certified, creationData: contentOf(creationData), nonce }))
   if (certified.objectAttributes.includes('restricted') || certified.objectAttributes.includes('decrypt'))
     throw new TrustError('policyRefused', 'birthKeyPurpose')
   const { request } = evidence
@@ -223,5 +230,9 @@ async function proven(
     ],
   }
 }
+
+/** Structures with their size in front are as long as they say, or they do not parse. */
+const contentOf = (creationData: Uint8Array): Uint8Array =>
+  marshal(TPMS_CREATION_DATA, unmarshal(TPM2B_CREATION_DATA, creationData))
 
 const sha256 = (octets: Uint8Array): Uint8Array => Uint8Array.fromHex(hash('sha256', octets))

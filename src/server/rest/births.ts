@@ -90,7 +90,7 @@ const Evidence = Type.Union([
       key: Type.Union([Octets], { description: 'TPM2B_PUBLIC of the new key' }),
       attest: Type.Union([Octets], { description: 'TPMS_ATTEST of TPM2_Certify or TPM2_CertifyCreation' }),
       signature: Type.Union([Octets], { description: 'TPMT_SIGNATURE' }),
-      creationData: Type.Optional(Type.Union([Octets], { description: 'TPMS_CREATION_DATA, with TPM2_CertifyCreation' })),
+      creationData: Type.Optional(Type.Union([Octets], { description: 'TPM2B_CREATION_DATA, with TPM2_CertifyCreation' })),
       request: Type.Optional(Request),
     },
     'a key that a TPM certifies, and the answer to the challenge',
