@@ -15,6 +15,7 @@ import { parseJSONObject } from '#jose/json.ts'
 import { certify, createKey, withKey, withPrimary, type WrappedKey } from '#tpm2/keys.ts'
 import { certifyIndex, defineCounter, incrementCounter, type Index, openIndex, readCounter, undefineIndex } from '#tpm2/nv.ts'
 import type { Authorized } from '#tpm2/session.ts'
+import { listHandles } from '#tpm2/platform.ts'
 import { openSigner } from '#tpm2/signer.ts'
 import { TPMS_NV_PUBLIC, TPMT_PUBLIC } from '#tpm2/structures.ts'
 import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
@@ -45,8 +46,12 @@ async function connect(place: TPMPlace, { random }: World): Promise<TPM> {
     kind === 'device' ? openDevice(rest) : openSocket(kind === 'tcp' ? { host, port: Number(port) } : { path: rest })
   const tpm = new TPM(await transport, random)
   await tpm.startup()
+  // behind a socket nobody gives back what a run that was killed left loaded, and there are three places
+  if (kind !== 'device') for (const handle of await listHandles(tpm, TRANSIENT_FIRST)) await tpm.flush({ handle })
   return tpm
 }
+
+const TRANSIENT_FIRST = 0x80000000
 
 /** The owner's range; places taken by others are passed over. */
 const INDEX_FIRST = 0x01900000
@@ -122,8 +127,9 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
     signer,
     counters: { starts: counter(starts), blocks: counter(blocks) },
     counterNames: { starts: starts.name.toHex(), blocks: blocks.name.toHex() },
-    attest: (nonce) =>
-      withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, async (parent) => {
+    async attest(nonce) {
+      await signer.close() // three keys are all that fit; it is loaded again when it signs next
+      return withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, async (parent) => {
         const ak = { ...wrapped(attesting), authValue }
         return withKey(tpm, parent, ak, async (by) => {
           const certified = [
@@ -139,7 +145,8 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
             certified: certified.map(({ attest, signature }) => ({ attest: attest.toBase64(), signature: signature.toBase64() })),
           }
         })
-      }),
+      })
+    },
     async destroy() {
       await undefineIndex(tpm, starts)
       await undefineIndex(tpm, blocks)

@@ -1,0 +1,245 @@
+/**
+ * R15, R24: issuing nodes as processes of their own, each with a TPM, and what a copy and a restored disk are worth; tickets
+ * and certificates as others read them.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { test, type TestContext } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { compactVerify, importSPKI } from 'jose'
+import { encodePEM } from '#asn1/pem.ts'
+import { openStatement, signStatement } from '#orders/messages.ts'
+import { importPublicKey } from '#algorithms/public-key.ts'
+import { generateKey, signMessage } from '#algorithms/private-key.ts'
+import { keyAlgorithm, signatureAlgorithm } from '#algorithms/table.ts'
+import { issueTicket, openOrder } from '#orders/orders.ts'
+import { secret } from '#base/secret.ts'
+import { estClient } from '#protocols/est/client.ts'
+import { makeCertificate, makeKey } from '#x509/testing.ts'
+import { parsePEM } from '#asn1/pem.ts'
+import { birthRequest, serialAt, testMaker } from '../../src/server/orders-testing.ts'
+import { needs } from './programs.ts'
+import { makeTPM, tpmPrograms } from './swtpm.ts'
+
+const SEALWORKS = fileURLToPath(new URL('../../bin/sealworks', import.meta.url))
+const openssl = needs('openssl')
+const person = 'person:tester'
+
+interface Line {
+  readonly est: string
+  kill(): Promise<void>
+  stop(): Promise<void>
+}
+
+async function sealworks(...words: readonly string[]): Promise<{ readonly code: number; readonly text: string }> {
+  try {
+    const { stdout } = await promisify(execFile)(SEALWORKS, [...words, '--json'])
+    return { code: 0, text: stdout }
+  } catch (error) {
+    const { code, stderr, stdout } = error as { code: number; stderr: string; stdout: string }
+    return { code, text: stdout + stderr }
+  }
+}
+
+/** @returns once it answers, or what it said when it ended */
+async function run(directory: string): Promise<Line | { readonly refused: string }> {
+  const child = spawn(SEALWORKS, ['node', 'run', '--data', directory, '--name', 'localhost', '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let said = ''
+  child.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()))
+  const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
+  const first = await Promise.race([
+    new Promise<string>((resolve) => createInterface({ input: child.stdout }).once('line', resolve)),
+    ended.then(() => undefined),
+  ])
+  if (first === undefined || !first.includes('est')) {
+    await ended
+    return { refused: `${first ?? ''}${said}` }
+  }
+  const { est, process: pid } = JSON.parse(first) as { est: string; process: number }
+  return {
+    est,
+    async kill() {
+      process.kill(pid, 'SIGKILL')
+      await ended
+    },
+    async stop() {
+      process.kill(pid, 'SIGTERM')
+      await ended
+    },
+  }
+}
+
+async function working(directory: string): Promise<Line> {
+  const line = await run(directory)
+  assert.ok('est' in line, JSON.stringify(line))
+  return line
+}
+
+async function setting(t: TestContext) {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-line-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  const file = (name: string, content: string | Uint8Array): string => {
+    writeFileSync(join(directory, name), content)
+    return join(directory, name)
+  }
+  const key = makeKey()
+  const certificate = await makeCertificate(key)
+  const station = {
+    key,
+    certificate,
+    fingerprint: new Uint8Array(await crypto.subtle.digest('SHA-256', new Uint8Array(certificate))).toHex(),
+  }
+  const bear = async (line: Line, place: string, number: number): Promise<Uint8Array> => {
+    const trust = parsePEM(readFileSync(join(place, 'tls.pem'), 'utf8')).map(({ der }) => der)
+    const client = estClient({
+      url: line.est.replace('127.0.0.1', 'localhost'),
+      trust,
+      certificate: {
+        chain: [certificate],
+        privateKey: secret(new Uint8Array(key.privateKey.export({ type: 'pkcs8', format: 'der' }))),
+      },
+    })
+    try {
+      const answer = await client.simpleEnroll((await birthRequest(serialAt(number))).der)
+      assert.equal(answer.state, 'issued')
+      return answer.certificate
+    } finally {
+      client.close()
+    }
+  }
+  return { directory, file, station, bear }
+}
+
+test('two nodes with TPMs, one of them copied and one put back', { skip: tpmPrograms.skip || openssl.skip }, async (t) => {
+  const { directory, file, station, bear } = await setting(t)
+  const maker = await testMaker(t)
+  await maker.order('press', { tier: 'NV', quantity: 20, scrapAllowance: 20 })
+  const [machine, other] = [await makeTPM(t), await makeTPM(t, { another: true })]
+  const place = (tpm: typeof machine): string => `socket:${'path' in tpm.server ? tpm.server.path : ''}`
+  await assert.rejects(maker.node('press'), { code: 'policyRefused', reason: 'tierTooLow' })
+
+  const node = await maker.node('press', { tpm: place(machine) })
+  const job = await issueTicket(
+    maker.orders,
+    'press',
+    { request: node.request, stations: [station.fingerprint], quota: 10, scrapAllowance: 10 },
+    person,
+  )
+  assert.equal(job.tier, 'NV')
+  const ticket = file('ticket', job.ticketText)
+  assert.equal((await sealworks('node', 'ticket', '--data', node.directory, ticket)).code, 0)
+
+  const born: Uint8Array[] = []
+  const first = await working(node.directory)
+  born.push(await bear(first, node.directory, 1))
+  await first.stop()
+  const snapshot = join(directory, 'snapshot')
+  cpSync(node.directory, snapshot, { recursive: true })
+  const second = await working(node.directory)
+  born.push(await bear(second, node.directory, 2))
+
+  // a copy beside the same TPM, while the node runs: the TPM serves one, and the copy's log is old in any case
+  await second.stop()
+  const copied = await run(snapshot)
+  assert.ok('refused' in copied)
+  assert.match(copied.refused, /countingRolledBack|counts no further/)
+  // the copy on another machine: another TPM does not have the key
+  const elsewhere = join(directory, 'elsewhere')
+  cpSync(node.directory, elsewhere, { recursive: true })
+  const kept = JSON.parse(readFileSync(join(elsewhere, 'tpm.json'), 'utf8')) as Record<string, unknown>
+  writeFileSync(join(elsewhere, 'tpm.json'), JSON.stringify({ ...kept, place: place(other) }))
+  const abroad = await run(elsewhere)
+  assert.ok('refused' in abroad)
+  // the disk put back to an older state
+  const present = join(directory, 'present')
+  cpSync(node.directory, present, { recursive: true })
+  rmSync(node.directory, { recursive: true })
+  cpSync(snapshot, node.directory, { recursive: true })
+  const restored = await run(node.directory)
+  assert.ok('refused' in restored)
+  assert.match(restored.refused, /counts no further/)
+  // and to the present one again: it goes on, also after its plug was pulled, and burns what was open
+  rmSync(node.directory, { recursive: true })
+  cpSync(present, node.directory, { recursive: true })
+  const third = await working(node.directory)
+  born.push(await bear(third, node.directory, 3))
+  await third.kill()
+  const fourth = await working(node.directory)
+  born.push(await bear(fourth, node.directory, 4))
+  await fourth.stop()
+  assert.equal((await sealworks('node', 'close', '--data', node.directory)).code, 0)
+  assert.match(((await run(node.directory)) as { refused: string }).refused, /is closed/)
+  assert.equal((await sealworks('node', 'close', '--data', node.directory)).code, 0) // again says the same
+  const out = join(directory, 'stick')
+  const exported = await sealworks('node', 'export', '--data', node.directory, '--out-dir', out)
+  const { importBundle } = await import('#orders/synchronize.ts')
+  for (const bundle of (JSON.parse(exported.text) as { files: string[] }).files)
+    assert.equal((await importBundle(maker.orders, readFileSync(bundle), person)).alarms, 0)
+  const report = await maker.reconcile('press')
+  assert.deepEqual([report.issued, report.alarms, report.jobs[0]?.state], [4, [], 'ended'])
+  assert.ok(report.burned > 0)
+
+  // a second node on the other machine takes what is left
+  const beside = await maker.node('press', { tpm: place(other) })
+  const next = await issueTicket(maker.orders, 'press', { request: beside.request, stations: [station.fingerprint] }, person)
+  assert.deepEqual(next.ticket.quota, 16)
+  await assert.rejects(beside.take(job.ticketText), { reason: 'ticketOfAnotherNode' })
+
+  // openssl finds its way from a device to the maker's root
+  const [issuing, root] = job.ticket.authority.map((der, at) =>
+    file(`${at}.pem`, encodePEM('CERTIFICATE', Uint8Array.fromBase64(der))),
+  )
+  for (const [at, der] of born.entries()) {
+    const device = file(`device-${at}.pem`, encodePEM('CERTIFICATE', der))
+    const { stdout } = await promisify(execFile)(openssl.path('openssl'), [
+      ...['verify', '-x509_strict', '-CAfile', root as string, '-untrusted', issuing as string, device],
+    ])
+    assert.match(stdout, /: OK/)
+  }
+})
+
+test('a library for JOSE reads our tickets, and we take what it would refuse for nothing', async (t) => {
+  const maker = await testMaker(t)
+  await maker.order('press')
+  const node = await maker.node('press')
+  const { ticketText, ticket } = await node.ticket()
+  const { terms } = await openOrder(maker.orders, 'press')
+  const { publicKey } = await maker.orders.keys.open(terms.ticketKey)
+  const theirs = await importSPKI(encodePEM('PUBLIC KEY', publicKey), 'ES256')
+  const { payload, protectedHeader } = await compactVerify(ticketText, theirs)
+  assert.deepEqual(JSON.parse(new TextDecoder().decode(payload)), structuredClone(ticket))
+  assert.deepEqual(protectedHeader, { alg: 'ES256', typ: 'sealworks-ticket+jws' })
+  const flipped = ticketText.replace(/.$/, (last) => (last === 'A' ? 'Q' : 'A'))
+  await assert.rejects(compactVerify(flipped, theirs))
+  await assert.rejects(openStatement('ticket', flipped, importPublicKey(publicKey)), { code: /badProof|malformed/ })
+  // a statement of another kind, signed by the right key, is no ticket
+  await assert.rejects(openStatement('ticket', node.request, importPublicKey(publicKey)), {
+    code: 'malformed',
+    reason: 'statementMalformed',
+  })
+})
+
+for (const algorithm of ['ml-dsa-65', 'ecdsa-p384', 'rsa-3072'] as const)
+  test(`statements are signed with ${algorithm}, and by no other key`, async () => {
+    const { privateKey, publicKey } = await generateKey(algorithm)
+    const spki = importPublicKey(new Uint8Array(publicKey.export({ type: 'spki', format: 'der' })))
+    const value = { version: 1 as const, job: '0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b', size: 3, head: 'a'.repeat(64), at: 7 }
+    const text = await signStatement('log-head', value, {
+      keyAlgorithm: algorithm,
+      sign: async (message, id) => signMessage(message, signatureAlgorithm(id), privateKey, keyAlgorithm(algorithm).slow),
+    })
+    assert.deepEqual(structuredClone(await openStatement('log-head', text, spki)), value)
+    const other = importPublicKey(
+      new Uint8Array((await generateKey(algorithm)).publicKey.export({ type: 'spki', format: 'der' })),
+    )
+    await assert.rejects(openStatement('log-head', text, other), { code: 'badProof' })
+  })
