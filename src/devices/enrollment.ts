@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { checkAdmits, openArea } from './areas.ts'
@@ -14,7 +14,7 @@ import type { DevicesContext } from './context.ts'
 import { assuranceOf, type AssuranceLevel, type BirthVariant, type Device, DEVICE_COLUMNS, deviceOf } from './device.ts'
 import { stepsToUseKey } from './keys.ts'
 import { openModel } from './models.ts'
-import type { Act } from './rules.ts'
+import { type Act, type Condition, decide } from './rules.ts'
 import type { DeviceState } from './states.ts'
 
 /** What enrollment at an endpoint of the CA means. */
@@ -152,13 +152,17 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
   }
 
   async function authorizeInArea(areaId: string, { device, shown }: Found, { actor }: EnrollmentQuestion): Promise<StepsWith> {
-    const act: Act = device.state === 'claimed' ? 'enroll.first' : 'enroll.renew'
+    const act = device.areaId === undefined ? 'enroll.first' : 'enroll.renew'
     checkNotCutOff(device, act)
-    if (!ENROLLS_IN.has(device.state)) throw refused('forbidden', 'deviceNotClaimed', act)
-    if (shown !== undefined) checkShown(shown, device, act)
-    const targets = device.state === 'claimed' ? [areaId] : [device.areaId, device.nextAreaId]
-    if (!targets.includes(areaId)) throw refused('forbidden', 'deviceOtherArea', act)
-    checkAdmits(await openArea(db, areaId), device)
+    const area = await openArea(db, areaId)
+    const [shows, stands] =
+      act === 'enroll.first' ? (['birth-good', 'claimed-here'] as const) : (['shown-by-device', 'in-use'] as const)
+    checkByRule(act, [
+      // who shows none has a secret or is a listed station, which the endpoint's own rules believe
+      [shows, () => shown !== undefined && checkShown(shown, device)],
+      [stands, () => checkPlace(device, areaId)],
+      ['area-admits', () => checkAdmits(area, device)],
+    ])
     return ({ certificateId, keyHash }) => [
       ...(device.state === 'claimed' ? stepsToChange(context, device, { act: 'onboard', actor, areaId }) : [stillAsRead(device)]),
       ...(shown?.standing === 'issued' ? stepsToConfirm(context, device, shown, actor) : []),
@@ -219,14 +223,9 @@ type RefusalReason =
   | 'deviceAmbiguous'
   | 'deviceNotKnown'
   | 'deviceNotPlanned'
-  | 'deviceNotClaimed'
-  | 'deviceOtherArea'
   | 'deviceCloned'
   | 'deviceMissing'
   | 'modelNotUsable'
-  | 'certificateReplaced'
-  | 'certificateOfOtherEpoch'
-  | 'certificateOfOtherArea'
 
 /** @throws TrustError `forbidden` for a device that gets nothing, wherever it asks */
 function checkNotCutOff({ state, flags }: Device, rule: Act): void {
@@ -236,11 +235,37 @@ function checkNotCutOff({ state, flags }: Device, rule: Act): void {
 }
 
 /** The certificate that a device shows has to be one of this epoch and of an area that it is in or goes to. */
-function checkShown({ role, standing, epoch, areaId }: Shown, device: Device, rule: Act): void {
-  if (standing === 'former') throw refused('forbidden', 'certificateReplaced', rule)
+function checkShown({ role, standing, epoch, areaId }: Shown, device: Device): void {
+  if (standing === 'former') throw new TrustError('forbidden', 'certificateReplaced')
   if (role !== 'operational') return
-  if (epoch !== device.epoch) throw refused('forbidden', 'certificateOfOtherEpoch', rule)
-  if (areaId !== device.areaId && areaId !== device.nextAreaId) throw refused('forbidden', 'certificateOfOtherArea', rule)
+  if (epoch !== device.epoch) throw new TrustError('forbidden', 'certificateOfOtherEpoch')
+  if (areaId !== device.areaId && areaId !== device.nextAreaId) throw new TrustError('forbidden', 'certificateOfOtherArea')
+}
+
+function checkPlace(device: Device, areaId: string): void {
+  if (!ENROLLS_IN.has(device.state)) throw new TrustError('forbidden', 'deviceNotClaimed')
+  if (device.state !== 'claimed' && areaId !== device.areaId && areaId !== device.nextAreaId)
+    throw new TrustError('forbidden', 'deviceOtherArea')
+}
+
+/** @throws what the first condition that the rule misses says, with the rule @param checks each throws when its condition does not hold */
+function checkByRule(act: Act, checks: readonly (readonly [Condition, () => unknown])[]): void {
+  const problems = new Map(checks.map(([condition, check]) => [condition, problemOf(check)]))
+  const holding = new Set([...problems].filter(([, problem]) => problem === undefined).map(([condition]) => condition))
+  const decision = decide(act, holding)
+  if (decision.isAllowed) return
+  const { code, reason, facts } =
+    (decision.missing && problems.get(decision.missing)) ?? new TrustError('forbidden', 'ruleRefuses')
+  throw new TrustError(code, reason, { facts: { ...facts, rule: act, missing: decision.missing ?? 'a rule' } })
+}
+
+function problemOf(check: () => unknown): TrustError | undefined {
+  try {
+    check()
+    return undefined
+  } catch (thrown) {
+    return asTrustError(thrown)
+  }
 }
 
 /** Who changes the device meanwhile sees all that it ever gets. */
