@@ -56,7 +56,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   devices: {
     holds: 'devices from birth to end: records, states, owners, areas, and what they may',
-    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'keys', 'store', 'audit', 'approvals'],
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'keys', 'store', 'audit', 'approvals', 'agent'],
     never: { ca: 'it knows certificates by their ids; server/compose.ts hands the two to each other' },
   },
   orders: {
@@ -111,7 +111,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   cli: {
     holds: 'one file per command',
-    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'signing', 'orders', 'server', 'agent'],
+    mayImport: [...ENCODINGS, 'config', 'audit', 'store', 'signing', 'devices', 'orders', 'server', 'agent'],
     never: { ca: 'the command line is a client of the REST interface like any other' },
   },
 }

@@ -3,6 +3,7 @@ import type { AnswerOf, InputOf } from '#server/rest/client.ts'
 import { flag, integer, oneOf, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { type Device, deviceOperand, findDevice } from '../device.ts'
+import { ownershipCommands } from '../ownership.ts'
 import { fields, table } from '../terminal.ts'
 
 type State = NonNullable<NonNullable<InputOf<'findDevices'>['query']>['state']>
@@ -146,6 +147,8 @@ export const commands = [
       }
     },
   }),
+
+  ...ownershipCommands,
 ]
 
 function described({ device: now, events, birth, certificates, owners, areas }: History, columns: number | undefined): string {

@@ -2,6 +2,7 @@
 import type { AnswerOf } from '#server/rest/client.ts'
 import { oneOf, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
+import { organizationKeyCommands } from '../ownership.ts'
 import { fields, table } from '../terminal.ts'
 
 type Organization = AnswerOf<'listOrganizations'>['items'][number]
@@ -43,4 +44,6 @@ export const commands = [
       return { value: { organizations: items }, text: table(items, shape, columns) }
     },
   }),
+
+  ...organizationKeyCommands,
 ]

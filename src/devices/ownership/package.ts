@@ -7,7 +7,9 @@
  */
 import { TrustError } from '#base/errors.ts'
 import { isJSONObject, type JSONValue, parseJSONObject } from '#jose/json.ts'
+import type { PublicKey } from '#algorithms/public-key.ts'
 import { ENTRIES_MAX } from './messages.ts'
+import { type Key, keyOf, type Payload } from './statement.ts'
 
 export interface Package {
   readonly chain: readonly string[]
@@ -39,6 +41,13 @@ export function parsePackage(octets: Uint8Array): Package {
     certificates: textsOf(certificates, CERTIFICATES_MAX, 'certificates').map(octetsOf),
   }
 }
+
+/** A public key as another installation gives it: a JWK. @throws TrustError `malformed`, `unsupported`, `policyRefused` */
+export const parsePublicKey = (octets: Uint8Array): PublicKey => keyOf(parseJSONObject(octets) as unknown as Key)
+
+/** What a device is asked to sign; what it signed is checked where that is used. @throws TrustError `malformed` */
+export const parsePresenceAsked = (octets: Uint8Array): Omit<Payload<'presence'>, 'key' | 'at'> =>
+  parseJSONObject(octets) as unknown as Omit<Payload<'presence'>, 'key' | 'at'>
 
 function textsOf(value: JSONValue | undefined, most: number, what: string): readonly string[] {
   if (!Array.isArray(value) || value.length > most || !value.every((one) => typeof one === 'string'))
