@@ -605,6 +605,9 @@ export const english = {
   trustListExpired: 'The trust list {version} ended on {expires}. Get its successor: somebody may be keeping it back.',
   trustListsDiffer: 'The signatures are over different lists. Join those of one list.',
   notReport: 'The report is malformed: {detail}. Have the device make it again.',
+  deviceForked:
+    'Two machines speak with the key of this device, or it was put back to an earlier day. It is cut off until an officer has found out.',
+  deviceStateWrong: 'What runs on this device is not what was accepted ({detail}). It is cut off until an officer clears it.',
   reportSignature: 'The report is not signed by the key of its certificate. Have the device make it again.',
 
   // devices
@@ -752,6 +755,10 @@ export const english = {
   noTimeStamps: 'The signer "{name}" makes no time stamps. Name one of the format rfc3161.',
   timeStampFormat: 'A signer makes time stamps (rfc3161, with a policy) or signs artifacts, not both. Make two.',
   timeStampTerms: 'The signer of time stamps cannot have {terms}. Leave that out.',
+  signatureIsTimeStamp:
+    'It is a time stamp, which says when a file was there and not who signed it. Ask for it as one: verify --format rfc3161.',
+  notTimeStamp:
+    'The file given with --signature holds no time stamp. Give the answer of a time-stamping authority, or its token.',
   timeStampKeyShared:
     'The key "{label}" would sign both time stamps and something else, from which a time stamp could be made. Use another key.',
   timeStampCertificate:

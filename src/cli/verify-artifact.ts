@@ -5,6 +5,7 @@
  */
 import { type FileHandle } from 'node:fs/promises'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
+import { TrustError } from '#base/errors.ts'
 import type { TSTInfo } from '#cms/timestamp.ts'
 import { fileSource } from '#signing/artifact/blob.ts'
 import { type SignatureReport, type Standing, type TimeStampReport, verifyArtifact } from '#signing/artifact/verify.ts'
@@ -50,9 +51,16 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
   try {
     const artifact = await sourceOf(file)
     const signed = signature === undefined ? artifact : await sourceOf(signature)
-    const token = signature === undefined ? undefined : await timeStampIn(signed)
-    if (token !== undefined && (values.format ?? TIME_STAMP_FORMAT) === TIME_STAMP_FORMAT)
+    if (values.format === TIME_STAMP_FORMAT) {
+      if (signature === undefined) throw new UsageError('Say where the time stamp is: --signature FILE.', ['verify'])
+      if (requirement !== undefined) throw new UsageError('--require is for signatures, and not for time stamps.', ['verify'])
+      const token = await timeStampIn(signed)
+      if (token === undefined) throw new TrustError('malformed', 'notTimeStamp')
       return await verifyTimeStamped(context, values, artifact, token)
+    }
+    // anybody can have the time of a file stated: who did has not signed it
+    if (values.format === undefined && signature !== undefined && (await timeStampIn(signed)) !== undefined)
+      throw new TrustError('policyRefused', 'signatureIsTimeStamp')
     const format = values.format === undefined ? await detectFormat(signed) : signingFormat(values.format)
     const certificates = await derOf(context, values.certificates, 'CERTIFICATE')
     const lists = await derOf(context, values.crl, 'X509 CRL')

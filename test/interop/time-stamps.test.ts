@@ -135,7 +135,7 @@ test(
     )
     // without certificates in it, by those that the verifier has
     assert.doesNotMatch(await stamped('other.bin'), /error/i)
-    await cli('verify', 'release.bin', '--signature', 'release.bin.tsr', '--trust', 'root.pem')
+    await cli('verify', 'release.bin', '--format', 'rfc3161', '--signature', 'release.bin.tsr', '--trust', 'root.pem')
   },
 )
 
@@ -182,10 +182,15 @@ test('R9: our own client and verifier: by name, by address, and what they refuse
   await cli('timestamp', 'release.bin', '--url', `${origin}/tsa/time`, '--out', 'addressed.tsr', '--policy', POLICY)
   await foreign('openssl', 'ts', '-verify', '-in', 'named.tsr', '-data', 'release.bin', '-CAfile', 'root.pem')
   const judge = (file: string, signature: string, trust: string) =>
-    cli('verify', file, '--signature', signature, '--trust', trust, '--require-revocation')
+    cli('verify', file, '--format', 'rfc3161', '--signature', signature, '--trust', trust, '--require-revocation')
   for (const answer of ['named.tsr', 'addressed.tsr'])
     assert.match((await judge('release.bin', answer, 'root.pem')).stdout, /^VALID[^]*good to 1 s[^]*1\.3\.6\.1\.4\.1\.32473\.7/)
   await assert.rejects(judge('other.bin', 'named.tsr', 'root.pem'), { code: 9 })
+  // nobody signed the file by having its time stated
+  const asSignature = (...more: readonly string[]) =>
+    cli('verify', 'release.bin', '--signature', 'named.tsr', '--trust', 'root.pem', '--offline', ...more)
+  await assert.rejects(asSignature(), { stderr: /says when a file was there and not who signed it/ })
+  await assert.rejects(asSignature('--format', 'cms'), { code: 9, stdout: /^NOT VALID/ })
   await assert.rejects(judge('release.bin', 'named.tsr', 'data/tls-root.pem'), { code: 9 })
   await assert.rejects(cli('timestamp', 'release.bin', '--signer', 'inhouse', '--policy', '1.2.3', '--out', 'x.tsr'), { code: 7 })
   await assert.rejects(cli('timestamp', 'release.bin', '--url', `${origin}/tsa/inhouse`, '--out', 'x.tsr'), { code: 8 })
@@ -321,9 +326,10 @@ test('a revoked authority is believed by nobody who looks', { skip: tools.skip }
   const shown = await foreign('openssl', 'x509', '-inform', 'DER', '-in', 'inhouse.cer', '-noout', '-serial')
   await cli('cert', 'revoke', shown.stdout.trim().replace('serial=', ''), '--reason', 'keyCompromise')
   await cli('ca', 'issue-crl', 'services')
-  const { stdout: named } = await cli('verify', 'release.bin', '--signature', 'addressed.tsr', '--trust', 'root.pem')
-  assert.match(named, /^VALID/) // of the other authority
-  await assert.rejects(cli('verify', 'release.bin', '--signature', 'named.tsr', '--trust', 'root.pem'), {
+  const judge = (signature: string) =>
+    cli('verify', 'release.bin', '--format', 'rfc3161', '--signature', signature, '--trust', 'root.pem')
+  assert.match((await judge('addressed.tsr')).stdout, /^VALID/) // of the other authority
+  await assert.rejects(judge('named.tsr'), {
     code: 9,
     stdout: /revoked/i,
   })

@@ -13,7 +13,10 @@ export const commands = [
     options: {
       trust: some('FILE', 'trusted roots, PEM or DER; nothing else on this machine is trusted'),
       signature: text('FILE', 'the signature, where it stands beside the file'),
-      format: text('FORMAT', 'how it is signed; what the file looks like unless told'),
+      format: text(
+        'FORMAT',
+        'how it is signed; what the file looks like unless told. rfc3161 for a time stamp, which is never taken for a signature',
+      ),
       certificates: many('FILE', "certificates that the file does not carry: the signer's for a plain signature, those above it"),
       signatureAlgorithm: oneOf(
         signatureAlgorithms.map(({ id }) => id),

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { utf8 } from '#base/bytes.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import type { RevokedEntry } from '#x509/crl.ts'
+import type { Purpose } from '#x509/path/purpose-names.ts'
 import { cms } from '../formats/cms.ts'
 import { bytesSource } from './blob.ts'
 import { AT, revocationList, root, signedWith, type TrialSigner, trialSigner, trialTimeStamps } from './testing.ts'
@@ -171,4 +172,16 @@ test('what nobody signed is no artifact to judge', async () => {
     code: 'unauthenticated',
     reason: 'artifactUnsigned',
   })
+})
+
+test('R31: a time stamp over a file is nobody’s signature of it: anybody can have one made', async () => {
+  const token = await (await trialTimeStamps(STAMPED, authority))(utf8('firmware of press 7'))
+  const beside = { content: bytesSource(utf8('firmware of press 7')) }
+  const judged = (purpose?: Purpose | null) =>
+    verifyArtifact(cms, bytesSource(token), { at: AT, anchors: [root], beside, ...(purpose !== undefined && { purpose }) })
+  for (const purpose of [undefined, null, 'code-signing'] as const) {
+    const { valid, signatures } = await judged(purpose)
+    assert.deepEqual([valid, signatures[0]?.problem?.reason], [false, 'signatureIsTimeStamp'], String(purpose))
+  }
+  assert.equal((await judged('time-stamping')).valid, true)
 })
