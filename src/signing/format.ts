@@ -195,6 +195,8 @@ export interface SigningFormat {
   readonly source: string
   /** All that its requests are. */
   readonly asks: readonly AskedFor[]
+  /** That its signature can stand beside what it signs; what is in another is over itself, and says nothing of a file beside. */
+  readonly standsBeside?: true
   /** What those who verify it understand; every algorithm of the table when absent. */
   readonly algorithms?: readonly SignatureAlgorithmId[]
   /** What its verifiers want the signer's certificate to be for. */

@@ -99,6 +99,7 @@ export async function verifyArtifact(
   signed: BlobSource,
   { beside, ...judging }: Judging & { readonly beside?: Beside },
 ): Promise<ArtifactReport> {
+  if (beside?.content !== undefined && format.standsBeside !== true) throw new TrustError('malformed', 'messageContentTwice')
   const { signatures: found, uncovered }: Extracted = await format.extract(signed, beside)
   if (found.length === 0) throw new TrustError('unauthenticated', 'artifactUnsigned')
   const reports: SignatureReport[] = []
@@ -186,7 +187,8 @@ async function reportCMS(
   const verified = await verifySignedData(signedData, { certificates, ...(content !== undefined && { content }) })
   await found.checkCovered()
   const isTimeStamp = verified.contentType === contentTypes.tstInfo
-  const given = isTimeStamp ? { ...context, purpose: 'time-stamping' as const } : context
+  // an authority states a time for whoever asks: that is no signature of a file by anybody
+  if (isTimeStamp && context.purpose !== 'time-stamping') throw new TrustError('policyRefused', 'signatureIsTimeStamp')
   const stated = isTimeStamp && signedData.content !== undefined ? parseTSTInfo(signedData.content).genTime : undefined
   const reports: SignatureReport[] = verified.unknownSigners.map(({ why }) => ({
     where,
@@ -195,7 +197,7 @@ async function reportCMS(
     timeStamps: [],
   }))
   for (const signer of verified.signers)
-    reports.push(await reportSigner(where, signer, [...verified.certificates, ...certificates], verified.crls, given, stated))
+    reports.push(await reportSigner(where, signer, [...verified.certificates, ...certificates], verified.crls, context, stated))
   return reports
 }
 

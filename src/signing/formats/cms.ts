@@ -26,6 +26,7 @@ export const cms: SigningFormat = {
   purpose: 'any file, for whoever checks certificates: openssl cms, gpgsm, GnuTLS, CAdES verifiers',
   source: 'RFC 5652, ETSI EN 319 122-1 (CAdES-B-B and B-T), RFC 5752',
   asks: ['cms'],
+  standsBeside: true,
   severalKeys: true,
   options: {
     content: {

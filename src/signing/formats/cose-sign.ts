@@ -18,6 +18,7 @@ export const coseSign: SigningFormat = {
   purpose: 'any file, for small devices: the signatures of several keys, none of which can be taken away',
   source: 'RFC 9052, RFC 9053, RFC 9360, RFC 9964, RFC 9995',
   asks: ['raw'],
+  standsBeside: true,
   algorithms: namedSignatures,
   severalKeys: true,
   options: coseOptions,

@@ -17,6 +17,7 @@ export const coseSign1: SigningFormat = {
   purpose: 'any file, for small devices: one signature, with its certificates',
   source: 'RFC 9052, RFC 9053, RFC 9360, RFC 9964, RFC 9995',
   asks: ['raw'],
+  standsBeside: true,
   algorithms: namedSignatures,
   options: coseOptions,
 

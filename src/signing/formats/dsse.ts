@@ -46,6 +46,7 @@ export const dsse: SigningFormat = {
   purpose: 'any file in an envelope with its type, and SLSA provenance of artifacts: cosign, in-toto',
   source: 'DSSE v1.0, in-toto Statement v1, SLSA Provenance v1',
   asks: ['raw'],
+  standsBeside: true,
   severalKeys: true,
   options: {
     content: {

@@ -52,6 +52,7 @@ export const jws: SigningFormat = {
   purpose: 'any file, for web services and tokens: JSON Web Signatures with their certificates',
   source: 'RFC 7515, RFC 7797, RFC 7518, RFC 8037, RFC 9864, RFC 9964',
   asks: ['raw'],
+  standsBeside: true,
   algorithms: namedSignatures,
   severalKeys: true,
   options: {

@@ -22,6 +22,7 @@ export const plain: SigningFormat = {
   purpose: 'any file, for whoever has a public key and nothing else',
   source: 'RFC 8017, RFC 3279, RFC 8032, FIPS 204, FIPS 205',
   asks: ['raw'],
+  standsBeside: true,
   options: {
     send: {
       help: 'what the key is given, where its algorithm leaves a choice: a digest, or the file itself (up to 16 MiB)',

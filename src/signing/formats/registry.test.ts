@@ -108,6 +108,11 @@ for (const format of signingFormats) {
       }
     })
 
+    test('R31: no other file passes for what it signed', async () => {
+      const beside = { ...sample.beside, content: bytesSource(Buffer.from('another file')) }
+      assert.notEqual(await judged(format, sample.octets, beside), 'valid')
+    })
+
     test('R31: with any octet changed or cut off, it is refused or as valid as before, and never a fault', async () => {
       for (const at of somePositions({ offset: 0, length: sample.octets.length }, 150))
         await judged(format, flipped(sample.octets, at), sample.beside)
