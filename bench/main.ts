@@ -13,6 +13,7 @@ import { commitOf, type Figure, keep, loadNow, machine, type Run, table } from '
 const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   issue: async () => (await import('./issue.ts')).benchIssue(),
   'issue-ml-dsa': async () => (await import('./issue-ml-dsa.ts')).benchIssueMLDSA(),
+  births: async () => (await import('./births.ts')).benchBirths(),
   est: async () => (await import('./est.ts')).benchEst(),
   'est-postgres': async () => (await import('./est.ts')).benchEstPostgres(),
   sign: async () => (await import('./sign.ts')).benchSign(),
