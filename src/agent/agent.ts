@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
-import { parseJSONObject } from '#jose/json.ts'
+import { sendReport } from '#protocols/device-state/client.ts'
 import { estClient } from '#protocols/est/client.ts'
 import { httpTransport } from '#protocols/http-client.ts'
 import { encodePEM } from '#asn1/pem.ts'
@@ -18,17 +18,13 @@ import { formatName, parseName } from '#x509/name.ts'
 import { type KeyMaker, openKey } from './device-keys.ts'
 import { AgentDirectory, type Settings, type State } from './directory.ts'
 import { ensureEnrolled, type Identity, identityFrom, type Outcome } from './enroll.ts'
-import { type Boot, REPORT_MEDIA_TYPE } from './messages.ts'
+import type { Boot } from './messages.ts'
 import { reportState } from './report.ts'
 import { backoffMilliseconds } from './schedule.ts'
 import { heldTrustList, takeTrustList } from './trust.ts'
 import type { TrustList } from './trust-list.ts'
 
-/** Below the server's address. */
-export const REPORT_PATH = '/device/v1/state'
-
 const TIMEOUT_SECONDS = 30
-const ANSWER_MAX_OCTETS = 64 << 10
 const LIST_MAX_OCTETS = 4 << 20
 /** Steps of the trust list in one go: more than any maker has in the life of a device. */
 const STEPS_MAX = 1000
@@ -115,33 +111,13 @@ export function openAgent(path: string, world: World): Agent {
     identityFrom(readPEM(certificate), readPEM(key), keys)
 
   async function post(settings: Settings, { chain, key }: Identity, body: Uint8Array): Promise<{ readonly challenge: string }> {
-    const url = new URL(REPORT_PATH, settings.server)
     if (key.privateKey === undefined) throw new TrustError('unsupported', 'agentKeyForTLS')
-    const transport = httpTransport(url, {
+    const tls = {
       ca: serverTrust(settings).map((der) => encodePEM('CERTIFICATE', der)),
       cert: chain.map((der) => encodePEM('CERTIFICATE', der)).join(''),
       key: encodePEM('PRIVATE KEY', key.privateKey.reveal('TLS client authentication')),
-      minVersion: 'TLSv1.2',
-    })
-    try {
-      const headers = { 'content-type': REPORT_MEDIA_TYPE }
-      const answer = await transport.ask({
-        method: 'POST',
-        url,
-        headers,
-        body,
-        timeoutSeconds: TIMEOUT_SECONDS,
-        answerMaxOctets: ANSWER_MAX_OCTETS,
-      })
-      if (answer.status !== 200)
-        throw new TrustError('unavailable', 'agentReportRefused', {
-          facts: { status: answer.status, detail: new TextDecoder().decode(answer.body.subarray(0, 300)).trim() },
-        })
-      const { challenge } = parseJSONObject(answer.body)
-      return { challenge: typeof challenge === 'string' ? challenge : '' }
-    } finally {
-      transport.close()
     }
+    return sendReport({ server: settings.server, tls, timeoutSeconds: TIMEOUT_SECONDS }, body)
   }
 
   async function followTrust(): Promise<number> {

@@ -9,6 +9,7 @@
 import { messageNames } from '#algorithms/message-names.ts'
 import { toMessageSignature } from '#algorithms/ecdsa.ts'
 import { concat, utf8 } from '#base/bytes.ts'
+import { TrustError } from '#base/errors.ts'
 import { toBase64url } from '#jose/base64url.ts'
 import { parseJSON } from '#jose/json.ts'
 import { encodeHeader, encodeJWS, encodeSigningInputHead } from '#jose/jws.ts'
@@ -32,7 +33,7 @@ export interface Reporting {
 export async function reportState(reporting: Reporting): Promise<number> {
   const { directory } = reporting
   const octets = directory.read('report.jws') ?? (await makeReport(reporting))
-  const { challenge } = await reporting.send(octets)
+  const { challenge } = await sendOrDrop(reporting, octets)
   reporting.world.faults.reach('agent report taken')
   const { counter, previous } = directory.state()
   const digest = reportDigest(octets)
@@ -41,6 +42,17 @@ export async function reportState(reporting: Reporting): Promise<number> {
   directory.remove('report.jws')
   reporting.world.faults.reach('agent report removed')
   return noted
+}
+
+/** What the server judged and did not take is not said again: once the device is mended, it says something else under this number. */
+async function sendOrDrop({ directory, send }: Reporting, octets: Uint8Array): Promise<{ readonly challenge: string }> {
+  try {
+    return await send(octets)
+  } catch (error) {
+    if (error instanceof TrustError && [error.reason, error.facts['reason']].includes('deviceStateWrong'))
+      directory.remove('report.jws')
+    throw error
+  }
 }
 
 async function makeReport({ directory, world, identity, measure }: Reporting): Promise<Uint8Array> {

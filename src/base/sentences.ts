@@ -619,6 +619,10 @@ export const english = {
   deviceKeyTaken:
     'Another device has this key ({key}), so one of the two is a copy. Find out which, and give it a key of its own.',
   assuranceTooHigh: 'A birth of the variant {variant} proves assurance level {most}, not {assurance}. Record what is proven.',
+  assuranceTooLow:
+    'Births of the model {name} have to prove assurance level {least}, not {assurance}. Choose a variant that proves more.',
+  birthTooWeak:
+    'The model of the device asks its births for more than assurance level {assurance}. Prove more, or have it born on another line.',
   certificateNotWaiting: 'The certificate does not belong to this owner and area any more, or was replaced. Enroll again.',
   nameTaken: 'The name "{name}" is taken. Choose another one.',
   organizationUnknown: 'There is no organization {name} here. List the organizations to see their names.',

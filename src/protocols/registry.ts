@@ -1,7 +1,8 @@
 /** Every protocol of this build, each behind the one shape. Adding one: write its folder, add one line here. @module */
+import { deviceState } from './device-state/index.ts'
 import { est } from './est/index.ts'
 import { ocsp } from './ocsp/index.ts'
 import { certificateRepository, crlRepository } from './repository/index.ts'
 import { tsp } from './tsp/index.ts'
 
-export const protocols = { est, ocsp, crlRepository, certificateRepository, tsp } as const
+export const protocols = { est, ocsp, crlRepository, certificateRepository, tsp, deviceState } as const

@@ -16,14 +16,21 @@ import { auditRecorder } from '#audit/recorder.ts'
 import { backupMigrations } from '#backup/migrations.ts'
 import { type Log, silentLog } from '#base/log.ts'
 import type { Secret } from '#base/secret.ts'
+import { equal } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, chainOf, offeredBy, openAuthorities } from '#ca/authorities.ts'
-import { holdCertificate, openCertificate, releaseCertificate, revokeCertificate } from '#ca/certificates.ts'
+import {
+  findByIssuerAndSerial,
+  holdCertificate,
+  openCertificate,
+  releaseCertificate,
+  revokeCertificate,
+} from '#ca/certificates.ts'
 import { birthAgain, openBirthProfile, signBirth } from '#ca/births.ts'
 import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
-import { type Authorize, enrollment, type Enrollment, nameOfIdentity } from '#ca/enrollment.ts'
+import { type Authorize, enrollment, type Enrollment, type Identity, nameOfIdentity } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { readRestoration } from '#ca/restoration.ts'
 import { caMigrations, DEFAULT_ORGANIZATION } from '#ca/tables.ts'
@@ -37,10 +44,13 @@ import type { DevicesContext } from '#devices/context.ts'
 import { type CertificateStates, tellDue } from '#devices/due.ts'
 import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
 import { devicesMigrations } from '#devices/migrations.ts'
+import { type CertificateFacts } from '#devices/usable.ts'
+import { deviceStateMigrations } from '#devices/state/migrations.ts'
+import { type DeviceReports, deviceReports } from '#devices/state/reports.ts'
 import type { OwnershipContext } from '#devices/ownership/context.ts'
 import { ownershipMigrations } from '#devices/ownership/migrations.ts'
 import { takeBackUnconfirmed } from '#devices/ownership/moves.ts'
-import { expireTransfers } from '#devices/ownership/transfers.ts'
+import { bornElsewhere, expireTransfers, foreignCertificateId } from '#devices/ownership/transfers.ts'
 import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
@@ -57,6 +67,7 @@ import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
+import { parseCertificate } from '#x509/certificate.ts'
 import { databaseURLOf } from './database-url.ts'
 import { publicationMigrations } from './publication/migrations.ts'
 import { destroyActs } from './rest/agreed.ts'
@@ -79,6 +90,7 @@ export const migrations: readonly Migration[] = [
   ...publicationMigrations,
   ...backupMigrations,
   ...ownershipMigrations,
+  ...deviceStateMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -187,12 +199,21 @@ export interface DeviceServices {
   readonly context: DevicesContext
   readonly enrollment: DeviceEnrollment
   readonly births: BirthsContext
+  readonly reports: DeviceReports
   readonly ownership: OwnershipContext
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
   /** Offers that nobody answered, and certificates that no device was seen to use, are taken back. */
   takeBack(): Promise<void>
 }
+
+/** As devices know it. */
+const certificateOf = (identity: Identity): string | undefined =>
+  identity.kind === 'device'
+    ? identity.record.id
+    : identity.kind === 'foreign-device'
+      ? foreignCertificateId(identity.fingerprint)
+      : undefined
 
 /** What devices have to say to an enrollment, and keep with it. */
 export const askingDevices =
@@ -201,7 +222,7 @@ export const askingDevices =
     const stepsWith = await authorize({
       endpointId: endpoint.id,
       actor: nameOfIdentity(identity),
-      certificateId: identity.kind === 'device' ? identity.record.id : undefined,
+      certificateId: certificateOf(identity),
       productSerial,
     })
     return ({ id, keyHash, issuedAt }) => stepsWith({ certificateId: id, keyHash, issuedAt })
@@ -235,7 +256,9 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     context,
     keys: policed,
     authorities,
-    enrollment: enrollment(context, authorities, askingDevices(devices.enrollment)),
+    enrollment: enrollment(context, authorities, askingDevices(devices.enrollment), (fingerprint) =>
+      bornElsewhere(devices.ownership, fingerprint),
+    ),
     ocsp: ocsp(context, authorities),
     devices,
   }
@@ -260,6 +283,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
+    reports: deviceReports({ ...context, certificate: (der) => factsOf(ca, der) }),
     async tellDue() {
       while ((await tellDue(context, states)) > 0);
     },
@@ -267,6 +291,21 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       await expireTransfers(ownership)
       await takeBackUnconfirmed(context, config.devices.unconfirmedHours)
     },
+  }
+}
+
+/** What the authorities know of a certificate that a device shows. */
+async function factsOf(
+  { context, authorities }: Pick<CAServices, 'context' | 'authorities'>,
+  der: Uint8Array,
+): Promise<CertificateFacts | undefined> {
+  const addresses = authorities.list().map(({ address }) => address)
+  const record = await findByIssuerAndSerial(context, authorities, parseCertificate(der), addresses)
+  if (record === undefined || !equal(record.der, der)) return undefined
+  const { id, state, notBefore, notAfter, authorityId } = record
+  return {
+    ...{ certificateId: id, status: state, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() },
+    isIssuerEnabled: authorities.byId(authorityId).state === 'active',
   }
 }
 
@@ -375,7 +414,8 @@ export function composeProtocols({
   authorities,
   enrollment: enrolls,
   ocsp: answers,
-}: Omit<CAServices, 'keys' | 'devices'>): readonly Mounted[] {
+  devices,
+}: Omit<CAServices, 'keys' | 'devices'> & { readonly devices?: Pick<DeviceServices, 'reports'> }): readonly Mounted[] {
   const repository = repositoryOf({ context, authorities })
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols
   return [
@@ -383,5 +423,6 @@ export function composeProtocols({
     mount(ocspProtocol, answers),
     mount(crlRepository, repository),
     mount(certificateRepository, repository),
+    ...(devices === undefined ? [] : [mount(protocols.deviceState, devices.reports)]),
   ]
 }

@@ -5,8 +5,13 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { type Agent, openAgent } from '#agent/agent.ts'
+import { openKey } from '#agent/device-keys.ts'
 import type { Settings } from '#agent/directory.ts'
+import { faultsOf } from '#agent/judgment.ts'
+import { quoteNonce } from '#agent/messages.ts'
+import { tpmAccess } from '#agent/tpm-access.ts'
 import { systemWorld, type World } from '#base/world.ts'
+import { extendPCR } from '#tpm2/platform.ts'
 import { keyPEMOf, pemOf, plant, type Plant } from './plant.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
 
@@ -103,11 +108,41 @@ test('R2, R4: with the key in a TPM, a copy of the whole directory is worth noth
   const copy = join(here.directory, 'copy')
   mkdirSync(copy)
   cpSync(directory, copy, { recursive: true })
-  const { openKey } = await import('#agent/device-keys.ts')
-  const { tpmAccess } = await import('#agent/tpm-access.ts')
   const pem = readFileSync(join(copy, 'keys', '2', 'key.pem'), 'latin1')
   const { random } = systemWorld()
   const message = new Uint8Array(32)
   assert.ok((await openKey(pem, { tpm: tpmAccess(own.server.path, random) }).sign(message)).length > 0)
   await assert.rejects(openKey(pem, { tpm: tpmAccess(other.server.path, random) }).sign(message), { code: 'badProof' })
+})
+
+test('R33: a quote in the report shows what was started, and another start', { skip: tpmPrograms.skip }, async (t) => {
+  const machine = await makeTPM(t)
+  assert.ok('path' in machine.server)
+  const access = tpmAccess(machine.server.path, systemWorld().random)
+  const [operational, attestation] = [
+    openKey(await access.makeKey('signing'), { tpm: access }),
+    await access.makeKey('attestation'),
+  ]
+  const place = { counter: 2, previous: 'a'.repeat(64), challenge: 'of the server' }
+  const measured = await access.measure(attestation, quoteNonce(place))
+  const expected = { challenge: place.challenge, boot: { key: measured.key, values: measured.values } }
+  const report = { ...place, at: new Date(), trustVersion: 0, components: [], boot: measured }
+  assert.ok(operational.publicKey.length > 0)
+  assert.deepEqual(await faultsOf(report, expected), [])
+  const old = await faultsOf({ ...report, counter: 3 }, expected)
+  assert.match(old.join(), /another challenge/, 'a quote of an earlier report does not serve again')
+
+  const tpm = await machine.open()
+  await extendPCR(tpm, 4, 'SHA256', new Uint8Array(32).fill(1))
+  await tpm.close()
+  const other = await access.measure(attestation, quoteNonce(place))
+  assert.deepEqual(await faultsOf({ ...report, boot: other }, expected), ['it started otherwise: register 4'])
+  const lied = { ...other, values: measured.values }
+  assert.match(
+    (await faultsOf({ ...report, boot: lied }, expected)).join(),
+    /measured state/,
+    'the values are not those of the quote',
+  )
+  const foreign = await access.measure(await access.makeKey('attestation'), quoteNonce(place))
+  assert.deepEqual(await faultsOf({ ...report, boot: foreign }, expected), ['the attestation key is another'])
 })

@@ -1,0 +1,185 @@
+/**
+ * Reports of devices, taken or held against them: a device that goes on from something that was never last, or runs what an
+ * officer did not accept, is quarantined, and stays so until an officer clears it (R33).
+ *
+ * @module
+ */
+import { faultsOf } from '#agent/judgment.ts'
+import { type Continuity, continuityOf, type ReadReport, readReport } from '#agent/messages.ts'
+import { TrustError } from '#base/errors.ts'
+import { keep, type Step } from '#store/batch.ts'
+import type { Row } from '#store/database.ts'
+import { stepsToConfirm } from '../certificates.ts'
+import { setFlag, stepsToChange } from '../change.ts'
+import type { DevicesContext } from '../context.ts'
+import { type Device, objectOf, openDevice } from '../device.ts'
+import { type CertificateFacts, isUsable } from '../usable.ts'
+
+export interface ReportsContext extends DevicesContext {
+  /** The CA's record of this very certificate. @returns undefined for one that it did not issue */
+  certificate(der: Uint8Array): Promise<CertificateFacts | undefined>
+}
+
+export interface DeviceReports {
+  /** @returns what the next report has to answer @throws TrustError `malformed`, `badProof`, `unauthenticated`, `forbidden` */
+  take(octets: Uint8Array): Promise<{ readonly challenge: string }>
+}
+
+/** What is known of a device's reports. */
+export interface ReportStanding {
+  readonly counter: number
+  readonly receivedAt: Date
+  /** Whether there is something to hold its reports against. */
+  readonly isExpected: boolean
+  /** The next report is where it begins anew, and what it says is right. */
+  readonly isAwaited: boolean
+  readonly faults: readonly string[]
+}
+
+const ACTOR = 'service:device-reports'
+const CHALLENGE_OCTETS = 24
+/** A device that is quarantined for long lists of faults needs no more of them. */
+const FAULTS_MAX = 20
+
+export function deviceReports(context: ReportsContext): DeviceReports {
+  const { db, world } = context
+
+  async function take(octets: Uint8Array): Promise<{ readonly challenge: string }> {
+    const read = await readReport(octets)
+    const certificate = await context.certificate(read.certificate)
+    if (certificate === undefined) throw new TrustError('unauthenticated', 'certificateUnknown')
+    const usable = await isUsable(db, certificate, world.clock.now())
+    if (!usable.isUsable) throw new TrustError('forbidden', usable.reason)
+    const device = await openDevice(context, db, usable.deviceId)
+    const row = await rowOf(context, device.id)
+    const continuity: Continuity = row?.is_awaited === 1 ? 'next' : continuityOf(read, row)
+    if (continuity === 'repeated') return { challenge: row?.challenge ?? '' }
+    const faults = continuity === 'forked' ? [FORKED] : await faultsFor(read, row)
+    if (faults.length > 0) return cutOff(device, row, faults, continuity === 'forked')
+    const challenge = world.random.octets(CHALLENGE_OCTETS).toBase64({ alphabet: 'base64url' })
+    await keep(db, [
+      ...(usable.isFirst ? await confirming(device, certificate.certificateId) : []),
+      stepToKeep(context, device, row, {
+        ...{ counter: read.report.counter, digest: read.digest, challenge, certificateId: certificate.certificateId },
+        ...{ expected: row?.is_awaited === 1 ? octets : row?.expected, isAwaited: false, faults: [] },
+      }),
+    ])
+    return { challenge }
+  }
+
+  /** Its report shows that the device has the certificate. */
+  async function confirming(device: Device, certificateId: string): Promise<readonly Step[]> {
+    const [row] = await db.query('SELECT role, area_id FROM device_certificate WHERE certificate_id = ?', certificateId)
+    if (row?.['role'] !== 'operational') return []
+    return stepsToConfirm(context, device, { certificateId, areaId: (row['area_id'] as string | null) ?? undefined }, ACTOR)
+  }
+
+  async function cutOff(
+    device: Device,
+    row: ReportRow | undefined,
+    faults: readonly string[],
+    isCopied: boolean,
+  ): Promise<never> {
+    const told = faults.slice(0, FAULTS_MAX)
+    const facts = { reason: isCopied ? 'copied' : 'state', detail: told.join('; ').slice(0, 500) }
+    await keep(db, [
+      ...stepsToChange(context, device, { act: 'quarantine', actor: ACTOR, facts }),
+      stepToKeep(context, device, row, {
+        ...{ counter: row?.counter ?? 0, digest: row?.digest ?? '', challenge: row?.challenge ?? '' },
+        ...{ certificateId: row?.certificate_id ?? undefined, expected: row?.expected, isAwaited: false, faults: told },
+      }),
+    ])
+    if (isCopied) await setFlag(context, device.id, { flag: 'clone', isSet: true, actor: ACTOR })
+    throw new TrustError('forbidden', isCopied ? 'deviceForked' : 'deviceStateWrong', { facts: { detail: facts.detail } })
+  }
+
+  return { take }
+}
+
+const FORKED = 'two machines speak with its key, or it was put back to an earlier day'
+
+async function faultsFor({ report }: ReadReport, row: ReportRow | undefined): Promise<readonly string[]> {
+  if (row?.is_awaited === 1) return faultsOf(report, { challenge: report.challenge, ...(report.boot && { boot: report.boot }) })
+  const challenge = row?.challenge ?? ''
+  if (row?.expected === null || row?.expected === undefined) return faultsOf(report, { challenge })
+  const { components, boot } = (await readReport(row.expected)).report
+  return faultsOf(report, { challenge, components, ...(boot !== undefined && { boot }) })
+}
+
+/** An officer's word: the next report of the device is right, and its numbers begin there. @throws TrustError `notFound` */
+export async function acceptNextReport(context: DevicesContext, deviceId: string, actor: string): Promise<void> {
+  const device = await openDevice(context, context.db, deviceId)
+  const row = await rowOf(context, device.id)
+  await keep(context.db, [
+    stepToKeep(context, device, row, {
+      ...{ counter: row?.counter ?? 0, digest: row?.digest ?? '', challenge: row?.challenge ?? '' },
+      ...{ certificateId: row?.certificate_id ?? undefined, expected: row?.expected, isAwaited: true, faults: [] },
+    }),
+    context.audit.statement({ actor, act: 'device.accept-state', object: objectOf(device), outcome: 'done', facts: {} }),
+  ])
+}
+
+/** @returns undefined while there is no report */
+export async function reportStanding(context: DevicesContext, deviceId: string): Promise<ReportStanding | undefined> {
+  const row = await rowOf(context, deviceId)
+  if (row === undefined) return undefined
+  return {
+    counter: row.counter,
+    receivedAt: new Date(row.received_at),
+    isExpected: row.expected !== null,
+    isAwaited: row.is_awaited === 1,
+    faults: JSON.parse(row.faults) as readonly string[],
+  }
+}
+
+interface ReportRow extends Row {
+  readonly version: number
+  readonly counter: number
+  readonly digest: string
+  readonly challenge: string
+  readonly certificate_id: string | null
+  readonly is_awaited: number
+  readonly expected: Uint8Array | null
+  readonly faults: string
+  readonly received_at: number
+}
+
+async function rowOf({ db }: Pick<DevicesContext, 'db'>, deviceId: string): Promise<ReportRow | undefined> {
+  const [row] = await db.query<ReportRow>('SELECT * FROM device_report WHERE device_id = ?', deviceId)
+  return row
+}
+
+interface Kept {
+  readonly counter: number
+  readonly digest: string
+  readonly challenge: string
+  readonly certificateId: string | undefined
+  readonly expected: Uint8Array | null | undefined
+  readonly isAwaited: boolean
+  readonly faults: readonly string[]
+}
+
+/** Of two reports at once, the second finds that the row moved on, and is judged again when it is sent again. */
+function stepToKeep({ world, organizationId }: DevicesContext, { id }: Device, row: ReportRow | undefined, kept: Kept): Step {
+  const version = (row?.version ?? 0) + 1
+  const values = [
+    ...[kept.counter, kept.digest, kept.challenge, kept.certificateId ?? null, kept.isAwaited ? 1 : 0],
+    ...[kept.expected ?? null, JSON.stringify(kept.faults), world.clock.now()],
+  ]
+  const refusal = (): TrustError => new TrustError('conflict', 'deviceChanged')
+  if (row === undefined) {
+    return {
+      sql: `INSERT INTO device_report (counter, digest, challenge, certificate_id, is_awaited, expected, faults, received_at, device_id, organization_id, version)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      parameters: [...values, id, organizationId, version],
+      refusal,
+    }
+  }
+  return {
+    sql: `UPDATE device_report SET counter = ?, digest = ?, challenge = ?, certificate_id = ?, is_awaited = ?, expected = ?, faults = ?,
+        received_at = ?, version = ? WHERE device_id = ? AND version = ? RETURNING version`,
+    parameters: [...values, version, id, row.version],
+    expects: { version },
+    refusal,
+  }
+}
