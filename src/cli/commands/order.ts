@@ -24,7 +24,7 @@ export const commands = [
     details:
       'Serial numbers are the prefix and a number of so many digits. The key that signs tickets is made before, with "key create"; the authority certifies issuing nodes, so it needs room for one authority below it, and should never expire.',
     example:
-      'sealworks order create press-7 --model "Press 7" --quantity 1000 --scrap 50 --serial-prefix P7- --serial-from 1 --authority makerroot --ticket-key orders --subject "O=Maker,OU=Press 7" --hardware-type 1.3.6.1.4.1.54392.7 --until 2027-01-31',
+      'sealworks order create press-7 --model "Press 7" --quantity 1000 --scrap 50 --serial-prefix P7- --serial-from 1 --authority birthroot --ticket-key orders --subject "O=Maker,OU=Press 7" --hardware-type 1.3.6.1.4.1.54392.7 --until 2027-01-31',
     operands: { name },
     options: {
       model: required(text('TEXT', 'what is made')),
