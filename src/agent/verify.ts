@@ -41,6 +41,8 @@ export async function verifyFile(
     return await verifyArtifact(how, signed, {
       at: new Date(world.clock.now()),
       anchors,
+      // others below the same anchor have certificates too: every device of the plant, say
+      purpose: 'code-signing',
       ...(beside !== undefined && { beside: { content: artifact } }),
     })
   } finally {
