@@ -24,6 +24,8 @@ import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cm
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts'
 import { parseJSONObject } from '#jose/json.ts'
+import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
+import * as orders from '#orders/samples.ts'
 import { parseJWK } from '#jose/jwk.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { parseLibconfig } from '#signing/artifact/libconfig.ts'
@@ -352,6 +354,22 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   { name: 'entry-bundle', seeds: [samples.entryBundle], run: parseEntryBundle, outer: anything },
+  {
+    name: 'order-statement',
+    seeds: lines(...Object.values(orders.sampleStatements)),
+    async run(bytes) {
+      const text = utf8Text(bytes)
+      for (const kind of ['ticket', 'log-head', 'job-end'] as const) await orRefused(Promise.try(() => peekStatement(kind, text)))
+    },
+    outer: anything,
+  },
+  { name: 'order-entry', seeds: lines(...orders.sampleLines), run: (bytes) => parseEntry(utf8Text(bytes)), outer: anything },
+  {
+    name: 'order-bundle',
+    seeds: lines(orders.sampleBundle),
+    run: (bytes) => parseBundle(bytes).lines.map((line) => parseEntry(line)),
+    outer: anything,
+  },
   {
     name: 'tile-path',
     seeds: lines('tile/0/x001/x234/067', 'tile/entries/000.p/7'),
