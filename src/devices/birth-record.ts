@@ -12,7 +12,7 @@ import { stepsToChange } from './change.ts'
 import type { DevicesContext } from './context.ts'
 import { assuranceOf, type AssuranceLevel, type BirthVariant, type Device } from './device.ts'
 import { stepsToUseKey } from './keys.ts'
-import { type NewDevice, stepsToRegister } from './register.ts'
+import { modelStep, type NewDevice, stepsToRegister } from './register.ts'
 
 export interface Birth {
   readonly variant: BirthVariant
@@ -54,7 +54,8 @@ export function stepsToBear(
 /**
  * To be kept in the batch that keeps the certificate.
  *
- * They end with TrustError `conflict` when the device is born already, is not what it was, or another device has its key.
+ * They end with TrustError `conflict` when the device is born already, is not what it was, or another device has its key;
+ * `policyRefused` when its model is disabled or asks for more than is proven.
  *
  * @param device planned or keyed, as it was read
  * @throws TrustError `policyRefused` when more is claimed than the variant proves; `conflict` when it is born already
@@ -64,6 +65,7 @@ export function stepsToRecordBirth(context: DevicesContext, device: Device, birt
   const digest = digestOf(birth)
   const { assurance } = birth
   return [
+    modelStep({ ...device, assurance, state: 'born' }),
     ...stepsToChange(context, device, { act: 'bear', actor, assurance, facts: factsOf(birth, digest) }),
     ...stepsToWrite(context, device, birth, digest),
   ]

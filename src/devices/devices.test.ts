@@ -167,15 +167,23 @@ describe('R2, R15: serials and keys', () => {
     assert.match(String(entry?.['facts']), new RegExp(birth.digest))
   })
 
-  test('a disabled model has no new devices', async () => {
+  test('a disabled model has no new devices, and a strict one no weak births', async () => {
     await using devices = await testDevices()
     const { context } = devices
     const { manufacturerId, modelId } = await setting(devices)
+    const planned = await registerDevice(context, { manufacturerId, modelId, productSerial: 'A-8' }, officer)
+    const strong = await testModel(devices, manufacturerId, 'strong', { assuranceMin: 4 })
+    const weak = testBirth('weak', 'weak')
+    const { steps } = stepsToBear(context, { manufacturerId, modelId: strong.id, productSerial: 'A-7' }, weak, officer)
+    await assert.rejects(keep(context.db, steps), { code: 'policyRefused', reason: 'birthTooWeak' })
     await setModelState(context, modelId, 'disabled', officer)
+    const birth = stepsToRecordBirth(context, planned, weak, officer)
+    await assert.rejects(keep(context.db, birth), { code: 'policyRefused', reason: 'modelNotUsable' })
     const again = (): Promise<Device> => registerDevice(context, { manufacturerId, modelId, productSerial: 'A-9' }, officer)
     await assert.rejects(again(), { reason: 'modelNotUsable' })
     await setModelState(context, modelId, 'enabled', officer)
     await again()
+    await keep(context.db, birth)
     await createRevision(context, { modelId, name: 'B', compatible: { rauc: 'pump-b' } }, officer)
     await assert.rejects(createRevision(context, { modelId, name: 'B', compatible: {} }, officer), { reason: 'nameTaken' })
     assert.deepEqual(
@@ -184,7 +192,10 @@ describe('R2, R15: serials and keys', () => {
     )
     assert.deepEqual(
       (await listModels(context)).map(({ name, state }) => [name, state]),
-      [['pump', 'enabled']],
+      [
+        ['pump', 'enabled'],
+        ['strong', 'enabled'],
+      ],
     )
     assert.deepEqual(
       (await listOrganizations(context)).map(({ name }) => name),

@@ -85,7 +85,9 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
         const { variants, assuranceMin, name } = await openModel(tx, rule.modelId)
         const { variant, assurance } = rule
         if (!variants.includes(variant)) throw new TrustError('policyRefused', 'variantNotAllowed', { facts: { variant, name } })
-        if (assurance < assuranceMin || assurance > assuranceOf[variant])
+        if (assurance < assuranceMin)
+          throw new TrustError('policyRefused', 'assuranceTooLow', { facts: { name, assurance, least: assuranceMin } })
+        if (assurance > assuranceOf[variant])
           throw new TrustError('policyRefused', 'assuranceTooHigh', { facts: { variant, assurance, most: assuranceOf[variant] } })
       } else if (rule !== undefined) await openArea(tx, rule.areaId)
       await tx.query('DELETE FROM device_endpoint WHERE endpoint_id = ?', endpointId)

@@ -75,12 +75,7 @@ export function stepsToRegister(
     changedAt: now,
   }
   const steps: readonly Step[] = [
-    {
-      sql: 'SELECT manufacturer_id, state FROM product_model WHERE id = ? FOR SHARE',
-      parameters: [modelId],
-      expects: { manufacturer_id: manufacturerId, state: 'enabled' },
-      refusal: () => new TrustError('policyRefused', 'modelNotUsable'),
-    },
+    modelStep(device),
     {
       sql: `INSERT INTO device (id, organization_id, version, manufacturer_id, model_id, revision_id, kind, product_serial, state,
           quarantined_from, given_from, assurance, epoch, owner_id, area_id, next_area_id, is_lost, is_stolen, is_clone, created_at, changed_at)
@@ -102,6 +97,18 @@ export function stepsToRegister(
   ]
   return { device, steps }
 }
+
+/** Ends with TrustError `policyRefused` unless devices of this level may be registered or born as this model. */
+export const modelStep = ({ modelId, manufacturerId, assurance, state }: Device): Step => ({
+  sql: `SELECT manufacturer_id, state, CASE WHEN assurance_min <= CAST(? AS INTEGER) THEN 1 ELSE 0 END AS is_enough
+      FROM product_model WHERE id = ? FOR SHARE`,
+  parameters: [assurance, modelId],
+  expects: { manufacturer_id: manufacturerId, state: 'enabled', ...(state === 'born' && { is_enough: 1 }) },
+  refusal: (row) =>
+    new TrustError('policyRefused', row?.['is_enough'] === 0 && row['state'] === 'enabled' ? 'birthTooWeak' : 'modelNotUsable', {
+      facts: { assurance },
+    }),
+})
 
 export interface DeviceFilter {
   readonly productSerial?: string

@@ -1,124 +1,23 @@
 /** Devices and the CA together: births over enrollment are recorded, and who is cut off gets no certificate. @module */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { createEndpoint, type Endpoint, type EndpointRules } from '#ca/endpoint.ts'
-import { type Enrollment, enrollment, type IssuedAnswer } from '#ca/enrollment.ts'
-import { hierarchy, person, testCA, type TestCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
-import { DEFAULT_ORGANIZATION } from '#ca/tables.ts'
-import { createArea } from '#devices/areas.ts'
-import { changeState, setFlag } from '#devices/change.ts'
-import type { DevicesContext } from '#devices/context.ts'
-import type { Device } from '#devices/device.ts'
+import { person, testCA, testKey } from '#ca/testing.ts'
+import { setFlag } from '#devices/change.ts'
 import { tellDue } from '#devices/due.ts'
-import { deviceEnrollment, type DeviceEnrollment, type EndpointRule } from '#devices/enrollment.ts'
 import { historyOf } from '#devices/history.ts'
-import { createModel } from '#devices/models.ts'
-import { createOrganization } from '#devices/organizations.ts'
-import { findDevices, registerDevice } from '#devices/register.ts'
-import type { DeviceAct } from '#devices/states.ts'
-import { migrate } from '#store/migrate.ts'
-import { askingDevices, certificateStates, migrations } from './compose.ts'
-
-const HARDWARE_TYPE = '1.3.6.1.4.1.99999.1'
-
-interface Plant {
-  readonly ca: TestCA
-  readonly devices: DevicesContext
-  readonly rules: DeviceEnrollment
-  readonly service: Enrollment
-  readonly births: Endpoint
-  readonly paint: Endpoint
-  readonly press: Endpoint
-  readonly owner: string
-  readonly areas: readonly [string, string]
-  enroll(endpoint: Endpoint, serial: string, options?: { key?: TestKey; shown?: IssuedAnswer }): Promise<IssuedAnswer>
-  device(serial: string): Promise<Device>
-  act(serial: string, ...acts: DeviceAct[]): Promise<void>
-}
-
-async function plant(ca: TestCA, unknown: 'record' | 'refuse' = 'record'): Promise<Plant> {
-  const { db, audit, world } = ca.context
-  await migrate(db, migrations, world)
-  const devices: DevicesContext = { db, audit, world, organizationId: DEFAULT_ORGANIZATION }
-  await hierarchy(ca)
-  const rules = deviceEnrollment(devices)
-  const service = enrollment(ca.context, ca.authorities, askingDevices(rules))
-  const endpoint = (label: string, profile: string, more: Partial<EndpointRules>): Promise<Endpoint> =>
-    createEndpoint(
-      ca.context,
-      { label, protocol: 'est', authorityId: ca.authorities.byAddress('line1').id, profile, rules: more },
-      person,
-    )
-  const [births, paint, press] = [
-    await endpoint('births', 'idevid', { hardwareType: HARDWARE_TYPE, secrets: true }),
-    await endpoint('paint', 'ldevid', { clientIssuers: ['line1.1'], firstEnrollmentOnReenroll: true }),
-    await endpoint('press', 'ldevid', { clientIssuers: ['line1.1'], firstEnrollmentOnReenroll: true }),
-  ]
-  const { id: manufacturerId } = await createOrganization(
-    devices,
-    { name: 'maker', title: 'Maker', kind: 'manufacturer' },
-    person,
-  )
-  const { id: owner } = await createOrganization(devices, { name: 'ann', title: 'Ann', kind: 'owner' }, person)
-  const { id: modelId } = await createModel(
-    devices,
-    {
-      ...{ manufacturerId, name: 'pump', title: 'Pump', hardwareType: HARDWARE_TYPE, compatible: {} },
-      ...{ variants: ['software'], assuranceMin: 1 },
-    },
-    person,
-  )
-  const area = async (name: string): Promise<string> => {
-    const terms = {
-      title: name,
-      authority: 'line1.1',
-      profiles: ['ldevid'],
-      policy: {},
-      assuranceMin: 1,
-      models: undefined,
-    } as const
-    return (await createArea(devices, { ...terms, ownerId: owner, name }, person)).id
-  }
-  const areas = [await area('paint'), await area('press')] as const
-  const birth: EndpointRule = { kind: 'birth', modelId, variant: 'software', assurance: 2, unknown }
-  await rules.setRule(births.id, birth, person)
-  await rules.setRule(paint.id, { kind: 'area', areaId: areas[0], unknown: 'refuse' }, person)
-  await rules.setRule(press.id, { kind: 'area', areaId: areas[1], unknown: 'pass' }, person)
-
-  const device = async (productSerial: string): Promise<Device> => {
-    const [found] = await findDevices(devices, { productSerial }, { limit: 1 })
-    return found ?? assert.fail(`no device ${productSerial}`)
-  }
-  if (unknown === 'refuse') await registerDevice(devices, { manufacturerId, modelId, productSerial: 'A-1' }, person)
-  return {
-    ...{ ca, devices, rules, service, births, paint, press, owner, areas, device },
-    async enroll(at, serial, { key, shown } = {}) {
-      const request = await testRequest({ subject: [{ type: 'serialNumber', value: serial }], ...(key !== undefined && { key }) })
-      const identity =
-        shown === undefined
-          ? ({ kind: 'person', principalId: 'officer' } as const)
-          : await service.authenticate(at, { chain: [shown.certificate], basic: undefined })
-      return (await service.enroll({ endpoint: at, operation: 'enroll', request, identity })) as IssuedAnswer
-    },
-    async act(serial, ...acts) {
-      const { id } = await device(serial)
-      for (const act of acts) {
-        const areaId = act === 'change-area' ? areas[1] : areas[0]
-        await changeState(devices, id, { act, actor: person, ownerId: owner, areaId })
-      }
-    },
-  }
-}
+import { findDevices } from '#devices/register.ts'
+import { certificateStates } from './compose.ts'
+import { type DevicePlant, devicePlant } from './device-testing.ts'
 
 /** Of the device's operational certificates, oldest first. */
-const standings = async ({ devices, device }: Plant, serial: string): Promise<readonly string[]> =>
+const standings = async ({ devices, device }: DevicePlant, serial: string): Promise<readonly string[]> =>
   (await historyOf(devices, (await device(serial)).id)).certificates
     .filter(({ role }) => role === 'operational')
     .map(({ standing }) => standing)
 
 test('R2: a birth over enrollment is recorded once, with the certificate', async () => {
   await using ca = await testCA()
-  const all = await plant(ca)
+  const all = await devicePlant(ca)
   const key = testKey()
   const answer = await all.enroll(all.births, 'A-1', { key })
   const born = await all.device('A-1')
@@ -136,7 +35,7 @@ test('R2: a birth over enrollment is recorded once, with the certificate', async
 
 test('R15: where only planned devices are born, another serial gets no certificate', async () => {
   await using ca = await testCA()
-  const all = await plant(ca, 'refuse')
+  const all = await devicePlant(ca, 'refuse')
   await all.enroll(all.births, 'A-1')
   assert.equal((await all.device('A-1')).state, 'born')
   await assert.rejects(all.enroll(all.births, 'A-2'), {
@@ -150,7 +49,7 @@ test('R15: where only planned devices are born, another serial gets no certifica
 
 test('R6: from birth to a certificate of the area, and on to the next area', async () => {
   await using ca = await testCA()
-  const all = await plant(ca)
+  const all = await devicePlant(ca)
   const idevid = await all.enroll(all.births, 'A-1')
   await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'deviceNotClaimed' })
   await all.act('A-1', 'release', 'ship', 'offer', 'claim')
@@ -177,7 +76,7 @@ test('R6: from birth to a certificate of the area, and on to the next area', asy
 
 test('R33: who is suspended, quarantined, lost or a clone gets nothing, until an officer says so', async () => {
   await using ca = await testCA()
-  const all = await plant(ca)
+  const all = await devicePlant(ca)
   const idevid = await all.enroll(all.births, 'A-1')
   await all.act('A-1', 'release', 'ship', 'offer', 'claim')
   const own = await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
@@ -220,7 +119,7 @@ test('R33: who is suspended, quarantined, lost or a clone gets nothing, until an
 
 test('who changes a device while its certificate is signed sees all that it ever gets', async () => {
   await using ca = await testCA()
-  const all = await plant(ca)
+  const all = await devicePlant(ca)
   const idevid = await all.enroll(all.births, 'A-1')
   await all.act('A-1', 'release', 'ship', 'offer', 'claim')
   const own = await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
@@ -240,7 +139,7 @@ test('who changes a device while its certificate is signed sees all that it ever
 
 test('a device that is not recorded passes where the endpoint says so, and where it says nothing', async () => {
   await using ca = await testCA()
-  const all = await plant(ca)
+  const all = await devicePlant(ca)
   await assert.rejects(all.enroll(all.paint, 'B-1'), { code: 'forbidden', reason: 'deviceNotKnown' })
   await all.enroll(all.press, 'B-1')
   await all.rules.setRule(all.paint.id, undefined, person)
