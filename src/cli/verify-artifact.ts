@@ -15,6 +15,7 @@ import { TIME_STAMP_FORMAT } from '#signing/tsp/terms.ts'
 import { timeStampIn, verifyTimeStampOver } from '#signing/tsp/verify.ts'
 import { detectFormat, signingFormat } from '#signing/formats/registry.ts'
 import { describeVerdict } from '#x509/path/describe.ts'
+import type { Purpose } from '#x509/path/purpose-names.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import type { Certificate } from '#x509/certificate.ts'
 import type { Answer, Context } from './command.ts'
@@ -31,6 +32,7 @@ export interface VerifySignedValues {
   readonly certificates: readonly string[]
   readonly signatureAlgorithm: SignatureAlgorithmId | undefined
   readonly timeTrust: readonly string[]
+  readonly purpose: Purpose | 'any' | undefined
   readonly at: string | undefined
   readonly crl: readonly string[]
   readonly ocsp: readonly string[]
@@ -72,6 +74,7 @@ export async function verifySigned(context: Context, values: VerifySignedValues)
       ...(timeStampAnchors.length > 0 && { timeStampAnchors }),
       intermediates: certificates,
       ...(requirement !== undefined && { requirement }),
+      ...(values.purpose !== undefined && { purpose: values.purpose === 'any' ? null : values.purpose }),
       beside: {
         ...(signature !== undefined && { content: artifact }),
         ...(certificates.length > 0 && { certificates }),

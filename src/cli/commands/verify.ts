@@ -1,6 +1,7 @@
 /** `sealworks verify`: who signed a file, by which chain, when, and whether it is untouched. @module */
 import { command, flag, many, oneOf, required, some, text } from '../command.ts'
 import { signatureAlgorithms } from '#algorithms/table.ts'
+import { purposeNames } from '#x509/path/purpose-names.ts'
 
 export const commands = [
   command({
@@ -23,6 +24,10 @@ export const commands = [
         'of a plain signature; what is usual for the key unless told',
       ),
       timeTrust: many('FILE', 'roots trusted for time stamps; those of --trust unless told'),
+      purpose: oneOf(
+        [...purposeNames, 'any'],
+        "what the signer's certificate must be for; what the format's verifiers want unless told, which for CMS, JWS, COSE, DSSE and plain is nothing",
+      ),
       at: text('TIME', 'as of then, such as 2027-01-31 or 2027-01-31T12:00:00Z; now unless told'),
       crl: many('FILE', 'revocation lists, PEM or DER'),
       ocsp: many('FILE', 'OCSP answers, DER'),
