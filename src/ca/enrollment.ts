@@ -50,6 +50,14 @@ export type Identity =
       readonly fingerprint: string
       readonly productSerials: readonly string[]
     }
+  /** A device of ours that was born elsewhere: devices know its very birth certificate. */
+  | {
+      readonly kind: 'foreign-device'
+      readonly certificate: Certificate
+      /** SHA-256 of it, hex. */
+      readonly fingerprint: string
+      readonly productSerial: string
+    }
   | { readonly kind: 'secret'; readonly secret: EnrollmentSecret }
   | { readonly kind: 'person'; readonly principalId: string }
 
@@ -89,6 +97,11 @@ export type Authorize = (question: {
   readonly productSerial: string | undefined
 }) => Promise<((issued: Issued) => readonly Step[]) | void>
 
+/** @param fingerprint SHA-256 of a birth certificate, hex @returns the serial of the device here that was born with it elsewhere */
+export type BornElsewhere = (fingerprint: string) => Promise<string | undefined>
+
+const nobody: BornElsewhere = () => Promise.resolve(undefined)
+
 export interface Enrollment {
   /** @param label undefined for the protocol's default @throws TrustError `notFound` */
   openEndpoint(protocol: EndpointProtocol, label: string | undefined): Promise<Endpoint>
@@ -102,7 +115,12 @@ export interface Enrollment {
   profileOf(endpoint: Endpoint): Promise<Profile>
 }
 
-export function enrollment(context: CAContext, authorities: Authorities, authorize: Authorize): Enrollment {
+export function enrollment(
+  context: CAContext,
+  authorities: Authorities,
+  authorize: Authorize,
+  bornElsewhere: BornElsewhere = nobody,
+): Enrollment {
   const { db, audit, world, settings } = context
   const allowance = strangerAllowance(world.clock)
   const paths = clientPaths(context, authorities)
@@ -199,6 +217,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
           },
         ]
       case 'foreign-registration-authority': // nothing here records its state
+      case 'foreign-device': // what is asked of devices does
       case 'person':
         return []
     }
@@ -252,7 +271,7 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
     const issuers = authorities
       .bySubject(certificate.issuer)
       .filter(({ address }) => endpoint.rules.clientIssuers.includes(address))
-    if (issuers.length === 0) return identityOfForeign(endpoint, chain, fingerprint)
+    if (issuers.length === 0) return identityOfForeign(endpoint, chain, shown)
     const record = await findShown(context, authorities, shown, endpoint.rules.clientIssuers)
     const issuer = authorities.byId(record.authorityId)
     await paths.checkIssuer(issuer)
@@ -267,14 +286,22 @@ export function enrollment(context: CAContext, authorities: Authorities, authori
 
   /**
    * Another's certificate counts when a trusted authority that the endpoint lists vouches for it, and only for a station
-   * that is listed itself: what another maker writes as a serial says nothing about devices of ours.
+   * that is listed itself, or a device that came from there: what another maker writes as a serial says nothing about
+   * devices of ours.
    */
-  async function identityOfForeign(endpoint: Endpoint, chain: Credentials['chain'], fingerprint: string): Promise<Identity> {
+  async function identityOfForeign(
+    endpoint: Endpoint,
+    chain: Credentials['chain'],
+    { certificate, fingerprint }: Shown,
+  ): Promise<Identity> {
     const { clientIssuers, registrationAuthorities } = endpoint.rules
     if ((await paths.foreignIssuer(chain, clientIssuers)) === undefined) throw new TrustError('forbidden', 'issuerNotListed')
     const station = registrationAuthorities.find((listed) => listed.fingerprint === fingerprint)
-    if (station === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
-    return { kind: 'foreign-registration-authority', fingerprint, productSerials: station.productSerials }
+    if (station !== undefined)
+      return { kind: 'foreign-registration-authority', fingerprint, productSerials: station.productSerials }
+    const productSerial = await bornElsewhere(fingerprint)
+    if (productSerial === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
+    return { kind: 'foreign-device', certificate, fingerprint, productSerial }
   }
 
   return {
@@ -386,6 +413,8 @@ function applicantOf(identity: Identity): Applicant {
   switch (identity.kind) {
     case 'device':
       return { kind: 'device', certificate: identity.certificate, productSerial: identity.record.productSerial as string }
+    case 'foreign-device':
+      return { kind: 'device', certificate: identity.certificate, productSerial: identity.productSerial }
     case 'registration-authority':
     case 'foreign-registration-authority':
       return {
@@ -405,6 +434,7 @@ export function nameOfIdentity(identity: Identity): string {
     case 'device':
     case 'registration-authority':
       return `certificate:${identity.record.id}`
+    case 'foreign-device':
     case 'foreign-registration-authority':
       return `foreign-certificate:${identity.fingerprint}`
     case 'secret':

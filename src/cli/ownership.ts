@@ -43,8 +43,14 @@ const packageText = ({ chain, offer, certificates }: AnswerOf<'fetchTransferPack
     } satisfies Package),
   )
 
-const transferText = ({ offer: _, answer: __, ...rest }: Transfer): string => fields(rest)
-const recoveryText = ({ notice: _, objection: __, ...rest }: Recovery): string => fields(rest)
+function transferText(value: Transfer): string {
+  const { offer: _, answer: __, ...rest } = value
+  return fields(rest)
+}
+function recoveryText(value: Recovery): string {
+  const { notice: _, objection: __, ...rest } = value
+  return fields(rest)
+}
 
 const deciding = (verb: 'accept' | 'reject', operation: 'acceptTransfer' | 'rejectTransfer', summary: string) =>
   clientCommand({
@@ -404,8 +410,11 @@ export const ownershipCommands = [
   ),
 ]
 
-const standingText = ({ chain: _, ownerKey: __, product, steps, ...rest }: AnswerOf<'showOwnership'>): string =>
-  fields({ ...rest, ...product, owners: steps.map(({ epoch, to, at }) => `${epoch} ${to} since ${at.slice(0, 10)}`).join(', ') })
+function standingText(value: AnswerOf<'showOwnership'>): string {
+  const { chain: _, ownerKey: __, product, steps, ...rest } = value
+  const owners = steps.map(({ epoch, to, at }) => `${epoch} ${to} since ${at.slice(0, 10)}`).join(', ')
+  return fields({ ...rest, ...product, owners })
+}
 
 async function certificatesIn(context: Context, file: string): Promise<readonly string[]> {
   const octets = await readInput(context, file)

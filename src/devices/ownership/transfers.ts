@@ -554,6 +554,19 @@ async function stepsToImport(
   return { id, steps }
 }
 
+/** By the fingerprint of its birth certificate, which another installation issued. @returns its serial */
+export async function bornElsewhere(
+  { db, organizationId }: Pick<OwnershipContext, 'db' | 'organizationId'>,
+  fingerprint: string,
+): Promise<string | undefined> {
+  const [row] = await db.query<{ product_serial: string }>(
+    `SELECT d.product_serial FROM device_certificate c JOIN device d ON d.id = c.device_id
+      WHERE c.certificate_id = ? AND c.role = 'birth' AND d.organization_id = ?`,
+    ...[foreignCertificateId(fingerprint), organizationId],
+  )
+  return row?.product_serial
+}
+
 const parseCertificateNamed = (der: Uint8Array): { readonly der: Uint8Array; readonly fingerprint: string } => ({
   der,
   fingerprint: hash('sha256', der),

@@ -202,9 +202,9 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
       return done
     })
 
-  const acting = <Id extends string, Verb extends string>(
+  const acting = <Id extends string>(
     id: Id,
-    verb: Verb,
+    verb: string,
     summary: string,
     work: (transferId: string, actor: string) => Promise<Transfer>,
   ) =>
