@@ -272,6 +272,9 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     certificates: states,
     birthChain: (certificateId) => birthChain(ca, certificateId),
   }
+  const tellAll = async (): Promise<void> => {
+    while ((await tellDue(context, states)) > 0);
+  }
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
   return {
@@ -283,10 +286,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
-    reports: deviceReports({ ...context, certificate: (der) => factsOf(ca, der) }),
-    async tellDue() {
-      while ((await tellDue(context, states)) > 0);
-    },
+    reports: deviceReports({ ...context, tellDue: tellAll, certificate: (der) => factsOf(ca, der) }),
+    tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)
       await takeBackUnconfirmed(context, config.devices.unconfirmedHours)

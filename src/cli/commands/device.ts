@@ -148,6 +148,31 @@ export const commands = [
     },
   }),
 
+  clientCommand({
+    noun: 'device',
+    verb: 'reports',
+    summary: 'What a device says of itself, and why it was cut off for that',
+    example: 'sealworks device reports A-1042',
+    operands: { device },
+    async run(client, { device: written }) {
+      const value = await client.call('showDeviceReports', { params: { id: await findDevice(client, written) } })
+      const { faults } = value
+      return { value, text: fields({ ...value, faults: faults.length === 0 ? 'none' : faults.join('; ') }) }
+    },
+  }),
+  clientCommand({
+    noun: 'device',
+    verb: 'accept-state',
+    summary: 'Take what a device says next of itself as right, and hold later reports against it',
+    details: 'After a repair, a release of software, or when a device that was cut off as a copy was found to be the true one.',
+    example: 'sealworks device accept-state A-1042',
+    operands: { device },
+    async run(client, { device: written }) {
+      const value = await client.call('acceptDeviceState', { params: { id: await findDevice(client, written) }, body: {} })
+      return { value, text: 'What it reports next is taken as right.\n' }
+    },
+  }),
+
   ...ownershipCommands,
 ]
 

@@ -59,6 +59,7 @@ async function setting(t: TestContext) {
   }
   const server = deviceReports({
     ...context,
+    tellDue: async () => {},
     certificate: async (der) => (Buffer.compare(der, own) === 0 ? good : undefined),
   })
   const machine = (before?: AgentDirectory): AgentDirectory => {

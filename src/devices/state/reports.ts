@@ -18,6 +18,8 @@ import { type CertificateFacts, isUsable } from '../usable.ts'
 export interface ReportsContext extends DevicesContext {
   /** The CA's record of this very certificate. @returns undefined for one that it did not issue */
   certificate(der: Uint8Array): Promise<CertificateFacts | undefined>
+  /** Tells the CA of certificates that are to be held now. */
+  tellDue(): Promise<void>
 }
 
 export interface DeviceReports {
@@ -89,6 +91,7 @@ export function deviceReports(context: ReportsContext): DeviceReports {
         ...{ certificateId: row?.certificate_id ?? undefined, expected: row?.expected, isAwaited: false, faults: told },
       }),
     ])
+    await context.tellDue()
     if (isCopied) await setFlag(context, device.id, { flag: 'clone', isSet: true, actor: ACTOR })
     throw new TrustError('forbidden', isCopied ? 'deviceForked' : 'deviceStateWrong', { facts: { detail: facts.detail } })
   }

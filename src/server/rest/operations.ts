@@ -2,6 +2,7 @@
 import type { AnyRoute } from './routes.ts'
 
 export const operations = {
+  acceptDeviceState: 'POST /api/v1/devices/{id}/reports/accept',
   acceptTransfer: 'POST /api/v1/transfers/{id}/accept',
   adoptKey: 'POST /api/v1/keys/adopt',
   allowEndorsements: 'POST /api/v1/endorsements',
@@ -152,6 +153,7 @@ export const operations = {
   showCertificate: 'GET /api/v1/certificates/{id}',
   showDevice: 'GET /api/v1/devices/{id}',
   showDeviceHistory: 'GET /api/v1/devices/{id}/history',
+  showDeviceReports: 'GET /api/v1/devices/{id}/reports',
   showEndpoint: 'GET /api/v1/endpoints/{label}',
   showEndpointDevices: 'GET /api/v1/endpoints/{label}/devices',
   showMe: 'GET /api/v1/me',

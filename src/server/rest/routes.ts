@@ -15,6 +15,7 @@ import { backupRoutes } from './backups.ts'
 import { birthRoutes } from './births.ts'
 import { certificateRoutes } from './certificates.ts'
 import { deviceCatalogRoutes } from './device-catalog.ts'
+import { deviceReportRoutes } from './device-reports.ts'
 import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
@@ -69,6 +70,7 @@ export const allRoutes = ({
   ...deviceCatalogRoutes(ca),
   ...ownershipRoutes(ca),
   ...deviceRoutes(ca),
+  ...deviceReportRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
