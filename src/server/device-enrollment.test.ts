@@ -1,11 +1,14 @@
 /** Devices and the CA together: births over enrollment are recorded, and who is cut off gets no certificate. @module */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { person, testCA, testKey } from '#ca/testing.ts'
+import { openAuthorities } from '#ca/authorities.ts'
+import { onDatabase, person, testCA, type TestCA, testKey } from '#ca/testing.ts'
 import { setFlag } from '#devices/change.ts'
 import { tellDue } from '#devices/due.ts'
 import { historyOf } from '#devices/history.ts'
 import { findDevices } from '#devices/register.ts'
+import { postgres } from '#store/postgres/index.ts'
+import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { certificateStates } from './compose.ts'
 import { type DevicePlant, devicePlant } from './device-testing.ts'
 
@@ -47,8 +50,7 @@ test('R15: where only planned devices are born, another serial gets no certifica
   assert.deepEqual([refusal?.act, refusal?.reason], ['certificate.enroll', 'deviceNotPlanned'])
 })
 
-test('R6: from birth to a certificate of the area, and on to the next area', async () => {
-  await using ca = await testCA()
+async function fromAreaToArea(ca: TestCA): Promise<void> {
   const all = await devicePlant(ca)
   const idevid = await all.enroll(all.births, 'A-1')
   await assert.rejects(all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() }), { reason: 'deviceNotClaimed' })
@@ -72,6 +74,25 @@ test('R6: from birth to a certificate of the area, and on to the next area', asy
   assert.deepEqual([there.state, there.areaId, there.nextAreaId], ['active', all.areas[1], undefined])
   await tellDue(all.devices, certificateStates(ca.context))
   await assert.rejects(all.enroll(all.press, 'A-1', { shown: second, key: testKey() }), { reason: 'certificateRevoked' })
+}
+
+test('R6: from birth to a certificate of the area, and on to the next area', async () => {
+  await using ca = await testCA()
+  await fromAreaToArea(ca)
+})
+
+test('R6: the same on PostgreSQL', { skip: postgresMissing() }, async (t) => {
+  const server = await startPostgres({ durable: false })
+  const db = postgres({ url: await server.createDatabase() })
+  t.after(async () => {
+    await db.close()
+    await server.stop()
+  })
+  const { context, advance } = await onDatabase(db)
+  await fromAreaToArea({
+    ...{ context, advance, authorities: await openAuthorities(context), entries: async () => [] },
+    [Symbol.asyncDispose]: async () => {},
+  })
 })
 
 test('R33: who is suspended, quarantined, lost or a clone gets nothing, until an officer says so', async () => {
