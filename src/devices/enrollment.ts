@@ -173,21 +173,17 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
     ]
   }
 
-  /** By the certificate it showed, else by its serial, which devices of several makers may have. */
+  /** By its serial, which devices of several makers may have; the one whose certificate was shown, where one was. */
   async function shownBy({ certificateId }: EnrollmentQuestion, productSerial: string): Promise<readonly Found[]> {
-    if (certificateId !== undefined) {
-      const rows = await db.query(
-        `SELECT ${DEVICE_COLUMNS}, c.role, c.standing, c.epoch AS shown_epoch, c.area_id AS shown_area
-          FROM device_certificate c JOIN device ON device.id = c.device_id WHERE c.certificate_id = ?`,
-        certificateId,
-      )
-      if (rows.length > 0) return rows.map((row) => ({ device: deviceOf(row), shown: { ...shownOf(row), certificateId } }))
-    }
     const rows = await db.query(
-      `SELECT ${DEVICE_COLUMNS} FROM device WHERE lower(product_serial) = lower(?) AND organization_id = ?`,
-      ...[productSerial, organizationId],
+      `SELECT ${DEVICE_COLUMNS}, c.certificate_id, c.role, c.standing, c.epoch AS shown_epoch, c.area_id AS shown_area
+        FROM device LEFT JOIN device_certificate c ON c.device_id = device.id AND c.certificate_id = ?
+        WHERE lower(device.product_serial) = lower(?) AND device.organization_id = ?`,
+      ...[certificateId ?? '', productSerial, organizationId],
     )
-    return rows.map((row) => ({ device: deviceOf(row), shown: undefined }))
+    const found = rows.map((row) => ({ device: deviceOf(row), shown: shownOf(row) }))
+    const own = found.filter(({ shown }) => shown !== undefined)
+    return own.length > 0 ? own : found
   }
 
   return { authorize, setRule, ruleOf }
@@ -206,12 +202,16 @@ interface Found {
   readonly shown: Shown | undefined
 }
 
-const shownOf = (row: Row): Omit<Shown, 'certificateId'> => ({
-  role: row['role'] as CertificateRole,
-  standing: row['standing'] as CertificateStanding,
-  epoch: row['shown_epoch'] as number,
-  areaId: (row['shown_area'] as string | null) ?? undefined,
-})
+const shownOf = (row: Row): Shown | undefined =>
+  row['certificate_id'] === null
+    ? undefined
+    : {
+        certificateId: row['certificate_id'] as string,
+        role: row['role'] as CertificateRole,
+        standing: row['standing'] as CertificateStanding,
+        epoch: row['shown_epoch'] as number,
+        areaId: (row['shown_area'] as string | null) ?? undefined,
+      }
 
 const noSteps: StepsWith = () => []
 
