@@ -28,6 +28,7 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   beside: async () => (await import('./beside.ts')).benchBeside(),
   crl: async () => (await import('./crl.ts')).benchCRL(),
   devices: async () => (await import('./devices.ts')).benchDevices(),
+  orders: async () => (await import('./orders.ts')).benchOrders(),
   scale: async () => (await import('./scale.ts')).benchScale(),
   pkcs11: async () => (await import('./pkcs11.ts')).benchPKCS11(),
 }

@@ -820,6 +820,8 @@ export const english = {
   birthLineUnknown: 'There is no line {name}. List the lines to see what there is.',
   birthLineDisabled: 'Nothing is born at the line {name} any more. Use another line.',
   birthStation: 'You are not a station of the line {name}. Ask whoever runs it.',
+  birthSerial: 'The serial {productSerial} is not one of this line. Use its own line, or a new one that has it.',
+  birthRequestOther: 'The request is for {serial}, not for the device that is to be born. Send the one of this device.',
   birthVariant: 'A birth by the variant {variant} is not allowed here. Use one that the model and the line allow.',
   birthAssurance: 'The model asks for assurance {least}, and this birth proves {assurance}. Bear the device in a stronger way.',
   birthModelOther: 'The device {productSerial} is planned as another model. Find out which it is.',

@@ -53,6 +53,9 @@ export async function signBirth(
   wanted: BirthWanted,
   actor: string,
 ): Promise<SignedBirth> {
+  const { productSerial } = wanted
+  if (!wanted.productSerials.some((pattern) => matchesPattern(pattern, productSerial)))
+    throw new TrustError('forbidden', 'birthSerial', { facts: { productSerial } })
   const authority = authorities.byAddress(wanted.authority)
   const profile = withPolicies(await openBirthProfile(context, wanted.profile), wanted.policies)
   const { request, publicKey } = await holderOf(context, wanted)
@@ -63,8 +66,10 @@ export async function signBirth(
     publicKey,
     applicant: {
       kind: 'registration-authority',
-      mayAskFor: (serial) =>
-        serial === wanted.productSerial && wanted.productSerials.some((pattern) => matchesPattern(pattern, serial)),
+      mayAskFor(serial) {
+        if (serial !== wanted.productSerial) throw new TrustError('forbidden', 'birthRequestOther', { facts: { serial } })
+        return true
+      },
     },
     endpoint: { rules: { ...noRules, ...(wanted.hardwareType !== undefined && { hardwareType: wanted.hardwareType }) } },
     renewal: false,

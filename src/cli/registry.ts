@@ -23,6 +23,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'cert', summary: 'certificates: issue, find, revoke', load: () => import('./commands/cert.ts') },
   { noun: 'order', summary: 'devices that a factory is to make, and what came of it', load: () => import('./commands/order.ts') },
   { noun: 'node', summary: 'a factory’s issuing node, which needs no network', load: () => import('./commands/node.ts') },
+  { noun: 'birth', summary: 'where devices are born, and what counts as proof', load: () => import('./commands/birth.ts') },
   { noun: 'device', summary: 'devices, from their plan to their end', load: () => import('./commands/device.ts') },
   { noun: 'model', summary: 'product models and their hardware', load: () => import('./commands/model.ts') },
   { noun: 'area', summary: 'where owners use devices', load: () => import('./commands/area.ts') },

@@ -254,14 +254,14 @@ const lies: readonly Lie[] = [
   },
   {
     name: 'a serial that is not of the line',
-    refusal: ['forbidden', 'productSerialNotListed'],
+    refusal: ['forbidden', 'birthSerial'],
     async tell(plant) {
       return give(plant, 'Q-1', { type: 'software', request: await requestFor('Q-1') })
     },
   },
   {
     name: 'a request for another serial',
-    refusal: ['forbidden', 'productSerialNotListed'],
+    refusal: ['forbidden', 'birthRequestOther'],
     async tell(plant) {
       return give(plant, 'P-1', { type: 'software', request: await requestFor('P-2') })
     },
