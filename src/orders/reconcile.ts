@@ -170,8 +170,8 @@ async function findingsOf(context: OrdersContext, order: ProductionOrder, job: J
   const keys = await db.query(twice('key_hash'), job.id)
   const unborn = await db.query(
     `SELECT e.n AS entry, e.product_serial FROM job_entry e WHERE e.job_id = ? AND e.type IN ('good', 'scrap') AND NOT EXISTS (
-        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial AND o.type = 'issue'
-          AND o.job_id = e.job_id AND o.n < e.n) LIMIT ${FOUND_MAX}`,
+        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial
+          AND o.type = 'issue') LIMIT ${FOUND_MAX}`,
     job.id,
   )
   return [

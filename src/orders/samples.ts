@@ -1,15 +1,6 @@
 /** Statements and lines as makers and nodes write them: seeds of the fuzz, and of tests. Not part of any program. @module */
 import { generateKeyPairSync, sign } from 'node:crypto'
-import {
-  encodeBundle,
-  encodeEntry,
-  follow,
-  emptyChain,
-  type LogEntry,
-  type NewEntry,
-  signStatement,
-  type JobTicket,
-} from './messages.ts'
+import { encodeBundle, encodeEntry, follow, emptyChain, type NewEntry, signStatement, type JobTicket } from './messages.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const signer = {
@@ -62,7 +53,7 @@ const written: readonly NewEntry[] = [
 /** In order, each after the one before. */
 export const sampleLines: readonly string[] = written.reduce<{ lines: readonly string[]; end: typeof emptyChain }>(
   ({ lines, end }, entry) => {
-    const line = encodeEntry({ n: end.size, previous: end.head, at: 7, ...entry } as LogEntry)
+    const line = encodeEntry({ n: end.size, previous: end.head, at: 7, ...entry })
     return { lines: [...lines, line], end: follow(end, line).end }
   },
   { lines: [], end: emptyChain },

@@ -154,7 +154,7 @@ export const commands = [
         writeOutput(context, { file, octets: encodeBundle(bundle), isSecret: false, force })
         files.push(file)
       })
-      return { value: { files, entries: size }, text: `${files.map((file) => `${file}\n`).join('')}` }
+      return { value: { files, entries: size }, text: files.map((file) => `${file}\n`).join('') }
     },
   }),
 

@@ -97,7 +97,7 @@ export async function openLogFile(path: string, clock: Clock, visit: (entry: Log
         return Promise.reject(new TrustError('quotaExceeded', 'logFull', { facts: { limit: ENTRIES_MAX } }))
       // a clock that was set back does not turn the log around
       const at = (latest = Math.max(latest, Math.trunc(clock.now())))
-      const line = encodeEntry({ n: end.size, previous: end.head, at, ...added } as LogEntry)
+      const line = encodeEntry({ n: end.size, previous: end.head, at, ...added })
       end = { size: end.size + 1, head: hashLine(line) }
       const octets = utf8(`${line}\n`)
       const place = { offset: size, octets: octets.length }

@@ -157,8 +157,7 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
 
   function tracked<T>(work: Promise<T>): Promise<T> {
     underWay.add(work)
-    const done = (): void => void underWay.delete(work)
-    work.then(done, done)
+    void Promise.allSettled([work]).then(() => underWay.delete(work))
     return work
   }
 
