@@ -20,6 +20,7 @@ import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
 import { forgetAnswered, forgetSecrets, SLICES } from '#ca/forget.ts'
 import type { Config } from '#config/config.ts'
+import { purgeBirths } from '#devices/birth/births.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
 import { dispatcher, type Router } from '#protocols/dispatch.ts'
@@ -219,6 +220,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
       { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
+      { name: 'births', everySeconds: 3600, run: () => purgeBirths(ca.devices.births) },
       { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },
       { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },

@@ -1,4 +1,6 @@
 /** Every reader of a stranger's bytes. Adding one: add one line here. @module */
+import { encodeReport, parseReport } from '#agent/messages.ts'
+import { encodeTrustList, parseTrustList } from '#agent/trust-list.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { parseSignedCheckpoint } from '#audit/note.ts'
 import { parseProof } from '#audit/proof-file.ts'
@@ -27,6 +29,8 @@ import { parseJSONObject } from '#jose/json.ts'
 import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
 import * as orders from '#orders/samples.ts'
 import { parseJWK } from '#jose/jwk.ts'
+import { parseStatedElement } from '#devices/birth/manifest.ts'
+import { statedElement } from '#devices/birth/testing.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { parseLibconfig } from '#signing/artifact/libconfig.ts'
 import { parseManifest } from '#signing/artifact/manifest.ts'
@@ -310,6 +314,18 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   {
+    name: 'trust-list',
+    seeds: samples.trustLists,
+    run: (bytes) => encodeTrustList(parseTrustList(bytes)),
+    outer: anything,
+  },
+  {
+    name: 'device-report',
+    seeds: samples.deviceReports,
+    run: (bytes) => encodeReport(parseReport(bytes)),
+    outer: anything,
+  },
+  {
     name: 'format-jws',
     seeds: samples.jwsMessages,
     // almost any change breaks a text that is encoded, so that a refusal is a right answer like another
@@ -362,6 +378,12 @@ export const targets: readonly Target[] = [
       for (const kind of ['ticket', 'log-head', 'job-end'] as const) await orRefused(Promise.try(() => peekStatement(kind, text)))
     },
     outer: anything,
+  },
+  {
+    name: 'birth-manifest',
+    seeds: lines(statedElement),
+    run: (bytes) => parseStatedElement(parseJSONObject(bytes), ''),
+    outer: (bytes) => parseJSONObject(bytes),
   },
   { name: 'order-entry', seeds: lines(...orders.sampleLines), run: (bytes) => parseEntry(utf8Text(bytes)), outer: anything },
   {

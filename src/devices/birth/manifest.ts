@@ -69,7 +69,7 @@ export async function checkManifestEntry<S extends { readonly certificate: Uint8
   if (signer === undefined) throw new TrustError('policyRefused', 'manifestSignerUnknown')
   const { certificate } = signer
   const payload = await verifiedPayload(jws, importPublicKey(parseCertificate(certificate).subjectPublicKeyInfo), certificate)
-  const element = elementOf(payload, hash('sha256', `${entry.protected}.${entry.payload}`))
+  const element = parseStatedElement(payload, hash('sha256', `${entry.protected}.${entry.payload}`))
   if (entry.header?.uniqueId !== undefined && entry.header.uniqueId.toLowerCase() !== element.uniqueId)
     throw malformed('its header names another chip')
   return { element, signer }
@@ -77,7 +77,8 @@ export async function checkManifestEntry<S extends { readonly certificate: Uint8
 
 const UNIQUE_ID = /^[0-9a-f]{2,64}$/i
 
-function elementOf(payload: JSONObject, digest: string): StatedElement {
+/** @param digest of what was signed @throws TrustError `malformed`, `unsupported` */
+export function parseStatedElement(payload: JSONObject, digest: string): StatedElement {
   const { version, uniqueId, partNumber, manufacturer, groupId, publicKeySet } = payload
   if (version !== 1)
     throw new TrustError('unsupported', 'manifestVersion', { facts: { version: JSON.stringify(version ?? null).slice(0, 20) } })

@@ -164,3 +164,24 @@ function agree(privateKey: KeyObject, { x, y }: { readonly x: Uint8Array; readon
   const publicKey = importPublicKey(concat([P256_HEAD, padded(x), padded(y)])).key
   return new Uint8Array(diffieHellman({ privateKey, publicKey }))
 }
+
+/** What a manifest says of one chip, with the key of RFC 7517, A.1. */
+export const statedElement = JSON.stringify({
+  ...{
+    version: 1,
+    model: 'ATECC608B',
+    partNumber: 'ATECC608B-TFLXTLSU',
+    uniqueId: '0123f1822c38dd7a01',
+    groupId: '359SCE55NV38H3CB',
+  },
+  manufacturer: { organizationName: 'Microchip Technology Inc' },
+  publicKeySet: {
+    keys: [
+      {
+        ...{ kid: '0', kty: 'EC', crv: 'P-256' },
+        x: 'MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4',
+        y: '4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM',
+      },
+    ],
+  },
+})
