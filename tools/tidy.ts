@@ -32,7 +32,7 @@ export const packagePlaces: Readonly<Record<string, readonly string[]>> = {
   koffi: ['src/keys/pkcs11/', 'src/keys/openssl.ts'],
   pg: ['src/store/postgres/'],
   'smol-toml': ['src/config/'],
-  typebox: ['src/ca/', 'src/server/', 'src/config/', 'src/cli/'],
+  typebox: ['src/ca/', 'src/devices/ownership/', 'src/orders/', 'src/server/', 'src/config/', 'src/cli/'],
 }
 
 /** Files beside `registry.ts` that every protocol folder has; `*` stands for the folder's name. */

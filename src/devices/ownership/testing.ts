@@ -1,4 +1,4 @@
-/** Keys and chains for tests. @module */
+/** Keys, chains, and installations with organizations and devices, for tests of ownership. @module */
 import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import { signatureAlgorithm } from '#algorithms/table.ts'
@@ -16,6 +16,19 @@ import {
   type StatementKey,
 } from './messages.ts'
 import { deviceNameOf } from './statement.ts'
+import { TrustError } from '#base/errors.ts'
+import { keep } from '#store/batch.ts'
+import { encodeName, nameOf } from '#x509/name.ts'
+import { makeCertificate, makeKey } from '#x509/testing.ts'
+import { stepsToBear } from '../birth-record.ts'
+import { stepsToAttach } from '../certificates.ts'
+import { changeState } from '../change.ts'
+import type { Device } from '../device.ts'
+import { officer, testBirth, testDevices, testModel, testOrganization } from '../testing.ts'
+import { openDevice } from '../device.ts'
+import type { OwnershipContext } from './context.ts'
+import { ownershipMigrations } from './migrations.ts'
+import { setPartyKey } from './parties.ts'
 
 export interface TestKey extends StatementKey {
   readonly public: PublicKey
@@ -85,4 +98,97 @@ export async function chainOf(
     from = to.key
   }
   return { entries, standings }
+}
+
+const maker = makeKey()
+
+export interface TestInstallation extends AsyncDisposable {
+  readonly context: OwnershipContext
+  readonly time: { ahead: number }
+  /** Certificates that the CA was told to revoke, in order. */
+  readonly revoked: string[]
+  /** The point at which the next run ends. */
+  readonly fault: { at: string | undefined; reached: string[] }
+  /** An organization whose key is here, or that of another installation's of the same name. */
+  organization(name: string, elsewhere?: TestKey): Promise<TestKey>
+  /** A shipped device of the maker `valves`. */
+  shipped(productSerial: string): Promise<{ readonly device: Device; readonly key: TestKey }>
+  /** A device as it is in use, with an operational certificate. */
+  use(deviceId: string, certificateId: string): Promise<void>
+}
+
+/** What a process that is killed at a fault point looks like from within. */
+export class Killed extends Error {}
+
+export async function testInstallation(): Promise<TestInstallation> {
+  const devices = await testDevices(undefined, ownershipMigrations)
+  const { context: base, time } = devices
+  const keys = new Map<string, TestKey>()
+  const births = new Map<string, readonly Uint8Array[]>()
+  const revoked: string[] = []
+  const fault: TestInstallation['fault'] = { at: undefined, reached: [] }
+  const context: OwnershipContext = {
+    ...base,
+    world: {
+      ...base.world,
+      faults: {
+        reach(point) {
+          fault.reached.push(point)
+          if (fault.at === point) throw new Killed(point)
+        },
+      },
+    },
+    keys: {
+      open(label) {
+        const key = keys.get(label)
+        if (key === undefined) throw new TrustError('notFound', 'keyNotFound', { facts: { label } })
+        return Promise.resolve({ ...key, label, keyAlgorithm: key.public.algorithm })
+      },
+    },
+    certificates: {
+      revoke(id) {
+        if (!revoked.includes(id)) revoked.push(id)
+        return Promise.resolve()
+      },
+    },
+    birthChain: (id) => Promise.resolve(births.get(id) ?? []),
+  }
+  let model: Promise<{ readonly id: string; readonly manufacturerId: string }> | undefined
+  return {
+    ...{ context, time, revoked, fault },
+    async organization(name, elsewhere) {
+      const key = elsewhere ?? testKey()
+      const made = await testOrganization(devices, name, name === 'valves' ? 'manufacturer' : 'owner')
+      if (name === 'valves') model = testModel(devices, made.id, 'v2')
+      await model
+      if (elsewhere === undefined) keys.set(name, key)
+      await setPartyKey(
+        context,
+        name,
+        elsewhere === undefined ? { label: name } : { key: partyOf(name, key.public).key },
+        officer,
+      )
+      return key
+    },
+    async shipped(productSerial) {
+      if (model === undefined) throw new Error('there is no maker')
+      const { id: modelId, manufacturerId } = await model
+      const key = testKey()
+      const certificateId = `birth-${productSerial}`
+      const subject = encodeName(nameOf([{ type: 'serialNumber', value: productSerial }]))
+      births.set(certificateId, [await makeCertificate(maker, { subjectPublicKeyInfo: key.publicKey, subject })])
+      const keyHash = new Uint8Array(Buffer.from(key.device, 'base64url'))
+      const birth = { ...testBirth(productSerial, certificateId), keyHash }
+      const { device: born, steps } = stepsToBear(context, { manufacturerId, modelId, productSerial }, birth, officer)
+      await keep(context.db, steps)
+      await changeState(context, born.id, { act: 'release', actor: officer })
+      return { device: await changeState(context, born.id, { act: 'ship', actor: officer }), key }
+    },
+    async use(deviceId, certificateId) {
+      const device = await openDevice(context, context.db, deviceId)
+      const keyHash = new Uint8Array(Buffer.from(testKey().device, 'base64url'))
+      await keep(context.db, stepsToAttach(context, device, { certificateId, keyHash, role: 'operational', areaId: undefined }))
+    },
+    [Symbol.asyncDispose]: () => devices[Symbol.asyncDispose](),
+  }
 }
