@@ -221,6 +221,33 @@ describe('R2, R15: serials and keys', () => {
   })
 })
 
+test('what is looked for among millions is found by an index', async () => {
+  await using devices = await testDevices()
+  const { context } = devices
+  const asked: string[] = []
+  const query: typeof context.db.query = async (sql, ...parameters) => {
+    const plan = await context.db.query(`EXPLAIN QUERY PLAN ${sql}`, ...parameters)
+    asked.push(plan.map((row) => String(row['detail'])).join(' | '))
+    return []
+  }
+  const explained = { ...context, db: { ...context.db, query } }
+  const cases = [
+    [{ productSerial: 'A-1' }, /INDEX device_serial/],
+    [{ state: 'suspended' }, /INDEX device_state/],
+    [{ flag: 'clone' }, /INDEX device_flagged/],
+    [{ ownerId: 'o' }, /INDEX device_owner/],
+    [{ areaId: 'a' }, /INDEX device_area/],
+    [{ modelId: 'm' }, /INDEX device_model/],
+  ] as const
+  for (const [filter, index] of cases) {
+    await findDevices(explained, filter, { limit: 10, after: 'z' })
+    assert.match(asked.at(-1) ?? '', index)
+  }
+  const facts = { certificateId: 'c', status: 'active', isIssuerEnabled: true, notBefore: 0, notAfter: 1 }
+  await isUsable(explained.db, facts, 0)
+  assert.doesNotMatch(asked.at(-1) ?? 'SCAN', /SCAN/)
+})
+
 describe('R6, R33: whether a certificate is usable', () => {
   const good = (certificateId: string): CertificateFacts => ({
     ...{ certificateId, status: 'active', isIssuerEnabled: true, notBefore: 100, notAfter: 200 },

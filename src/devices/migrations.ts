@@ -220,4 +220,9 @@ export const devicesMigrations: readonly Migration[] = [
       'CREATE UNIQUE INDEX device_event_version ON device_event (device_id, version)',
     ],
   },
+  {
+    // among a million devices, the few of which something is said
+    id: '0554-devices-flagged',
+    statements: ['CREATE INDEX device_flagged ON device (organization_id, id) WHERE is_lost + is_stolen + is_clone > 0'],
+  },
 ]

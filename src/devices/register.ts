@@ -138,8 +138,9 @@ export async function findDevices(
     ['model_id = ?', filter.modelId],
     ['owner_id = ?', filter.ownerId],
     ['area_id = ?', filter.areaId],
-    ['state = ?', filter.state],
-    [`is_${filter.flag} = ?`, filter.flag === undefined ? undefined : 1],
+    // the indexes of the few are found by the terms that they are made with
+    [filter.state === 'active' ? 'state = ?' : "state <> 'active' AND state = ?", filter.state],
+    [`is_lost + is_stolen + is_clone > 0 AND is_${filter.flag} = ?`, filter.flag === undefined ? undefined : 1],
     ['id < ?', after],
   ]
   const given = wanted.filter((one): one is [string, SqlValue] => one[1] !== undefined)
