@@ -11,10 +11,11 @@ import { createLine, type LineTerms } from '#devices/birth/lines.ts'
 import { testMaker, type TestMaker } from '#devices/birth/testing.ts'
 import type { AssuranceLevel } from '#devices/device.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
-import { makeWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type CAServices, openCA, openFoundation } from './compose.ts'
 
 const officer = 'person:olga'
+/** As `init` makes it. */
+const WRAPPING_KEY_OCTETS = 32
 /** The arc for documentation (RFC 5612). */
 export const TEST_ARC = '1.3.6.1.4.1.32473.7'
 const VARIANTS = ['tpm', 'secure-element', 'software', 'external'] as const
@@ -54,7 +55,7 @@ export async function openFactory(directory: string, world: World, database = 's
   if (wrappingKey.kind !== 'file') throw new TypeError('the wrapping key is in a file')
   if (!existsSync(wrappingKey.path)) {
     mkdirSync(dirname(wrappingKey.path), { recursive: true })
-    await makeWrappingKey(wrappingKey.path, world.random)
+    writeFileSync(wrappingKey.path, world.random.octets(WRAPPING_KEY_OCTETS), { mode: 0o600 })
   }
   const foundation = await openFoundation({ config, world, environment: {} })
   const ca = await openCA(foundation, config)
