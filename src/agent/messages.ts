@@ -114,7 +114,8 @@ export async function readReport(octets: Uint8Array): Promise<ReadReport> {
   return { report: parseReport(payloadOf(message, encodedPayload)), certificate, digest: reportDigest(octets) }
 }
 
-function parseReport(payload: Uint8Array): StateReport {
+/** What is signed, after the signature was checked. @throws TrustError `malformed`, `tooLarge` */
+export function parseReport(payload: Uint8Array): StateReport {
   const { counter, previous, challenge, at, trustVersion, components, boot } = parseJSONObject(payload, REPORT_MAX_OCTETS)
   if (!isCount(counter) || counter === 0 || !isCount(trustVersion)) throw malformed('a number is missing')
   if (typeof previous !== 'string' || !/^(?:[0-9a-f]{64})?$/.test(previous)) throw malformed('it does not say what was before')

@@ -7,6 +7,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { encodeReport } from '#agent/messages.ts'
+import { encodeTrustList } from '#agent/trust-list.ts'
 import { encode, octetStringOf } from '#asn1/codec.ts'
 import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
@@ -37,7 +39,7 @@ import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#c
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
 import { encodeGrantedTimeStamp, encodeTimeStampRequest, encodeTimeStampToken } from '#cms/timestamp.ts'
 import { secret } from '#base/secret.ts'
-import { encodeTBSCertificate } from '#x509/certificate.ts'
+import { encodeTBSCertificate, parseCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
 import { encodeCertificateList } from '#x509/crl.ts'
 import { authorityInfoAccess } from '#x509/extensions/authority-information-access.ts'
@@ -380,6 +382,32 @@ export const cborItems: readonly Uint8Array[] = [
     ]),
   ),
   Uint8Array.fromHex('9f5f42010243030405ffbf61610161629f0203ffff7f657374726561646d696e67fff8fffb3ff199999999999aff'),
+]
+export const trustLists: readonly Uint8Array[] = [
+  encodeTrustList({
+    name: 'presses',
+    version: 2,
+    expires: new Date('2030-01-01T00:00:00Z'),
+    threshold: 1,
+    keys: certificates.map((der) => parseCertificate(der).subjectPublicKeyInfo),
+    anchors: { software: certificates, server: [authority] },
+  }),
+]
+export const deviceReports: readonly Uint8Array[] = [
+  encodeReport({
+    counter: 2,
+    previous: 'ab'.repeat(32),
+    challenge: 'c',
+    at: new Date('2027-01-01T00:00:00Z'),
+    trustVersion: 2,
+    components: [{ name: 'app', version: '1', digest: 'cd'.repeat(32) }],
+    boot: {
+      key: new Uint8Array(3),
+      values: new Map([[4, new Uint8Array(32)]]),
+      attest: new Uint8Array(5),
+      signature: new Uint8Array(6),
+    },
+  }),
 ]
 export const jsonTexts: readonly string[] = [
   JSON.stringify({ prose, list: [1, -2500, true, null, {}], escaped: 'ä"\\', deeper: { prose } }),
