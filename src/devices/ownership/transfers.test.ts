@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { asTrustError } from '#base/errors.ts'
 import { utf8 } from '#base/bytes.ts'
+import { changeState, setFlag } from '../change.ts'
 import { openDevice } from '../device.ts'
 import { officer } from '../testing.ts'
 import { Killed, type TestInstallation, testInstallation } from './testing.ts'
@@ -92,6 +93,21 @@ test('an offer is rejected, withdrawn or forgotten, and the device is what it wa
   assert.equal((await openTransfer(context, three.id)).state, 'expired')
   assert.deepEqual(await stateOf(plant, device.id), ['shipped', 0])
   await refuses(answerHere(context, three.id, true, officer), 'conflict', 'ownershipTransferState')
+})
+
+test('nobody offers what is stolen, or what is not trusted now', async () => {
+  await using plant = await testInstallation()
+  const { context } = plant
+  await plant.organization('valves')
+  await plant.organization('anna')
+  const { device } = await plant.shipped('V2-1')
+  const wanted = { deviceId: device.id, to: 'anna', ...terms }
+  const said = (isSet: boolean) => setFlag(context, device.id, { flag: 'stolen', isSet, actor: officer })
+  await said(true)
+  await refuses(offer(context, wanted, officer), 'forbidden', 'deviceMissing')
+  await said(false)
+  await changeState(context, device.id, { act: 'quarantine', actor: officer })
+  await refuses(offer(context, wanted, officer), 'conflict', 'deviceState')
 })
 
 /** A maker's installation and a buyer's, which know each other's public keys. */

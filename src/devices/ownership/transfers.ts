@@ -133,6 +133,7 @@ export async function offer(context: OwnershipContext, wanted: NewTransfer, acto
   const device = await openDevice(context, db, wanted.deviceId)
   const { name, standing } = await openChain(context, device)
   checkEpoch(device, standing)
+  checkGivable(device, actor)
   const seller = await ownerKey(context, device, standing)
   await check(context, { actor, act: 'ownership.offer', device }, [...ownsIf(seller), 'agreed'])
   const buyer = await findOrganization(context, db, wanted.to)
@@ -175,6 +176,14 @@ export async function offer(context: OwnershipContext, wanted: NewTransfer, acto
     insertStep(organizationId, transfer),
   ])
   return transfer
+}
+
+/** What is lost, stolen or a clone is nobody's to sell, and what could not be released is not offered. */
+function checkGivable(device: Device, actor: string): void {
+  const rule = 'ownership.offer'
+  if (device.flags.includes('clone')) throw new TrustError('forbidden', 'deviceCloned', { facts: { rule } })
+  if (device.flags.length > 0) throw new TrustError('forbidden', 'deviceMissing', { facts: { rule } })
+  changed(device, { act: isFirstSale(device) ? 'offer' : 'transfer', actor }, device.changedAt)
 }
 
 const isFirstSale = ({ epoch }: Device): boolean => epoch === 0
