@@ -352,7 +352,7 @@ export const roomTable = (rooms: Tree['rooms']): string =>
     .map(([name, { holds, mayImport }]) => `| ${name} | ${holds} | ${mayImport.join(', ')} |`)
     .join('\n')
 
-const isTest = (file: string): boolean => /\.test\.ts$|\/(?:contract|testing)\.ts$|\/testdata\//.test(file)
+const isTest = (file: string): boolean => /\.test\.ts$|\/(?:contract|(?:[a-z-]+-)?testing)\.ts$|\/testdata\//.test(file)
 
 const product = (files: Tree['files']): ReadonlyMap<string, string> =>
   new Map([...files].filter(([file]) => file.startsWith('src/') && file.endsWith('.ts') && !isTest(file)))

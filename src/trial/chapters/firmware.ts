@@ -122,7 +122,6 @@ async function openDesk(scene: Scene): Promise<{ readonly isOld: boolean }> {
   const { chain } = scene.known(birthAuthority)
   const root = present(chain.at(-1), 'the maker has no root')
   writeFileSync(at(directory, 'root.pem'), encodePEM('CERTIFICATE', root))
-  writeFileSync(at(directory, 'chain.pem'), chain.map((der) => encodePEM('CERTIFICATE', der)).join(''))
   writeFileSync(at(directory, FIRMWARE), scene.world.random.octets(FIRMWARE_OCTETS))
   writeFileSync(at(directory, SCRIPT), 'param([string]$Press)\r\nWrite-Host "Press $Press is commissioned."\r\n')
   scene.note(desk, { directory, run: (...words) => runCommand(words, environment) })
