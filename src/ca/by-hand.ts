@@ -20,7 +20,7 @@ import { encodeName, type Name } from '#x509/name.ts'
 import { type Authorities, chainOf } from './authorities.ts'
 import type { CAContext } from './context.ts'
 import type { Endpoint } from './endpoint.ts'
-import type { IssuedAnswer } from './enrollment.ts'
+import type { Authorize, IssuedAnswer } from './enrollment.ts'
 import { checkBinding, rehearse, signRehearsed, stepsToInsert, stillIssues } from './issue.ts'
 import { openProfile } from './profiles.ts'
 import { provenKey } from './proof.ts'
@@ -32,6 +32,8 @@ export interface ByHand {
   readonly profile: string
   /** Lends its rules (the hardware type of births). */
   readonly endpoint?: Endpoint
+  /** As enrollment asks: see {@link Authorize}. */
+  readonly authorize?: (productSerial: string | undefined) => ReturnType<Authorize>
 }
 
 /** @param der PKCS #10 @throws TrustError of any refusal, which is then in the audit log */
@@ -106,11 +108,12 @@ async function issue(
     renewal: false,
     ...(where.endpoint !== undefined && { endpoint: where.endpoint }),
   })
+  const stepsWith = await where.authorize?.(plan.productSerial)
   const rehearsed = rehearse(context, plan)
   await checkBinding(context, rehearsed)
   const issued = await signRehearsed(rehearsed)
   const by = { actor, ...(where.endpoint !== undefined && { endpointId: where.endpoint.id }) }
-  await keep(context.db, [stillIssues(authority), ...stepsToInsert(context, issued, by)])
+  await keep(context.db, [stillIssues(authority), ...stepsToInsert(context, issued, by), ...(stepsWith?.(issued) ?? [])])
   return { state: 'issued', certificateId: issued.id, certificate: issued.der, chain: chainOf(authorities, authority) }
 }
 

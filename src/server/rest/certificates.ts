@@ -6,7 +6,7 @@ import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import { chainOf } from '#ca/authorities.ts'
-import { generateAndIssue, issueForRequest } from '#ca/by-hand.ts'
+import { type ByHand, generateAndIssue, issueForRequest } from '#ca/by-hand.ts'
 import {
   type CertificateRecord,
   findCertificates,
@@ -54,7 +54,7 @@ const Where = {
 
 const ById = Type.Object({ id: Uuid })
 
-export function certificateRoutes({ context, authorities }: CAServices) {
+export function certificateRoutes({ context, authorities, devices }: CAServices) {
   const shape = (record: CertificateRecord) => ({
     id: record.id,
     authority: issuerOf(record).address,
@@ -85,6 +85,23 @@ export function certificateRoutes({ context, authorities }: CAServices) {
     await work()
     await authorities.refresh()
     return shown(id)
+  }
+  /** Devices are asked as in enrollment; what an endpoint means for them holds for its own profile only. */
+  const whereOf = async (
+    wanted: Pick<ByHand, 'authority' | 'profile'>,
+    label: string | undefined,
+    actor: string,
+  ): Promise<ByHand> => {
+    const lent = await lending(label)
+    const endpointId = lent.endpoint?.profile === wanted.profile ? lent.endpoint.id : ''
+    return {
+      ...wanted,
+      ...lent,
+      async authorize(productSerial) {
+        const stepsWith = await devices.enrollment.authorize({ endpointId, actor, certificateId: undefined, productSerial })
+        return ({ id, keyHash, issuedAt }) => stepsWith({ certificateId: id, keyHash, issuedAt })
+      },
+    }
   }
   const lending = async (label: string | undefined): Promise<{ readonly endpoint?: Endpoint }> =>
     label === undefined ? {} : { endpoint: await openEndpoint(context, 'est', label) }
@@ -141,7 +158,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       response: IssuedShape,
       status: 201,
       async handle({ actor }, { body: { authority, profile, endpoint, request } }) {
-        const where = { authority, profile, ...(await lending(endpoint)) }
+        const where = await whereOf({ authority, profile }, endpoint, actor)
         const {
           certificateId: id,
           certificate,
@@ -178,7 +195,7 @@ export function certificateRoutes({ context, authorities }: CAServices) {
       async handle({ actor }, { body }) {
         const { authority, profile, subject, names = [], keyAlgorithm = 'ecdsa-p256', password, legacy = false } = body
         if (!isKeyAlgorithmId(keyAlgorithm)) throw new TrustError('unsupported', 'keyAlgorithm')
-        const where = { authority, profile, ...(await lending(body.endpoint)) }
+        const where = await whereOf({ authority, profile }, body.endpoint, actor)
         const wanted = { ...where, subject: parseDistinguishedName(subject), names: names.map(parseGeneralName), keyAlgorithm }
         const made = await generateAndIssue(context, authorities, wanted, actor)
         const pkcs12 = await encodePKCS12(

@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
-import { testCA, type TestCA, testKey } from '#ca/testing.ts'
+import { testCA, type TestCA, testKey, testRequest } from '#ca/testing.ts'
 import { tellDue } from '#devices/due.ts'
 import { certificateStates } from '../compose.ts'
 import { type DevicePlant, devicePlant } from '../device-testing.ts'
+import { certificateRoutes } from './certificates.ts'
 import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceRoutes } from './devices.ts'
 import type { Route } from './route.ts'
@@ -28,7 +29,8 @@ function api(ca: TestCA, { devices, rules }: DevicePlant) {
       },
     },
   }
-  const routes = [...deviceRoutes(services as never), ...deviceCatalogRoutes(services as never)] as unknown as readonly Route[]
+  const all = services as never
+  const routes = [...deviceRoutes(all), ...deviceCatalogRoutes(all), ...certificateRoutes(all)] as unknown as readonly Route[]
   return async (id: string, input: { params?: Fields; query?: Fields; body?: Fields } = {}): Promise<Answer> => {
     const route = routes.find((one) => one.id === id) ?? assert.fail(id)
     const call = { actor: 'person:olga', principal: undefined, requestId: 'r' }
@@ -158,4 +160,22 @@ test('catalog, filters and pages, and what endpoints say of devices', async () =
   assert.deepEqual(await call('setEndpointDevices', { params, body: { rule: other } }), { rule: other })
   assert.deepEqual(await call('setEndpointDevices', { params }), {})
   await assert.rejects(call('showEndpointDevices', { params: { label: 'none' } }), { code: 'notFound' })
+})
+
+test('R2, R33: by hand as well: a birth is recorded where its endpoint lends its rules, and who is cut off gets nothing', async () => {
+  await using ca = await testCA()
+  const plant = await devicePlant(ca)
+  const call = api(ca, plant)
+  const where = { authority: 'line1', profile: 'idevid', endpoint: 'births' }
+  const { der } = await testRequest({ subject: [{ type: 'serialNumber', value: 'A-1' }] })
+  await call('issueCertificate', { body: { ...where, request: der.toBase64() } })
+  const { id, state } = await plant.device('A-1')
+  assert.equal(state, 'born')
+  const tls = { ...where, profile: 'ldevid' }
+  const generate = (): Promise<Answer> =>
+    call('generateCertificate', { body: { ...tls, subject: 'serialNumber=A-1', password: 'long enough' } })
+  await generate()
+  await call('quarantineDevice', { params: { id } })
+  await assert.rejects(generate(), { code: 'forbidden', reason: 'deviceCutOff' })
+  assert.equal((await ca.entries()).at(-1)?.reason, 'deviceCutOff')
 })
