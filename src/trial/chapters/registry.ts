@@ -7,6 +7,7 @@ import { copiesChapter } from './copies.ts'
 import { firmwareChapter } from './firmware.ts'
 import { ownersChapter } from './owners.ts'
 import { postQuantumChapter } from './post-quantum.ts'
+import { productionChapter } from './production.ts'
 import { recordChapter } from './record.ts'
 import { renewalChapter } from './renewal.ts'
 import { revocationChapter } from './revocation.ts'
@@ -21,6 +22,7 @@ export const chapters: readonly Chapter[] = [
   authoritiesChapter,
   stationChapter,
   birthsChapter,
+  productionChapter,
   ownersChapter,
   copiesChapter,
   renewalChapter,
