@@ -28,6 +28,10 @@ import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts
 import { parseJSONObject } from '#jose/json.ts'
 import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
 import * as orders from '#orders/samples.ts'
+import { parseChain, verifyChain } from '#devices/ownership/messages.ts'
+import { parsePackage } from '#devices/ownership/package.ts'
+import * as ownership from '#devices/ownership/samples.ts'
+import { readStatement } from '#devices/ownership/statement.ts'
 import { parseJWK } from '#jose/jwk.ts'
 import { parseStatedElement } from '#devices/birth/manifest.ts'
 import { statedElement } from '#devices/birth/testing.ts'
@@ -387,6 +391,23 @@ export const targets: readonly Target[] = [
     outer: anything,
   },
   { name: 'order-entry', seeds: lines(...orders.sampleLines), run: (bytes) => parseEntry(utf8Text(bytes)), outer: anything },
+  {
+    name: 'ownership-statement',
+    seeds: lines(...Object.values(ownership.sampleStatements).map(({ statement }) => statement)),
+    async run(bytes) {
+      const text = utf8Text(bytes)
+      for (const kind of ['offer', 'answer', 'release', 'presence', 'notice'] as const)
+        await orRefused(Promise.try(() => readStatement(kind, text)))
+    },
+    outer: anything,
+  },
+  {
+    name: 'ownership-chain',
+    seeds: lines(ownership.sampleStatements.release.statement),
+    run: (bytes) => orRefused(Promise.try(() => verifyChain(parseChain(utf8Text(bytes)), { makers: ownership.sampleMakers }))),
+    outer: anything,
+  },
+  { name: 'ownership-package', seeds: lines(ownership.samplePackage), run: (bytes) => parsePackage(bytes), outer: anything },
   {
     name: 'order-bundle',
     seeds: lines(orders.sampleBundle),
