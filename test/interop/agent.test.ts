@@ -4,13 +4,16 @@ import { X509Certificate } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { type Agent, openAgent } from '#agent/agent.ts'
+import { type Agent, openAgent, runAgent } from '#agent/agent.ts'
 import { openKey } from '#agent/device-keys.ts'
 import type { Settings } from '#agent/directory.ts'
 import { faultsOf } from '#agent/judgment.ts'
 import { quoteNonce } from '#agent/messages.ts'
 import { tpmAccess } from '#agent/tpm-access.ts'
+import { encodeTrustList, signTrustList } from '#agent/trust-list.ts'
 import { systemWorld, type World } from '#base/world.ts'
+import { testKey } from '#protocols/testing.ts'
+import { listenFor, routerOf } from '#server/testing.ts'
 import { extendPCR } from '#tpm2/platform.ts'
 import { keyPEMOf, pemOf, plant, type Plant } from './plant.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
@@ -145,4 +148,45 @@ test('R33: a quote in the report shows what was started, and another start', { s
   )
   const foreign = await access.measure(await access.makeKey('attestation'), quoteNonce(place))
   assert.deepEqual(await faultsOf({ ...report, boot: foreign }, expected), ['the attestation key is another'])
+})
+
+test('R29: while it runs, it follows the trust list step by step, and what fails does not keep the rest', async (t) => {
+  const here = await plant(t)
+  const key = testKey()
+  const signer = {
+    keyAlgorithm: 'ecdsa-p256',
+    signatureAlgorithm: 'ecdsa-sha256',
+    sign: async (m: Uint8Array) => key.sign(m),
+  } as const
+  const listOf = (version: number): Promise<Uint8Array> =>
+    signTrustList(
+      encodeTrustList({
+        ...{ name: 'presses', version, expires: new Date('2036-01-01T00:00:00Z'), threshold: 1 },
+        ...{ keys: [key.publicKey], anchors: { software: [here.tlsRoot], server: [here.tlsRoot] } },
+      }),
+      signer,
+    )
+  const lists = new Map([2, 3, 4].map((version) => [`/trust/${version}.json`, listOf(version)]))
+  const files = await listenFor(t, [
+    routerOf(async ({ path }) => {
+      const body = await lists.get(path)
+      return { status: body === undefined ? 404 : 200, headers: {}, body: body ?? '' }
+    }),
+  ])
+  const settings = { ...(await born(here, 'P-5')), trustLists: `http://127.0.0.1:${files.address.port}/trust` }
+  const agent = agentIn(t, join(here.directory, 'agent'))
+  await agent.takeTrust(await listOf(1))
+  await agent.enroll(settings)
+  const stop = new AbortController()
+  const said: string[] = []
+  await runAgent(agent, systemWorld(), {
+    pollSeconds: 3600,
+    signal: stop.signal,
+    say(line) {
+      said.push(line)
+      if (line.startsWith('report')) stop.abort() // the last of its parts; nobody takes reports here
+    },
+  })
+  assert.equal(agent.status().trustList?.version, 4)
+  assert.match(said.join('\n'), /^certificate until .*\ntrust list 4\nreport: The server did not take the report \(404\)/)
 })
