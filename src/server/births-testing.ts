@@ -11,7 +11,9 @@ import { createLine, type LineTerms } from '#devices/birth/lines.ts'
 import { testMaker, type TestMaker } from '#devices/birth/testing.ts'
 import type { AssuranceLevel } from '#devices/device.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
-import { type CAServices, openCA, openFoundation } from './compose.ts'
+import type { Database } from '#store/database.ts'
+import { migrate } from '#store/migrate.ts'
+import { type CAServices, migrations, openCA, openFoundation } from './compose.ts'
 
 const officer = 'person:olga'
 /** As `init` makes it. */
@@ -47,9 +49,9 @@ export function factoryWorld(): FactoryWorld {
   }
 }
 
-/** @param database `store.url` of the settings; a file in the directory unless told */
-export async function openFactory(directory: string, world: World, database = 'sqlite:sealworks.db'): Promise<OpenedFactory> {
-  const file = `[server]\npublicUrl = "http://pki.test"\n[store]\nurl = "${database}"\n[devices]\nassurancePolicyArc = "${TEST_ARC}"\n`
+/** @param database opened; a file in the directory unless told */
+export async function openFactory(directory: string, world: World, database?: Database): Promise<OpenedFactory> {
+  const file = `[server]\npublicUrl = "http://pki.test"\n[devices]\nassurancePolicyArc = "${TEST_ARC}"\n`
   const config = parseConfig({ file, environment: {}, dataDirectory: directory })
   const { wrappingKey } = config.keys
   if (wrappingKey.kind !== 'file') throw new TypeError('the wrapping key is in a file')
@@ -57,7 +59,9 @@ export async function openFactory(directory: string, world: World, database = 's
     mkdirSync(dirname(wrappingKey.path), { recursive: true })
     writeFileSync(wrappingKey.path, world.random.octets(WRAPPING_KEY_OCTETS), { mode: 0o600 })
   }
-  const foundation = await openFoundation({ config, world, environment: {} })
+  if (database !== undefined) await migrate(database, migrations, world)
+  const shared = database === undefined ? {} : { shared: { database, keyStores: [] } }
+  const foundation = await openFoundation({ config, world, environment: {}, ...shared })
   const ca = await openCA(foundation, config)
   return {
     ca,
@@ -86,7 +90,7 @@ export interface Factory extends OpenedFactory {
 export async function makeFactory({
   assuranceMin = 0,
   database,
-}: { readonly assuranceMin?: AssuranceLevel; readonly database?: string } = {}): Promise<Factory> {
+}: { readonly assuranceMin?: AssuranceLevel; readonly database?: Database } = {}): Promise<Factory> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-births-'))
   const world = factoryWorld()
   const opened = await openFactory(directory, world, database)

@@ -15,6 +15,9 @@ import { keyInTPM, testMaker, testTPM, type TestTPM } from '#devices/birth/testi
 import { findDevices, registerDevice } from '#devices/register.ts'
 import { testModel } from '#devices/testing.ts'
 import { attestationKey as attestationTemplate, signingKey } from '#tpm2/templates.ts'
+import type { Database } from '#store/database.ts'
+import { postgres } from '#store/postgres/index.ts'
+import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { extensionOf, fingerprint, parseCertificate } from '#x509/certificate.ts'
 import { certificatePolicies } from '#x509/extensions/certificate-policies.ts'
 import { attributeOf, parseName } from '#x509/name.ts'
@@ -347,8 +350,19 @@ test('R4: what proves less than the model asks for is refused; what is only vouc
   await assert.rejects(give(strict, 'P-1', { type: 'software', request }), refusedWith('policyRefused', 'birthAssurance'))
 })
 
-test('R4: of requests that race, one bears, and copies of one request get the same certificate', async () => {
-  await using plant = await makeFactory()
+test('R4: of requests that race, one bears, and copies of one request get the same certificate', () => race())
+
+test('R4: the same on PostgreSQL', { skip: postgresMissing() }, async () => {
+  const server = await startPostgres({ durable: false })
+  try {
+    await race(postgres({ url: await server.createDatabase() }))
+  } finally {
+    await server.stop()
+  }
+})
+
+async function race(database?: Database): Promise<void> {
+  await using plant = await makeFactory(database === undefined ? {} : { database })
   await plant.line('line')
   const requests = await Promise.all(Array.from({ length: 4 }, () => requestFor('P-1')))
   const outcomes = await Promise.allSettled(requests.map((request) => give(plant, 'P-1', { type: 'software', request })))
@@ -359,7 +373,7 @@ test('R4: of requests that race, one bears, and copies of one request get the sa
   assert.equal(new Set(answers.map(({ certificateId }) => certificateId)).size, 1)
   const [rows] = await plant.births.db.query('SELECT count(*) AS births FROM birth_record')
   assert.equal(rows?.['births'], 2)
-})
+}
 
 test('decision 10: the same request gets the same certificate for a while, and none once it is revoked', async () => {
   await using plant = await makeFactory()
