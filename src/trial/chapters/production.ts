@@ -1,6 +1,6 @@
 /** A contract manufacturer's line without a network: as many devices as were ordered, and whoever makes more is found. @module */
 import { hash } from 'node:crypto'
-import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
@@ -118,8 +118,12 @@ export const productionChapter: Chapter = {
         const { directory } = scene.known(production)
         const run = scene.known(officerCommand)
         await run('node', 'close', '--data', directory)
-        await run('node', 'export', '--data', directory, '--out-dir', `${directory}-stick`, '--force')
-        await run('order', 'import', join(`${directory}-stick`, '0.bundle'))
+        await run('node', `export`, '--data', directory, '--out-dir', `${directory}-stick`, '--force')
+        const bundle = readFileSync(join(`${directory}-stick`, '0.bundle'))
+        const read = async function* (): AsyncGenerator<Uint8Array> {
+          yield bundle
+        }
+        await scene.known(officer).transfer('importBundle', {}, { octets: bundle.length, read, prefersAsync: false })
         return { said: 'its log, signed, goes to the maker on a stick' }
       },
     },
