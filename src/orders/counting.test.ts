@@ -265,7 +265,7 @@ describe('whatever people at a line do', () => {
       }),
       { numRuns: 800 },
     )
-    assert.ok(most > 20 && refusals > 50, `at most ${most} positions were taken, ${refusals} were refused`)
+    assert.ok(most > 8 && refusals > 50, `at most ${most} positions were taken, ${refusals} were refused`)
   })
 })
 
