@@ -77,6 +77,6 @@ export function stepsToConfirm(
 function arrival({ state, areaId, nextAreaId }: Device, arrivedAt: string | undefined): DeviceAct | undefined {
   if (state === 'onboarding' && arrivedAt === areaId) return 'activate'
   if (state === 'area-change' && arrivedAt === nextAreaId) return 'settle-area'
-  if (state !== 'onboarding' && arrivedAt === areaId) return undefined
+  if ((state === 'active' || state === 'area-change') && arrivedAt === areaId) return undefined
   throw new TrustError('conflict', 'certificateNotWaiting')
 }

@@ -88,6 +88,7 @@ describe('a first start, and a second', () => {
     const refusals = [...first.text.matchAll(/refused: (\d{3} \w+)/g)].map(([, refusal]) => refusal)
     assert.deepEqual(refusals, [
       '403 secretUsed',
+      '403 quotaUsedUp',
       '403 keyOfAnotherProduct',
       '409 productHasAnotherKey',
       '403 productSerialNotListed',
