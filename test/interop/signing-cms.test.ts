@@ -35,7 +35,6 @@ import {
   type TrialSigner,
   trialSigner,
   trialTimeStamps,
-  verified,
   withCompanion,
 } from '#signing/artifact/testing.ts'
 import { verifyArtifact } from '#signing/artifact/verify.ts'
@@ -230,11 +229,20 @@ test(
       assert.deepEqual(info.imprint, imprint)
       assert.equal(info.ordering, true)
       assert.deepEqual(signer.certificate.der, certificateOf(authority))
-      // the answer as a file beside the artifact, as of the time it states
-      const beside = { content: bytesSource(firmware) }
-      const { signatures } = await verified(cms, read(out), beside)
-      assert.equal(signatures[0]?.untouched, true)
-      assert.equal(await judged(cms, read(out), { content: bytesSource(read(changedFile)) }), 'invalid artifactChanged')
+      // the answer as a file beside the artifact, as of the time it states: proof of a time, and nobody's signature
+      const judgedAs = async (content: Uint8Array, purpose: 'time-stamping' | 'code-signing') => {
+        const beside = { content: bytesSource(content) }
+        const { valid, signatures } = await verifyArtifact(cms, bytesSource(read(out)), {
+          at: AT,
+          anchors: [root],
+          beside,
+          purpose,
+        })
+        return [valid, signatures[0]?.problem?.reason]
+      }
+      assert.deepEqual(await judgedAs(firmware, 'time-stamping'), [true, undefined])
+      assert.deepEqual(await judgedAs(read(changedFile), 'time-stamping'), [false, 'artifactChanged'])
+      assert.deepEqual(await judgedAs(firmware, 'code-signing'), [false, 'signatureIsTimeStamp'])
     }
   },
 )
