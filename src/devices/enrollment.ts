@@ -105,8 +105,12 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
 
   async function authorize(question: EnrollmentQuestion): Promise<StepsWith> {
     const { productSerial, endpointId } = question
-    if (productSerial === undefined) return noSteps
     const rule = await ruleOf(endpointId)
+    if (productSerial === undefined) {
+      if (rule?.kind === 'birth') throw refused('forbidden', 'deviceNotPlanned', 'birth.issue')
+      if (rule?.unknown === 'refuse') throw refused('forbidden', 'deviceNotKnown', 'enroll.first')
+      return noSteps
+    }
     if (rule?.kind === 'birth') return authorizeBirth(rule, productSerial, question)
     const shown = await shownBy(question, productSerial)
     if (rule === undefined) {
@@ -153,15 +157,18 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
     ]
   }
 
-  async function authorizeInArea(areaId: string, { device, shown }: Found, { actor }: EnrollmentQuestion): Promise<StepsWith> {
+  async function authorizeInArea(
+    areaId: string,
+    { device, shown }: Found,
+    { actor, certificateId }: EnrollmentQuestion,
+  ): Promise<StepsWith> {
     const act = device.areaId === undefined ? 'enroll.first' : 'enroll.renew'
     checkNotCutOff(device, act)
     const area = await openArea(db, areaId)
     const [shows, stands] =
       act === 'enroll.first' ? (['birth-good', 'claimed-here'] as const) : (['shown-by-device', 'in-use'] as const)
     checkByRule(act, [
-      // who shows none has a secret or is a listed station, which the endpoint's own rules believe
-      [shows, () => shown !== undefined && checkShown(shown, device)],
+      [shows, () => checkShown(shown, certificateId, device)],
       [stands, () => checkPlace(device, areaId)],
       ['area-admits', () => checkAdmits(area, device)],
     ])
@@ -236,8 +243,17 @@ function checkNotCutOff({ state, flags }: Device, rule: Act): void {
   if (CUT_OFF.has(state)) throw new TrustError('forbidden', 'deviceCutOff', { facts: { rule, state } })
 }
 
-/** The certificate that a device shows has to be one of this epoch and of an area that it is in or goes to. */
-function checkShown({ role, standing, epoch, areaId }: Shown, device: Device): void {
+/**
+ * The certificate that a device shows has to be its own, of this epoch and of an area that it is in or goes to. One that is not
+ * recorded may be of an owner before, or of a device of another maker with the same serial.
+ */
+function checkShown(shown: Shown | undefined, certificateId: string | undefined, device: Device): void {
+  if (shown === undefined) {
+    // who shows none has a secret or is a listed station, which the endpoint's own rules believe
+    if (certificateId === undefined) return
+    throw new TrustError('forbidden', 'deviceCertificateUnknown')
+  }
+  const { role, standing, epoch, areaId } = shown
   if (standing === 'former') throw new TrustError('forbidden', 'certificateReplaced')
   if (role !== 'operational') return
   if (epoch !== device.epoch) throw new TrustError('forbidden', 'certificateOfOtherEpoch')

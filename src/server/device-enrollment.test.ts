@@ -167,3 +167,31 @@ test('a device that is not recorded passes where the endpoint says so, and where
   await all.enroll(all.paint, 'B-2')
   assert.deepEqual(await findDevices(all.devices, {}, { limit: 10 }), [])
 })
+
+test('R33: a certificate that no record of the device has opens no area, whoever owns it since', async () => {
+  await using ca = await testCA()
+  const all = await devicePlant(ca)
+  const idevid = await all.enroll(all.births, 'A-1')
+  await all.act('A-1', 'release', 'ship', 'offer', 'claim')
+  await all.rules.setRule(all.paint.id, undefined, person)
+  const loose = await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
+  await all.rules.setRule(all.paint.id, { kind: 'area', areaId: all.areas[0], unknown: 'refuse' }, person)
+  await all.act('A-1', 'transfer', 'complete')
+  await assert.rejects(all.enroll(all.paint, 'A-1', { shown: loose, key: testKey() }), {
+    ...{ code: 'forbidden', reason: 'deviceCertificateUnknown' },
+  })
+  assert.deepEqual(await standings(all, 'A-1'), [])
+  await all.enroll(all.paint, 'A-1', { shown: idevid, key: testKey() })
+})
+
+test('where devices are asked for, a certificate without a serial is nobody’s', async () => {
+  await using ca = await testCA()
+  const all = await devicePlant(ca)
+  const ask = (endpointId: string): Promise<unknown> =>
+    all.rules.authorize({ endpointId, actor: 'secret:1', certificateId: undefined, productSerial: undefined })
+  await assert.rejects(ask(all.paint.id), { code: 'forbidden', reason: 'deviceNotKnown' })
+  await assert.rejects(ask(all.births.id), { code: 'forbidden', reason: 'deviceNotPlanned' })
+  await ask(all.press.id)
+  await all.rules.setRule(all.paint.id, undefined, person)
+  await ask(all.paint.id)
+})
