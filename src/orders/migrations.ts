@@ -91,4 +91,18 @@ export const ordersMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    // what the record of devices is still to be told of an entry; facts: what the entry's row does not have
+    id: '0561-orders-devices',
+    statements: [
+      `CREATE TABLE job_device_due (
+        job_id TEXT NOT NULL,
+        organization_id TEXT NOT NULL,
+        n INTEGER NOT NULL,
+        type TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        PRIMARY KEY (job_id, n)
+      )`,
+    ],
+  },
 ]

@@ -12,7 +12,7 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import type { KeyStore, Signer } from '#keys/key-store.ts'
 import { keep, type Step } from '#store/batch.ts'
-import type { Database, Row, Transaction } from '#store/database.ts'
+import type { Database, Row } from '#store/database.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { type Course, newCourse, termsOf } from './course.ts'
 import {
@@ -110,8 +110,13 @@ export interface JobBirth {
   readonly at: number
 }
 
-/** Hands births on to whoever keeps devices, in the transaction that keeps the entries. */
-export type RecordBirths = (tx: Transaction, job: Job, births: readonly JobBirth[], actor: string) => Promise<void>
+/** Devices of a job, for whoever keeps them; what it refuses becomes an alarm. The steps are kept with others. */
+export interface JobDevices {
+  /** @throws TrustError, now or when they are kept */
+  stepsToBear(birth: JobBirth, actor: string): Promise<readonly Step[]>
+  /** Nothing for a device that was not born in this job. @throws TrustError, now or when they are kept */
+  stepsToJudge(productSerial: string, verdict: 'good' | 'scrap', actor: string): Promise<readonly Step[]>
+}
 
 export interface OrdersContext {
   readonly db: Database
@@ -121,7 +126,8 @@ export interface OrdersContext {
   readonly keys: Pick<KeyStore, 'open'>
   /** Certifies a node as an authority for these names and no others, with none below it. @returns DER, up to the root */
   readonly certifyNode: (wanted: NodeAuthority, actor: string) => Promise<readonly Uint8Array[]>
-  readonly recordBirths: RecordBirths
+  /** @returns undefined where devices do not know the model that was ordered: its births wait until they do */
+  readonly devicesOf: (job: Job) => Promise<JobDevices | undefined>
 }
 
 const NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/
@@ -251,14 +257,17 @@ export async function orderSheet(context: OrdersContext, name: string): Promise<
   )
 }
 
-/** What is not given to a job yet. What an ended job did not use comes back; what a lost one had does not. */
+/**
+ * What is not given to a job yet. What an ended job did not use comes back; what a lost one had does not. Each birth is used up,
+ * by the scrap allowance as far as it goes, by the quota beyond: a node that says it scrapped more gains nothing.
+ */
 export function roomIn({ terms }: ProductionOrder, jobs: readonly Job[]): { readonly quota: number; readonly scrap: number } {
   let quota = terms.quantity
   let scrap = terms.scrapAllowance
   for (const { state, ticket, course } of jobs) {
-    const live = course.issued - course.scrap
-    quota -= state === 'ended' ? live : ticket.quota
-    scrap -= state === 'ended' ? Math.min(course.scrap, ticket.scrapAllowance) : ticket.scrapAllowance
+    const scrapped = Math.min(course.scrap, course.issued, ticket.scrapAllowance)
+    quota -= state === 'ended' ? course.issued - scrapped : ticket.quota
+    scrap -= state === 'ended' ? scrapped : ticket.scrapAllowance
   }
   return { quota: Math.max(0, quota), scrap: Math.max(0, scrap) }
 }

@@ -12,8 +12,9 @@ import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.
 import { attributeOf, parseName } from '#x509/name.ts'
 import { burnedIn, termsOf } from './course.ts'
 import { positionOf } from './messages.ts'
+import { type AlarmKind, alarmStep } from './alarms.ts'
+import { recordDue } from './device-records.ts'
 import { type Job, jobsOf, openOrder, type OrdersContext, type ProductionOrder, roomIn } from './orders.ts'
-import { type AlarmKind, alarmStep } from './synchronize.ts'
 
 export interface JobReport {
   readonly id: string
@@ -71,6 +72,7 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
   const { db, audit } = context
   const order = await openOrder(context, name)
   const jobs = await jobsOf(context, order)
+  for (const job of jobs) await recordDue(context, job, actor)
   const found: Step[] = []
   for (const job of jobs) found.push(...(await findingsOf(context, order, job)))
   found.push(...(await fieldFindings(context, order, jobs)))
@@ -174,7 +176,23 @@ async function findingsOf(context: OrdersContext, order: ProductionOrder, job: J
           AND o.type = 'issue') LIMIT ${FOUND_MAX}`,
     job.id,
   )
+  const judged = await db.query(
+    `SELECT product_serial, type, COUNT(*) AS times FROM job_entry WHERE job_id = ? AND type IN ('good', 'scrap')
+      GROUP BY product_serial, type HAVING COUNT(*) > 1 LIMIT ${FOUND_MAX}`,
+    job.id,
+  )
+  // what is scrapped and said to have been good never counts as both
+  const good = await count(
+    context,
+    `SELECT COUNT(*) AS number FROM job_entry e WHERE e.job_id = ? AND e.type = 'good' AND NOT EXISTS (
+        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial
+          AND o.type = 'scrap' AND o.job_id = e.job_id)`,
+    job.id,
+  )
+  const said = job.course.good
   return [
+    ...(good < said && judged.length === 0 ? [raise('judgedTwice', job.id, { said, good })] : []),
+    ...judged.map((row) => raise('judgedTwice', row['product_serial'] as string, row)),
     ...positions.map((row) => raise('positionTwice', `${job.id} ${row['position'] as number}`, row)),
     ...serials.map((row) => raise('serialTwice', row['product_serial'] as string, row)),
     ...keys.map((row) => raise('keyTwice', row['key_hash'] as string, row)),

@@ -10,11 +10,12 @@
 import { hash } from 'node:crypto'
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
-import { uuidv7 } from '#base/world.ts'
-import type { Step } from '#store/batch.ts'
 import { keep, take } from '#store/batch.ts'
 import { type Certificate, parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
+import { attributeOf, parseName } from '#x509/name.ts'
+import { type Alarm, type AlarmKind, alarmStep } from './alarms.ts'
 import { burnedIn, type Course, courseAfter, mayUse, termsOf } from './course.ts'
+import { DUE_COLUMNS, dueFacts, recordDue } from './device-records.ts'
 import {
   type Bundle,
   emptyChain,
@@ -31,46 +32,6 @@ import {
   positionOf,
 } from './messages.ts'
 import { type Job, type JobBirth, jobOf, type OrdersContext } from './orders.ts'
-
-/** What smells of piracy, or of somebody's fingers in the machine. */
-export const alarmKinds = [
-  'logForked',
-  'entriesAfterEnd',
-  'jobEndOther',
-  'positionNotLeased',
-  'positionBeyondTicket',
-  'positionTwice',
-  'certificateOther',
-  'serialOutsideBlock',
-  'serialTwice',
-  'keyTwice',
-  'stationForeign',
-  'judgedUnborn',
-  'shippedNotGood',
-  'seenScrapped',
-  'seenInNoLog',
-  'seenAtTwoPlaces',
-  'seenOfForeignIssuer',
-] as const
-export type AlarmKind = (typeof alarmKinds)[number]
-
-/** @param subject what it is about: the same alarm about the same is raised once */
-export interface Alarm {
-  readonly orderId: string
-  readonly jobId: string | undefined
-  readonly kind: AlarmKind
-  readonly subject: string
-  readonly facts: Facts
-}
-
-export const alarmStep = (
-  { world, organizationId }: Pick<OrdersContext, 'world' | 'organizationId'>,
-  { orderId, jobId, kind, subject, facts }: Alarm,
-): Step => ({
-  sql: `INSERT INTO order_alarm (id, organization_id, order_id, job_id, kind, subject, facts, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-      ON CONFLICT (order_id, kind, subject) DO NOTHING`,
-  parameters: [uuidv7(world), organizationId, orderId, jobId ?? null, kind, subject, JSON.stringify(facts), world.clock.now()],
-})
 
 export interface Synchronized {
   readonly job: string
@@ -98,7 +59,9 @@ export async function importBundle(context: OrdersContext, octets: Uint8Array, a
   try {
     const fresh = await newEntries(context, job, bundle, head)
     if (job.state !== 'open' && fresh.length > 0) throw new Suspicion('entriesAfterEnd', 'productionJobOver', { size: job.size })
-    return await takeIn(context, job, { fresh, head, end, endText: bundle.end, key }, actor)
+    const taken = await takeIn(context, job, { fresh, head, end, endText: bundle.end, key }, actor)
+    context.world.faults.reach('log kept')
+    return { ...taken, alarms: taken.alarms + (await recordDue(context, job, actor)) }
   } catch (error) {
     if (!(error instanceof Suspicion)) throw error
     return raise(context, job, error, head, actor)
@@ -222,14 +185,19 @@ async function takeIn(
   const terms = termsOf(job.ticket)
   let course = job.course
   const alarms: Alarm[] = []
-  const births: JobBirth[] = []
+  let births = 0
   const rows: (string | number | Uint8Array | null)[][] = []
+  const due: (string | number)[][] = []
   for (const { entry } of fresh) {
     const alarm = (kind: AlarmKind, subject: string, facts: Facts = {}): void =>
       void alarms.push({ orderId: job.orderId, jobId: job.id, kind, subject, facts: { entry: entry.n, ...facts } })
+    const raised = alarms.length
     if (course.closed) alarm('entriesAfterEnd', `${job.id} ${entry.n}`)
     const birth = entry.type === 'issue' ? await birthOf(entry, { job, course, key, alarm }) : undefined
-    if (birth !== undefined) births.push(birth)
+    if (birth !== undefined) births++
+    // a device that an alarm is about gets no record: somebody looks first
+    if (birth !== undefined && alarms.length === raised) due.push([job.id, organizationId, entry.n, 'issue', dueFacts(birth)])
+    if (entry.type === 'good' || entry.type === 'scrap') due.push([job.id, organizationId, entry.n, entry.type, '{}'])
     if (entry.type === 'begin' && (entry.job !== job.id || entry.ticket !== hash('sha256', job.ticketText)))
       alarm('certificateOther', `${job.id} ticket`)
     rows.push(rowOf(entry, birth, job.id, organizationId))
@@ -244,7 +212,7 @@ async function takeIn(
     await take(tx, [
       {
         sql: `UPDATE production_job SET version = version + 1, size = ?, head = ?, course = ?, state = ?, job_end = COALESCE(?, job_end), seen_at = ?
-            WHERE id = ? AND size = ? AND head = ? RETURNING id`,
+            WHERE id = ? AND size = ? AND head = ? AND state = ? RETURNING id`,
         parameters: [
           size,
           last?.head ?? job.head,
@@ -255,6 +223,7 @@ async function takeIn(
           job.id,
           job.size,
           job.head,
+          job.state, // it may have been given up meanwhile
         ],
         expects: { id: job.id },
         refusal: () => new TrustError('conflict', 'orderChanged'),
@@ -265,21 +234,21 @@ async function takeIn(
       ...alarms.map((alarm) => alarmStep(context, alarm)),
     ])
     await tx.insertMany('job_entry', COLUMNS, rows)
-    await context.recordBirths(tx, job, births, actor)
+    await tx.insertMany('job_device_due', DUE_COLUMNS, due)
     if (fresh.length === 0 && (!isOver || job.state === 'ended')) return // the same again
     await audit.record(tx, {
       actor,
       act: 'order.synchronize',
       object: `order:${job.orderId}`,
       outcome: 'done',
-      facts: { job: job.id, size, head: head.head, births: births.length, alarms: alarms.length, ...(isOver && { ended: true }) },
+      facts: { job: job.id, size, head: head.head, births, alarms: alarms.length, ...(isOver && { ended: true }) },
     })
   })
   return {
     job: job.id,
     order: job.ticket.order,
     entries: fresh.length,
-    births: births.length,
+    births,
     size,
     state,
     alarms: alarms.length,
@@ -326,18 +295,21 @@ async function birthOf(entry: EntryOf<'issue'>, { job, course, key, alarm }: Jud
 /** Whether the certificate is what its entry says of it. */
 async function findingOf(
   der: Uint8Array,
-  { position, key: spki }: EntryOf<'issue'>,
+  { position, key: spki, productSerial }: EntryOf<'issue'>,
   key: PublicKey,
 ): Promise<string | undefined> {
   let certificate: Certificate
+  let named: string | undefined
   try {
     certificate = parseCertificate(der)
+    named = attributeOf(parseName(certificate.subject), 'serialNumber')
     if (!(await verifyCertificateSignature(certificate, key))) return 'it is not signed by the node'
   } catch (error) {
     return asTrustError(error).message
   }
   if (positionOf(certificate.serialNumber) !== position) return 'it carries another position'
   if (sha256(certificate.subjectPublicKeyInfo) !== spki) return 'it is for another key'
+  if (named !== productSerial) return 'it is for another device'
   return undefined
 }
 

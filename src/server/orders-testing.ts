@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { utf8 } from '#base/bytes.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import type { World } from '#base/world.ts'
-import { hierarchy, person, testCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
+import { openAuthorities } from '#ca/authorities.ts'
+import { hierarchy, onDatabase, person, testCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
 import { type Bundle, encodeBundle, type JobTicket } from '#orders/messages.ts'
 
 import { closeNode, exportLog, initNode, nodeReport, startNode, takeTicket } from '#orders/node/directory.ts'
@@ -21,6 +22,7 @@ import {
 } from '#orders/orders.ts'
 import { reconcile } from '#orders/reconcile.ts'
 import { importBundle, type Synchronized } from '#orders/synchronize.ts'
+import type { Database } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import type { CertificationRequest } from '#x509/certification-request.ts'
 import { migrations } from './compose.ts'
@@ -55,10 +57,14 @@ export interface TestNode {
   restore(from: TestNode): void
 }
 
-/** @param context a test, at whose end everything goes */
-export async function testMaker(context: { after(work: () => Promise<void>): void }): Promise<TestMaker> {
-  const ca = await testCA()
-  const { db, audit, world, keys } = ca.context
+/** @param context a test, at whose end everything goes @param database of either engine; a temporary SQLite unless told */
+export async function testMaker(
+  context: { after(work: () => Promise<void>): void },
+  { database, faults }: { readonly database?: Database; readonly faults?: World['faults'] } = {},
+): Promise<TestMaker> {
+  const ca = database === undefined ? await testCA() : await testCAOn(database)
+  const { db, audit, keys } = ca.context
+  const world: World = { ...ca.context.world, ...(faults && { faults }) }
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-orders-'))
   context.after(async () => {
     await ca[Symbol.asyncDispose]()
@@ -116,6 +122,11 @@ export async function testMaker(context: { after(work: () => Promise<void>): voi
     reconcile: (name) => reconcile(orders, name, person),
     async [Symbol.asyncDispose]() {},
   }
+}
+
+async function testCAOn(db: Database) {
+  const { context, advance } = await onDatabase(db)
+  return { context, authorities: await openAuthorities(context), advance, [Symbol.asyncDispose]: () => db.close() }
 }
 
 const testTerms: Omit<OrderTerms, 'notBefore' | 'notAfter'> = {

@@ -1,22 +1,27 @@
 /**
- * Production orders with what they need of other rooms: an authority for each node, and who keeps devices.
+ * Production orders with what they need of other rooms: an authority for each node, and the records of devices.
  *
  * @module
  */
+import { asTrustError } from '#base/errors.ts'
 import { crossSign } from '#ca/cross-sign.ts'
 import { chainOf } from '#ca/authorities.ts'
 import { NO_EXPIRY } from '#ca/issue.ts'
-import type { NodeAuthority, OrdersContext, RecordBirths } from '#orders/orders.ts'
+import type { DevicesContext } from '#devices/context.ts'
+import type { AssuranceLevel } from '#devices/device.ts'
+import { findModel, listRevisions, type ProductModel } from '#devices/models.ts'
+import { findOrganization } from '#devices/organizations.ts'
+import { foreignCertificateId } from '#devices/ownership/transfers.ts'
+import { stepsForProduced, stepsForVerdict } from '#devices/produced.ts'
+import type { Tier } from '#orders/messages.ts'
+import type { Job, JobDevices, NodeAuthority, OrdersContext } from '#orders/orders.ts'
+import { fingerprint } from '#x509/certificate.ts'
 import { formatName, nameOf } from '#x509/name.ts'
 import type { CAServices, Foundation } from './compose.ts'
-
-/** Whoever keeps devices will fill this; the entries are kept in any case, with the certificates. */
-const recordNothing: RecordBirths = async () => {}
 
 export const openOrders = (
   { db, audit, world, organizationId }: Foundation,
   ca: Pick<CAServices, 'context' | 'authorities' | 'keys'>,
-  recordBirths: RecordBirths = recordNothing,
 ): OrdersContext => ({
   db,
   audit,
@@ -24,7 +29,7 @@ export const openOrders = (
   organizationId,
   keys: ca.keys,
   certifyNode: (wanted, actor) => certifyNode(ca, wanted, actor),
-  recordBirths,
+  devicesOf: (job) => devicesOf({ db, audit, world, organizationId }, job),
 })
 
 const DAY_MILLISECONDS = 86_400_000
@@ -56,4 +61,49 @@ async function certifyNode(
     actor,
   )
   return [issued.der, ...chainOf(authorities, authority)]
+}
+
+/**
+ * A software key that a station asked for: how well that is known is how well it is known that the node counted (decision 0009).
+ * Where key and counters are files, a copy of them says the same.
+ */
+const assuranceAt = { N0: 1, NV: 2, N1: 2, N2: 2 } as const satisfies Record<Tier, AssuranceLevel>
+
+/** Of a model that is ordered as devices name it: `acme/pump`. */
+async function devicesOf(context: DevicesContext, { id: job, tier, ticket }: Job): Promise<JobDevices | undefined> {
+  const model = await modelNamed(context, ticket.model)
+  if (model === undefined) return undefined
+  const revision = (await listRevisions(context, model.id)).find(({ name }) => name === ticket.hardwareRevision)
+  return {
+    stepsToBear: ({ productSerial, position, n, key, certificate, evidence, station, operator, at }, actor) =>
+      stepsForProduced(
+        context,
+        { model, revisionId: revision?.id, productSerial },
+        {
+          variant: 'software',
+          assurance: assuranceAt[tier],
+          keyHash: Uint8Array.fromHex(key),
+          certificateId: foreignCertificateId(fingerprint(certificate).toHex()),
+          bornAt: at,
+          ...{ job, node: ticket.nodeKey, station, logNumber: n },
+          ...(operator !== undefined && { operator }),
+          evidence: { order: ticket.order, position, tier, request: evidence },
+        },
+        actor,
+      ),
+    stepsToJudge: (productSerial, verdict, actor) =>
+      stepsForVerdict(context, { model, job, productSerial }, verdict === 'good' ? 'release' : 'scrap', actor),
+  }
+}
+
+async function modelNamed(context: DevicesContext, written: string): Promise<ProductModel | undefined> {
+  const [maker = '', name, ...more] = written.split('/')
+  if (name === undefined || more.length > 0) return undefined
+  try {
+    const { id } = await findOrganization(context, context.db, maker)
+    return await findModel(context.db, id, name)
+  } catch (error) {
+    if (asTrustError(error).code === 'notFound') return undefined
+    throw error
+  }
 }

@@ -2,6 +2,7 @@
 import { Type } from 'typebox'
 import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
+import { alarmKinds } from '#orders/alarms.ts'
 import { BUNDLE_MAX_OCTETS, STATEMENT_MAX_OCTETS, tiers } from '#orders/messages.ts'
 import {
   closeOrder,
@@ -17,7 +18,7 @@ import {
   type ProductionOrder,
 } from '#orders/orders.ts'
 import { noteSeen, noteShipped, reconcile, type Reconciliation } from '#orders/reconcile.ts'
-import { alarmKinds, importBundle } from '#orders/synchronize.ts'
+import { importBundle } from '#orders/synchronize.ts'
 import { recordingRefusals } from './refusals.ts'
 import { page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
 import { Base64, Empty, octetsOf, Time, Uuid } from './shapes.ts'
