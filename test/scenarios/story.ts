@@ -83,6 +83,8 @@ interface Running {
 const ROOT = join(import.meta.dirname, '..', '..')
 /** A command takes a second; a machine that does much else takes some. */
 const COMMAND_MILLISECONDS = 60_000
+/** What runs beside a story lasts as long as it; a long one takes a minute on a busy machine. */
+const STORY_MILLISECONDS = 600_000
 
 export async function playStory({ steps, files }: Story): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'story-'))
@@ -122,7 +124,7 @@ export async function playStory({ steps, files }: Story): Promise<void> {
           }
           case '&': {
             const [, name = '', command = ''] = /^(\w+)\s+(.*)$/.exec(rest) ?? []
-            const running = begin(command, directory, environment)
+            const running = begin(command, directory, environment, STORY_MILLISECONDS)
             background.set(name, running)
             last = await firstLine(running, command)
             break
@@ -180,10 +182,15 @@ export async function playStory({ steps, files }: Story): Promise<void> {
   }
 }
 
-function begin(command: string, cwd: string, environment: Record<string, string | undefined>): Running {
+function begin(
+  command: string,
+  cwd: string,
+  environment: Record<string, string | undefined>,
+  timeout = COMMAND_MILLISECONDS,
+): Running {
   const [name = '', ...words] = wordsOf(command)
   const program = Object.hasOwn(programs, name) ? (find(name as ProgramName) ?? name) : name
-  const child = spawn(program, words, { cwd, env: environment, stdio: ['ignore', 'pipe', 'pipe'], timeout: COMMAND_MILLISECONDS })
+  const child = spawn(program, words, { cwd, env: environment, stdio: ['ignore', 'pipe', 'pipe'], timeout })
   const out = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => void (out.stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => void (out.stderr += text))
