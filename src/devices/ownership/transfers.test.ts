@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { asTrustError } from '#base/errors.ts'
 import { utf8 } from '#base/bytes.ts'
+import { fingerprint } from '#x509/certificate.ts'
 import { changeState, setFlag } from '../change.ts'
 import { openDevice } from '../device.ts'
 import { officer } from '../testing.ts'
@@ -14,6 +15,7 @@ import { DAY, sell, testKey, testOwner } from './testing.ts'
 import {
   answerElsewhere,
   answerHere,
+  bornElsewhere,
   carriedOf,
   completeElsewhere,
   completeHere,
@@ -145,6 +147,9 @@ test('a device goes to another installation and comes back, with files that go b
   assert.deepEqual([there.state, there.epoch, there.productSerial, there.assurance], ['claimed', 1, 'V2-1', 2])
   assert.equal((await completeElsewhere(buyers.context, released, officer)).version, there.version, 'once is enough')
 
+  const print = fingerprint(released.certificates[0] as Uint8Array).toHex()
+  assert.equal(await bornElsewhere(buyers.context, print), 'V2-1', 'it enrolls there by its birth certificate')
+
   // the maker cannot dispose of it any more, nor reach what is issued to it there
   await refuses(offer(makers.context, { deviceId: device.id, to: 'bert', ...terms }, officer), 'forbidden', 'ruleRefuses')
   await buyers.use(there.id, 'of-anna')
@@ -154,6 +159,7 @@ test('a device goes to another installation and comes back, with files that go b
   await takeAnswer(buyers.context, back.id, yes, officer)
   await release(buyers.context, back.id, officer)
   assert.deepEqual([makers.revoked, buyers.revoked], [[], ['of-anna']])
+  assert.equal(await bornElsewhere(buyers.context, print), undefined, 'what was sold enrolls there no more')
   const home = await completeElsewhere(makers.context, await packageOf(buyers.context, back.id), officer)
   assert.deepEqual([home.id, home.state, home.epoch], [device.id, 'claimed', 2])
   const { standing } = await openChain(makers.context, home)

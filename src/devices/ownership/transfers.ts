@@ -563,14 +563,20 @@ async function stepsToImport(
   return { id, steps }
 }
 
-/** By the fingerprint of its birth certificate, which another installation issued. @returns its serial */
+/**
+ * By the fingerprint of its birth certificate, which another installation issued. One that was sold to an owner elsewhere is ours no
+ * more.
+ *
+ * @returns its serial
+ */
 export async function bornElsewhere(
   { db, organizationId }: Pick<OwnershipContext, 'db' | 'organizationId'>,
   fingerprint: string,
 ): Promise<string | undefined> {
   const [row] = await db.query<{ product_serial: string }>(
     `SELECT d.product_serial FROM device_certificate c JOIN device d ON d.id = c.device_id
-      WHERE c.certificate_id = ? AND c.role = 'birth' AND d.organization_id = ?`,
+      WHERE c.certificate_id = ? AND c.role = 'birth' AND d.organization_id = ?
+        AND EXISTS (SELECT 1 FROM ownership_key k WHERE k.party_id = d.owner_id AND k.key_label IS NOT NULL)`,
     ...[foreignCertificateId(fingerprint), organizationId],
   )
   return row?.product_serial
