@@ -5,7 +5,15 @@ import { openDevice } from '../device.ts'
 import { officer } from '../testing.ts'
 import { Killed, testInstallation } from './testing.ts'
 import { signPresence, verifyChain } from './messages.ts'
-import { askForRecovery, completeRecovery, objectTo, openRecovery, publishRecovery, withdrawRecovery } from './recoveries.ts'
+import {
+  askForRecovery,
+  completeRecovery,
+  listRecoveries,
+  objectTo,
+  openRecovery,
+  publishRecovery,
+  withdrawRecovery,
+} from './recoveries.ts'
 import { entriesOf } from './records.ts'
 import { DAY, testKey } from './testing.ts'
 import { answerHere, completeHere, offer, release } from './transfers.ts'
@@ -95,4 +103,23 @@ test('a process that ends in a recovery goes on where it was', async () => {
     assert.deepEqual(plant.revoked, ['of-anna'])
     assert.equal((await openDevice(plant.context, plant.context.db, device.id)).epoch, 2)
   }
+})
+
+test('what is published stays in sight, whoever claims how much after it', async () => {
+  await using scene = await lost()
+  const { plant, id } = scene
+  await publishRecovery(plant.context, id, { presence: await scene.presence(), ...publishing }, officer)
+  for (const state of ['asked', 'withdrawn', 'objected'])
+    await plant.context.db.batch([
+      {
+        sql: `INSERT INTO ownership_recovery (id, organization_id, version, device_id, epoch, claimant_id, state, nonce, created_at, changed_at)
+          WITH RECURSIVE later (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM later WHERE n < 600)
+          SELECT 'z-' || ? || n, organization_id, 1, device_id, epoch, claimant_id, ?, nonce, created_at, changed_at
+            FROM ownership_recovery, later WHERE id = ?`,
+        parameters: [state, state, id],
+      },
+    ])
+  const listed = await listRecoveries(plant.context)
+  assert.deepEqual([listed[0]?.id, listed[0]?.state], [id, 'published'])
+  assert.deepEqual([...new Set(listed.map(({ state }) => state))], ['published', 'objected'])
 })

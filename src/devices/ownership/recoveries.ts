@@ -89,10 +89,11 @@ export async function openRecovery({ db, organizationId }: OwnershipContext, id:
 
 const LIST_MAX = 500
 
-/** Newest first. Those that are published are for everybody to see. */
+/** For everybody to see: those that wait come first, however many are asked for after them; then the newest. */
 export async function listRecoveries({ db, organizationId }: OwnershipContext): Promise<readonly Recovery[]> {
   const rows = await db.query(
-    'SELECT * FROM ownership_recovery WHERE organization_id = ? ORDER BY id DESC LIMIT ?',
+    `SELECT * FROM ownership_recovery WHERE organization_id = ? AND state NOT IN ('asked', 'withdrawn')
+      ORDER BY CASE WHEN state IN ('published', 'completing') THEN 0 ELSE 1 END, id DESC LIMIT ?`,
     ...[organizationId, LIST_MAX],
   )
   return rows.map(recoveryOf)

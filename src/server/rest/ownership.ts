@@ -223,10 +223,12 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
   const organizationNames = async (): Promise<ReadonlyMap<string, string>> =>
     new Map((await listOrganizations(context)).map(({ id, name }) => [id, name]))
 
-  async function recoveryShape(recovery: Recovery) {
+  const recoveryShape = async (recovery: Recovery) => recoveryOf(recovery, await organizationNames())
+
+  function recoveryOf(recovery: Recovery, names: ReadonlyMap<string, string>) {
     const { id, deviceId, epoch, claimantId, state, notice, objection, endsAt, createdAt, changedAt } = recovery
     return {
-      ...{ id, device: deviceId, epoch, claimant: (await organizationNames()).get(claimantId) ?? '', state },
+      ...{ id, device: deviceId, epoch, claimant: names.get(claimantId) ?? '', state },
       ...(notice !== undefined && { notice }),
       ...(objection !== undefined && { objection }),
       ...(endsAt !== undefined && { endsAt: timeOf(endsAt) }),
@@ -539,8 +541,8 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
       summary: 'Who claims which device, and until when its owner may object; for everybody to see',
       response: record({ items: Type.Array(RecoveryShape) }),
       async handle() {
-        const shown = (await listRecoveries(context)).filter(({ state }) => state !== 'asked' && state !== 'withdrawn')
-        return { items: await Promise.all(shown.map(recoveryShape)) }
+        const names = await organizationNames()
+        return { items: (await listRecoveries(context)).map((recovery) => recoveryOf(recovery, names)) }
       },
     }),
     route({
@@ -594,10 +596,9 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
       params: ById,
       body: record({ objection: Statement }),
       response: RecoveryShape,
-      handle: (call, { params: { id }, body: { objection } }) =>
-        doing(call, 'ownership.object', `recovery:${id}`, async () =>
-          recoveryShape(await objectTo(context, id, { statement: objection }, call.actor)),
-        ),
+      // what strangers bring in vain is not kept: it would fill the audit log
+      handle: async ({ actor }, { params: { id }, body: { objection } }) =>
+        recoveryShape(await objectTo(context, id, { statement: objection }, actor)),
     }),
     route({
       id: 'withdrawRecovery',
