@@ -78,6 +78,11 @@ describe('attributes', () => {
       })
     })
   }
+  test('a key whose name is a SHA-1 is refused: two public areas may have it', () => {
+    const weak = { nameAlg: 'SHA1' } as const
+    assert.throws(() => trustedAttestationKey({ ...key.publicArea, ...weak }), { reason: 'attestationKey', message: /SHA1/ })
+    assert.throws(() => checkResident({ ...certified, ...weak }), { reason: 'keyNotResident', message: /SHA1/ })
+  })
   test('an attestation key that decrypts is refused', () => {
     const both: TPMT_PUBLIC = { ...key.publicArea, objectAttributes: [...key.publicArea.objectAttributes, 'decrypt'] }
     assert.throws(() => trustedAttestationKey(both), { reason: 'attestationKey', message: /decrypt is set/ })

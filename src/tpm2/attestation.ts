@@ -78,15 +78,17 @@ export const checkResident = (publicArea: TPMT_PUBLIC): void =>
   checkAttributes(publicArea, 'keyNotResident', RESIDENT, ['encryptedDuplication'])
 
 function checkAttributes(
-  { objectAttributes }: TPMT_PUBLIC,
+  { objectAttributes, nameAlg }: TPMT_PUBLIC,
   reason: 'attestationKey' | 'keyNotResident',
   needed: TPMA_OBJECT,
   refused: TPMA_OBJECT,
 ): void {
   const missing = needed.filter((name) => !objectAttributes.includes(name))
   const extra = refused.filter((name) => objectAttributes.includes(name))
-  if (missing.length + extra.length === 0) return
-  const detail = [...missing.map((name) => `${name} is clear`), ...extra.map((name) => `${name} is set`)].join(', ')
+  // what a Name stands for is believed by its hash: of SHA-1, somebody can make two areas with one
+  const weak = nameAlg === 'SHA1' ? ['nameAlg is SHA1'] : []
+  if (missing.length + extra.length + weak.length === 0) return
+  const detail = [...weak, ...missing.map((name) => `${name} is clear`), ...extra.map((name) => `${name} is set`)].join(', ')
   throw new TrustError('policyRefused', reason, { facts: { detail } })
 }
 
