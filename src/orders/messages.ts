@@ -387,10 +387,11 @@ export const encodeBundle = ({ head: signed, from, end, lines }: Bundle): string
 export function parseBundle(octets: Uint8Array): Bundle {
   if (octets.length > BUNDLE_MAX_OCTETS)
     throw new TrustError('tooLarge', 'bundleTooLarge', { facts: { limit: BUNDLE_MAX_OCTETS } })
-  const [first = '', ...lines] = textOf(octets).split('\n')
-  if (lines.pop() !== '') throw bundleMalformed('its last line does not end')
-  if (lines.length > BUNDLE_ENTRIES_MAX)
+  // no more pieces than there may be: a bundle of line breaks alone would be as many strings
+  const [first = '', ...lines] = textOf(octets).split('\n', BUNDLE_ENTRIES_MAX + 3)
+  if (lines.length > BUNDLE_ENTRIES_MAX + 1)
     throw new TrustError('tooLarge', 'bundleTooLarge', { facts: { limit: BUNDLE_ENTRIES_MAX } })
+  if (lines.pop() !== '') throw bundleMalformed('its last line does not end')
   const value = parseJSONObject(utf8(first), 2 * STATEMENT_MAX_OCTETS)
   if (!compiledBundleHead.Check(value)) throw bundleMalformed('its first line is none')
   const { head: signed, from, end } = value

@@ -2,14 +2,28 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { importPublicKey } from '#algorithms/public-key.ts'
+import { utf8 } from '#base/bytes.ts'
 import { testKey } from '#ca/testing.ts'
-import { closeOrder, giveUpJob, jobsOf, openOrder } from '#orders/orders.ts'
+import { closeOrder, giveUpJob, jobsOf, openOrder, roomIn } from '#orders/orders.ts'
 import { noteSeen, noteShipped } from '#orders/reconcile.ts'
-import { positionOf } from '#orders/messages.ts'
+import {
+  type Bundle,
+  encodeBundle,
+  encodeEntry,
+  hashLine,
+  type LogEntry,
+  NOTHING_BEFORE,
+  parseEntry,
+  peekStatement,
+  positionOf,
+  signStatement,
+} from '#orders/messages.ts'
+import { openFileMachine } from '#orders/node/machine.ts'
+import { importBundle } from '#orders/synchronize.ts'
 import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { verifyCertificate } from '#x509/path/verify.ts'
 import { formatName, parseName } from '#x509/name.ts'
-import { bear, birthRequest, serialAt, STATION, testMaker } from './orders-testing.ts'
+import { bear, birthRequest, serialAt, STATION, testMaker, type TestNode } from './orders-testing.ts'
 
 const person = 'person:tester'
 
@@ -270,4 +284,105 @@ describe('a log that somebody touched', () => {
     const { quota, scrapAllowance, serials } = job.ticket
     assert.deepEqual([quota, scrapAllowance, serials.from, serials.to], [2, 2, 5, 8])
   })
+})
+
+/** What staff with programs of their own could hand in: the node's log with other entries, chained and signed by its key. */
+async function forged(node: TestNode, change: (entries: readonly LogEntry[]) => readonly object[]): Promise<Bundle> {
+  const [bundle] = await node.export()
+  assert.ok(bundle !== undefined)
+  const lines: string[] = []
+  for (const entry of change(bundle.lines.map(parseEntry))) {
+    const previous = lines.length === 0 ? NOTHING_BEFORE : hashLine(lines.at(-1) as string)
+    lines.push(encodeEntry({ ...entry, n: lines.length, previous } as LogEntry))
+  }
+  const { job, at } = peekStatement('log-head', bundle.head)
+  const head = { version: 1, job, size: lines.length, head: hashLine(lines.at(-1) as string), at } as const
+  return { ...bundle, lines, head: await signStatement('log-head', head, openFileMachine(node.directory).signer) }
+}
+
+describe('a node whose staff write programs of their own', () => {
+  async function atWork(t: Parameters<typeof testMaker>[0]) {
+    const maker = await testMaker(t)
+    await maker.order('press')
+    const node = await maker.node('press')
+    const job = await node.ticket()
+    await node.take(job.ticketText)
+    const line = await node.start()
+    await bear(line, 1)
+    await line.passed(serialAt(1), { station: STATION })
+    await line.stop()
+    return { maker, node, job }
+  }
+
+  test('gains nothing by what it says was scrapped', async (t) => {
+    const { maker, job } = await atWork(t)
+    const order = await openOrder(maker.orders, 'press')
+    const roomAfter = (issued: number, scrap: number): number => {
+      const { quota, scrap: left } = roomIn(order, [{ ...job, state: 'ended', course: { ...job.course, issued, scrap } }])
+      return quota + left
+    }
+    const all = order.terms.quantity + order.terms.scrapAllowance
+    for (const [issued, scrap] of [
+      ...[
+        [0, 0],
+        [1, 0],
+        [6, 1],
+        [8, 3],
+      ], // as it should be
+      ...[
+        [8, 8],
+        [5, 4],
+        [1, 100],
+        [0, 7],
+      ], // more than the allowance, and more than there is
+    ] as const)
+      assert.equal(roomAfter(issued as number, scrap as number), all - (issued as number), `${issued} issued, ${scrap} scrapped`)
+  })
+
+  test('is found when it judges a device twice, so that more seem good than are', async (t) => {
+    const { maker, node } = await atWork(t)
+    await maker.import(await forged(node, (entries) => [...entries, ...entries.filter(({ type }) => type === 'good')]))
+    const { alarms } = await maker.reconcile('press')
+    assert.deepEqual(
+      alarms.map(({ kind, subject }) => [kind, subject]),
+      [['judgedTwice', serialAt(1)]],
+    )
+  })
+
+  test('is found when a certificate is for another device than its entry says', async (t) => {
+    const { maker, node } = await atWork(t)
+    const renamed = (entry: LogEntry) => ('productSerial' in entry ? { ...entry, productSerial: serialAt(2) } : entry)
+    const { alarms } = await maker.import(await forged(node, (entries) => entries.map(renamed)))
+    assert.equal(alarms, 1)
+    assert.deepEqual(
+      (await maker.reconcile('press')).alarms.map(({ kind }) => kind),
+      ['certificateOther'],
+    )
+  })
+})
+
+test('a job that is given up while its log comes in stays given up', async (t) => {
+  const maker = await testMaker(t)
+  await maker.order('press')
+  const node = await maker.node('press')
+  const { id, ticketText } = await node.ticket()
+  await node.take(ticketText)
+  const line = await node.start()
+  await bear(line, 1)
+  await line.stop()
+  const { orders } = maker
+  const db = new Proxy(orders.db, {
+    get(target, name) {
+      if (name !== 'transaction') return (Reflect.get(target, name) as () => unknown).bind(target)
+      return async (work: Parameters<typeof target.transaction>[0]) => {
+        await giveUpJob(orders, 'press', id, 'disk broke', person)
+        return target.transaction(work)
+      }
+    },
+  })
+  const [bundle] = await node.export()
+  assert.ok(bundle !== undefined)
+  await assert.rejects(importBundle({ ...orders, db }, utf8(encodeBundle(bundle)), person), { code: 'conflict' })
+  const [job] = await jobsOf(orders, await openOrder(orders, 'press'))
+  assert.deepEqual([job?.state, job?.size], ['lost', 0])
 })
