@@ -90,22 +90,15 @@ describe('the fuzz itself', () => {
   })
 
   test('an unbroken tree is written as it was read', () => {
-    const notDER = new Set([
-      'pem',
-      'checkpoint',
-      'audit-proof',
-      'add-checkpoint',
-      'tile-path',
-      'format-authenticode-pe',
-      'format-authenticode-msi',
-      'format-authenticode-cab',
-      'format-authenticode-script',
-      'format-jar',
-      'format-apk',
-      'manifest',
-    ])
-    for (const { seeds } of targets.filter(({ name }) => !notDER.has(name))) {
-      for (const seed of seeds) assert.equal(writeElements(readElements(seed) ?? []).toHex(), seed.toHex())
+    let trees = 0
+    for (const { seeds } of targets) {
+      for (const seed of seeds) {
+        const elements = readElements(seed)
+        if (elements === undefined) continue // no DER
+        trees++
+        assert.equal(writeElements(elements).toHex(), seed.toHex())
+      }
     }
+    assert.ok(trees > 50, `only ${trees} are DER`)
   })
 })

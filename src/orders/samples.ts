@@ -37,14 +37,16 @@ export const sampleTicket: JobTicket = {
   authority: ['MAA='],
 }
 
+/** Much of a line may change and still be a line. */
+const PROSE = 'somebody of the second shift, who wrote down at length what she saw'
 const device = { productSerial: 'P7-000001', station: hash }
 const written: readonly NewEntry[] = [
   { type: 'begin', job, ticket: hash },
   { type: 'start', start: 1 },
   { type: 'lease', block: 1 },
-  { type: 'issue', position: 0, ...device, key: hash, certificate: 'MAA=', evidence: hash, operator: 'kim' },
-  { type: 'good', ...device },
-  { type: 'scrap', ...device, reason: 'broken', wasGood: true },
+  { type: 'issue', position: 0, ...device, key: hash, certificate: 'MAA=', evidence: hash, operator: PROSE },
+  { type: 'good', ...device, operator: PROSE },
+  { type: 'scrap', ...device, reason: PROSE, operator: PROSE, wasGood: true },
   { type: 'refused', reason: 'quotaUsedUp', station: hash },
   { type: 'stop', next: 1 },
   { type: 'close', issued: 1, good: 0, scrap: 1, burned: 63 },

@@ -48,10 +48,11 @@ test('decision 10: the same on PostgreSQL', { skip: postgresMissing() }, async (
 /** Whatever a kill test may name: a new fault point is tested from the moment it stands in the product. */
 const source = join(import.meta.dirname, '../../src')
 // those of backups and restores are stopped at in `server/restore.test.ts` and `server/restore-broken.test.ts`
-// those of signing jobs in `signing-kill.test.ts`
+// those of signing jobs in `signing-kill.test.ts`, of time stamps in `tsa-kill.test.ts`; those of nodes, devices and agents beside
+// them, in `server/orders-killed.test.ts`, `births-kill.test.ts`, `devices/ownership` and `agent-kill.test.ts`
 const points = globSync('**/*.ts', {
   cwd: source,
-  exclude: ['**/*.test.ts', 'backup/*', 'server/restore.ts', 'signing/upload/*'],
+  exclude: ['**/*.test.ts', 'backup/*', 'server/restore.ts', 'signing/**', 'orders/**', 'devices/**', 'agent/**'],
 })
   .flatMap((file) => [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)])
   .map(([, point]) => point as string)

@@ -365,10 +365,7 @@ export const coseMessages: readonly Uint8Array[] = [
   await signedBy(coseSign1, firmware, inside),
   Uint8Array.fromHex('d28443a10126a10442313154546869732069732074686520636f6e74656e742e4100'),
 ]
-export const coseSignMessages: readonly Uint8Array[] = [
-  await signedBy(coseSign, firmware, inside),
-  Uint8Array.fromHex('d8628440a15f4101ff00f6828343a10126a041008347a201382418210340a04100'),
-]
+export const coseSignMessages: readonly Uint8Array[] = [await signedBy(coseSign, firmware, inside)]
 export const coseKeys: readonly Uint8Array[] = [publicKeys[0], publicKeys[1]].flatMap((spki) =>
   spki === undefined ? [] : [encodeCOSEKey(importPublicKey(spki))],
 )
@@ -496,15 +493,21 @@ export const bundles: readonly Uint8Array[] = [
 ]
 const pressUpdate = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.swu')))
 /** UEFI's: a list, and an update of db with it that sign-efi-sig-list signed. */
-export const variables: readonly Uint8Array[] = ['press.esl', 'press.auth'].map(
-  (file) => new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata', file))),
-)
+export const variables: readonly Uint8Array[] = [
+  new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.auth'))),
+]
 /** SWUpdate's. */
 export const updates: readonly Uint8Array[] = [await signedBy(swupdate, pressUpdate)]
 export const descriptions: readonly Uint8Array[] = [
-  pressUpdate.subarray(128, 528),
+  firstFileOf(pressUpdate),
   new TextEncoder().encode('# a\nsoftware : { b = [1, 0x2L, -3.5e1], c = ("x" "\\x41\\n", { d = TRUE; /* e */ }); };'),
 ]
+
+/** Behind a header of 110 octets, which states the length in digits, and the name `sw-description`. */
+function firstFileOf(archive: Uint8Array): Uint8Array {
+  const length = Number.parseInt(Buffer.from(archive.subarray(54, 62)).toString('latin1'), 16)
+  return archive.subarray(128, 128 + length)
+}
 
 const [, nested = signedHello] = programs
 /** The certificate table lies behind the program, whose padding is not needed: 8 octets of header come first. */
