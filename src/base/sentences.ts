@@ -513,7 +513,7 @@ export const english = {
   ownershipBirthOther: 'The birth certificate in the package is not of this device. Get the package again.',
   ownershipPackage: 'The file is no package of a transfer: {detail}. Get it again from the seller.',
   ownershipRecoveryUnknown: 'There is no such recovery here. List the recoveries to see their ids.',
-  ownershipRecoveryState: 'The recovery is {state}, which does not allow this.',
+  ownershipRecoveryState: 'The recovery is {state}, which does not allow this. Look at it with "sealworks device recover list".',
   ownershipRecoveryOpen: 'Somebody claims this device already. Wait for what becomes of that.',
   ownershipPresence:
     'The proof that the device is there answers another question, or is for another claimant. Have the device sign again.',
@@ -581,7 +581,8 @@ export const english = {
   orderChanged: 'Somebody else changed the order at the same moment. Look at it again.',
   jobNotOpen: 'The order has no such job that is open. "order show" lists its jobs.',
   productionJobUnknown: 'No order here has the job {job}. Check which installation signed its ticket.',
-  productionJobOver: 'The job has ended, and the log goes on: entries after its end are not believed.',
+  productionJobOver:
+    'The job has ended, and the log goes on: entries after its end are not believed. Ask the factory what the node did after its end.',
   jobEndOther: 'The certificate that ends the job does not agree with its log. Look into it before the order is closed.',
 
   // agent
@@ -596,7 +597,7 @@ export const english = {
   agentCertificatePath: 'What the server issued does not lead to its own authorities ({detail}). The certificate in use stays.',
   agentKeyForTLS:
     'TLS cannot use a key that lies in a TPM, and the birth key lies in one too. Give a birth certificate whose key is in a file.',
-  agentReportRefused: 'The server did not take the report ({status}): {detail}',
+  agentReportRefused: 'The server did not take the report ({status}): {detail} Mend that, and report again.',
   agentNoTrust: 'The trust list names nobody for {purpose}. Have one made that does.',
   agentNoTrustList: 'This device has no trust list. Give it the first one with "sealworks agent trust FILE".',
   notTrustList: 'The trust list is malformed: {detail}. Have it made again.',
@@ -847,7 +848,7 @@ export const english = {
   manifestSignerUnknown: 'The entry is of nobody whose manifests are believed here. Trust its signer, if it should count.',
   manifestVersion: 'Manifests of version {version} are not known here. Ask for version 1.',
   manifestEntry: 'The entry is not one of a manifest: {detail}. Take it as its maker gave it.',
-  manifestRefused: 'Nothing of the manifest was taken, because of entry {entry}. {detail}',
+  manifestRefused: 'Nothing of the manifest was taken, because of entry {entry}. {detail} Take it again when that is mended.',
   elementKnown: 'The chip {uniqueId} is known, and was stated otherwise. Ask its maker which is right.',
   elementKeyKnown: 'The key in slot {slot} of {uniqueId} is known as that of another chip. Ask their maker.',
   elementNotStated: 'No manifest states the key {key}. Import that of its reel, or find out where the chip comes from.',
