@@ -56,7 +56,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   devices: {
     holds: 'devices from birth to end: records, states, owners, areas, and what they may',
-    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'keys', 'store', 'audit', 'approvals', 'agent'],
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'keys', 'store', 'audit', 'approvals'],
     never: { ca: 'it knows certificates by their ids; server/compose.ts hands the two to each other' },
   },
   orders: {
@@ -66,7 +66,7 @@ export const rooms: Readonly<Record<string, Room>> = {
   },
   agent: {
     holds: 'the device’s side: its key and certificate, whom it trusts, what it reports',
-    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'signing', 'protocols'],
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'signing', 'protocols', 'devices'],
     never: {
       store: 'the agent fits small devices; its file list is a golden file',
       ca: 'the same',

@@ -18,7 +18,8 @@ const ENTRIES = ['src/cli/device-agent.ts'] as const
 
 /** Neither database nor authority nor server, and none of their packages. */
 const REFUSED = [
-  /^src\/(?:store|ca|server|audit|access|approvals|backup|devices|orders|config|trial)\//,
+  /^src\/(?:store|ca|server|audit|access|approvals|backup|orders|config|trial)\//,
+  /^src\/devices\/(?!(?:.+\/)?messages\.ts$)/,
   /^src\/keys\/(?!contract\.ts$|key-store\.ts$)/,
   /^src\/signing\/(?!formats\/|artifact\/|format\.ts$)/,
   /^src\/protocols\/(?!http-client\.ts$|[^/]+\/(?:client|messages|csr-attributes)\.ts$)/,

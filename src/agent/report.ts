@@ -16,7 +16,7 @@ import { encodeHeader, encodeJWS, encodeSigningInputHead } from '#jose/jws.ts'
 import type { World } from '#base/world.ts'
 import type { AgentDirectory } from './directory.ts'
 import type { Identity } from './enroll.ts'
-import { type Boot, encodeReport, parseComponents, quoteNonce, reportDigest, REPORT_TYPE } from './messages.ts'
+import { type Boot, encodeReport, parseComponents, quoteNonce, reportDigest, REPORT_TYPE } from '#devices/state/messages.ts'
 
 export interface Reporting {
   readonly directory: AgentDirectory

@@ -24,7 +24,7 @@ import { hierarchies, TPM } from '#tpm2/tpm.ts'
 import { openDevice, openSocket, type Transport } from '#tpm2/transport.ts'
 import { marshal, unmarshal } from '#tpm2/wire.ts'
 import type { DeviceKey } from './device-keys.ts'
-import type { Boot } from './messages.ts'
+import type { Boot } from '#devices/state/messages.ts'
 
 export interface TPMAccess {
   /** @returns PEM */

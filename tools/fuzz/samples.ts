@@ -7,7 +7,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { encodeReport } from '#agent/messages.ts'
+import { encodeReport } from '#devices/state/messages.ts'
 import { encodeTrustList } from '#agent/trust-list.ts'
 import { encode, octetStringOf } from '#asn1/codec.ts'
 import { parseOnePEM } from '#asn1/pem.ts'

@@ -1,5 +1,5 @@
 /** Every reader of a stranger's bytes. Adding one: add one line here. @module */
-import { encodeReport, parseReport } from '#agent/messages.ts'
+import { encodeReport, parseReport } from '#devices/state/messages.ts'
 import { encodeTrustList, parseTrustList } from '#agent/trust-list.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { parseSignedCheckpoint } from '#audit/note.ts'

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { faultsOf } from '#agent/judgment.ts'
-import { type Continuity, continuityOf, type ReadReport, readReport } from '#agent/messages.ts'
+import { faultsOf } from './judgment.ts'
+import { type Continuity, continuityOf, type ReadReport, readReport, REPORT_MAX_OCTETS } from './messages.ts'
 import { TrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
@@ -23,6 +23,7 @@ export interface ReportsContext extends DevicesContext {
 }
 
 export interface DeviceReports {
+  readonly reportMaxOctets: number
   /** @returns what the next report has to answer @throws TrustError `malformed`, `badProof`, `unauthenticated`, `forbidden` */
   take(octets: Uint8Array): Promise<{ readonly challenge: string }>
 }
@@ -96,7 +97,10 @@ export function deviceReports(context: ReportsContext): DeviceReports {
     throw new TrustError('forbidden', isCopied ? 'deviceForked' : 'deviceStateWrong', { facts: { detail: facts.detail } })
   }
 
-  return { take }
+  return {
+    reportMaxOctets: REPORT_MAX_OCTETS,
+    take,
+  }
 }
 
 const FORKED = 'two machines speak with its key, or it was put back to an earlier day'

@@ -5,12 +5,14 @@ import { TrustError, type TrustErrorCode } from '#base/errors.ts'
 import { talkTo } from '../testing.ts'
 import { failureOf } from './failures.ts'
 import { deviceState } from './index.ts'
-import { REPORT_MAX_OCTETS, REPORT_MEDIA_TYPE } from './messages.ts'
+import { REPORT_MEDIA_TYPE } from './messages.ts'
 
+const reportMaxOctets = 1000
 const sent = { method: 'POST', path: '/device/v1/state', headers: { 'content-type': REPORT_MEDIA_TYPE } }
 
 test('R33: a report goes to whoever judges, and the next challenge comes back', async () => {
   const talk = talkTo(deviceState, {
+    reportMaxOctets,
     async take(report) {
       assert.equal(new TextDecoder().decode(report), 'a.b.c')
       return { challenge: 'next' }
@@ -23,17 +25,20 @@ test('R33: a report goes to whoever judges, and the next challenge comes back', 
 for (const [what, more, status] of [
   ['another media type', { headers: { 'content-type': 'text/plain' } }, 400],
   ['a label', { path: '/device/v1/line1/state' }, 404],
-  ['more than a report has', { body: new Uint8Array(REPORT_MAX_OCTETS + 1) }, 413],
+  ['more than a report has', { body: new Uint8Array(reportMaxOctets + 1) }, 413],
 ] as const) {
   test(`${what} is refused before anybody judges`, async () => {
-    const talk = talkTo(deviceState, { take: () => assert.fail('nobody is to see it') })
+    const talk = talkTo(deviceState, { reportMaxOctets, take: () => assert.fail('nobody is to see it') })
     assert.equal((await talk({ ...sent, ...more })).status, status)
   })
 }
 
 for (const [code, status] of Object.entries(failureOf)) {
   test(`a refusal that is ${code} is told with ${status}`, async () => {
-    const talk = talkTo(deviceState, { take: () => Promise.reject(new TrustError(code as TrustErrorCode, 'deviceStateWrong')) })
+    const talk = talkTo(deviceState, {
+      reportMaxOctets,
+      take: () => Promise.reject(new TrustError(code as TrustErrorCode, 'deviceStateWrong')),
+    })
     const reply = await talk({ ...sent, body: 'a' })
     assert.equal(reply.status, status)
     assert.match(String(reply.body), /\(deviceStateWrong\)\n$/)

@@ -9,10 +9,12 @@
 import { TrustError } from '#base/errors.ts'
 import type { Operation, Protocol } from '../protocol.ts'
 import { failure } from './failures.ts'
-import { ANSWER_MEDIA_TYPE, MOUNT, REPORT_MAX_OCTETS, REPORT_MEDIA_TYPE, STATE_PATH } from './messages.ts'
+import { ANSWER_MEDIA_TYPE, MOUNT, REPORT_MEDIA_TYPE, STATE_PATH } from './messages.ts'
 
 /** What this protocol needs from whoever judges. */
 export interface DeviceStateService {
+  /** Longer ones are not read. */
+  readonly reportMaxOctets: number
   /** @param report JWS @throws TrustError of any refusal */
   take(report: Uint8Array): Promise<{ readonly challenge: string }>
 }
@@ -26,7 +28,7 @@ const report: Operation<DeviceStateService> = {
     const mediaType = (headers['content-type'] ?? '').split(';', 1)[0] as string
     if (mediaType.trim().toLowerCase() !== REPORT_MEDIA_TYPE)
       throw new TrustError('malformed', 'mediaType', { facts: { expected: REPORT_MEDIA_TYPE } })
-    const { challenge } = await service.take(await body(REPORT_MAX_OCTETS))
+    const { challenge } = await service.take(await body(service.reportMaxOctets))
     const answer = { 'content-type': ANSWER_MEDIA_TYPE, 'cache-control': 'no-store' }
     return { status: 200, headers: answer, body: JSON.stringify({ challenge }) }
   },

@@ -5,5 +5,3 @@ export const REPORT_MEDIA_TYPE = 'application/jose'
 export const ANSWER_MEDIA_TYPE = 'application/json'
 export const MOUNT = '/device/v1'
 export const STATE_PATH = '/state'
-/** A thousand components and a chain of ML-DSA certificates. */
-export const REPORT_MAX_OCTETS = 256 << 10

@@ -10,8 +10,8 @@ import { systemWorld } from '#base/world.ts'
 import { certificateOf, testKey } from '#protocols/testing.ts'
 import { AgentDirectory } from './directory.ts'
 import type { Identity } from './enroll.ts'
-import { faultsOf } from './judgment.ts'
-import { type Component, continuityOf, type LastReport, readReport } from './messages.ts'
+import { faultsOf } from '#devices/state/judgment.ts'
+import { type Component, continuityOf, type LastReport, readReport } from '#devices/state/messages.ts'
 import { reportState } from './report.ts'
 
 const key = testKey()

@@ -18,10 +18,11 @@ import { concat, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { isJSONObject, type JSONValue, parseJSONObject } from '#jose/json.ts'
 import { chainOf, checkCritical, encodeSigningInputHead, parseJWS, payloadOf } from '#jose/jws.ts'
-import { REPORT_MAX_OCTETS } from '#protocols/device-state/messages.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 
 export const REPORT_TYPE = 'device-state+jws'
+/** A thousand components and a chain of ML-DSA certificates. */
+export const REPORT_MAX_OCTETS = 256 << 10
 const COMPONENTS_MAX = 1000
 const REGISTER_MAX = 23
 
