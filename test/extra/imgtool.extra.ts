@@ -1,26 +1,18 @@
 /** MCUboot's own tool takes what we sign, and we what it signs (R9, R11). @module */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
 import { bytesSource } from '#signing/artifact/blob.ts'
 import { judged, signedWith } from '#signing/artifact/testing.ts'
 import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { cases, firmware, options, signerFor } from '../interop/mcuboot.ts'
 import { needsExtra } from './programs.ts'
+import { scratch } from '../interop/scratch.ts'
 
 const { skip, path } = needsExtra('imgtool')
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-imgtool-'))
-after(() => rmSync(folder, { recursive: true }))
+const { keep } = scratch('imgtool')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix: string): string {
-  const file = join(folder, `${++files}${suffix}`)
-  writeFileSync(file, content)
-  return file
-}
 const imgtool = (...words: readonly string[]): string => execFileSync(path, words, { encoding: 'utf8', stdio: 'pipe' })
 
 for (const [id, algorithm, more] of cases) {

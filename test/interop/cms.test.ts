@@ -6,10 +6,9 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import type { SignatureAlgorithmId } from '#algorithms/table.ts'
 import { encodePEM } from '#asn1/pem.ts'
@@ -25,18 +24,12 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { type Party, recipientParty, type RecipientType, signerParty, signingKey } from '#cms/testing.ts'
 import { verifySignedData } from '#cms/verify.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
 const { random } = systemWorld()
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-cms-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { folder, keep } = scratch('cms')
 
-let files = 0
-function keep(content: Uint8Array | string): string {
-  const path = join(folder, `${++files}`)
-  writeFileSync(path, content)
-  return path
-}
 const certificateFile = ({ certificate }: Party): string => keep(encodePEM('CERTIFICATE', certificate))
 const keyFile = ({ privateKey }: Party): string => keep(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))

@@ -5,10 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { concat } from '#base/bytes.ts'
@@ -20,17 +19,11 @@ import { parseZipEnd } from '#signing/artifact/zip.ts'
 import { apkLineage } from '#signing/formats/apk-lineage.ts'
 import { apk } from '#signing/formats/apk.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-apk-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { folder, fresh, keep } = scratch('apk')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = join(folder, `${++files}${suffix}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const android = needs('aapt', 'apksigner')
 
@@ -64,7 +57,7 @@ const keyOf = ({ privateKey, answering }: TrialSigner): readonly string[] => [
 ]
 
 async function apksignerSigns(octets: Uint8Array, signer: TrialSigner, ...options: string[]): Promise<Uint8Array> {
-  const out = join(folder, `${++files}.apk`)
+  const out = fresh('.apk')
   const args = [...keyOf(signer), '--min-sdk-version', '24', ...options, '--out', out, keep(octets, '.apk')]
   await run(android.path('apksigner'), ['sign', ...args])
   return read(out)

@@ -6,10 +6,8 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { concat } from '#base/bytes.ts'
@@ -18,19 +16,12 @@ import { hashedRanges, parsePE } from '#signing/artifact/pe.ts'
 import { judged, root, signedWith, type TrialSigner, trialSigner, trialTimeStamps, verified } from '#signing/artifact/testing.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-authenticode-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { fresh, keep } = scratch('authenticode')
 
-let files = 0
-function keep(content: Uint8Array | string): string {
-  const path = join(folder, `${++files}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
-const fresh = (): string => join(folder, `${++files}`)
 const pem = (der: Uint8Array): string => encodePEM('CERTIFICATE', der)
 const rootFile = keep(pem(root))
 const keyFile = ({ privateKey }: TrialSigner): string => keep(privateKey.export({ type: 'pkcs8', format: 'pem' }))

@@ -5,10 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import { decode, encode } from '#asn1/codec.ts'
@@ -42,17 +41,11 @@ import { cms } from '#signing/formats/cms.ts'
 import { plain } from '#signing/formats/plain.ts'
 import { TEST_NOT_AFTER } from '#x509/testing.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-signing-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { folder, keep } = scratch('signing')
 
-let files = 0
-function keep(content: Uint8Array | string): string {
-  const path = join(folder, `${++files}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const certificateOf = ({ answering }: TrialSigner): Uint8Array => answering.certificates[0]
 const pem = (der: Uint8Array): string => encodePEM('CERTIFICATE', der)

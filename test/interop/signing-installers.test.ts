@@ -7,10 +7,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createHash, verify, X509Certificate } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { concat, utf8 } from '#base/bytes.ts'
@@ -31,19 +30,11 @@ import { authenticodeCAB } from '#signing/formats/authenticode-cab.ts'
 import { authenticodeMSI } from '#signing/formats/authenticode-msi.ts'
 import { authenticodeScript } from '#signing/formats/authenticode-script.ts'
 import { find, needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-installers-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { fresh, keep } = scratch('installers')
 
-let files = 0
-/** osslsigncode tells scripts by their names. */
-const fresh = (suffix = ''): string => join(folder, `${++files}${suffix}`)
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = fresh(suffix)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const rootFile = keep(encodePEM('CERTIFICATE', root))
 

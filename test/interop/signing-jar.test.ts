@@ -5,10 +5,9 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
@@ -16,17 +15,11 @@ import { judged, root, signedWith, type TrialSigner, trialSigner, trialTimeStamp
 import { parseZip, parseZipEnd } from '#signing/artifact/zip.ts'
 import { jar } from '#signing/formats/jar.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-jar-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { folder, keep } = scratch('jar')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = join(folder, `${++files}${suffix}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const pem = (der: Uint8Array): string => encodePEM('CERTIFICATE', der)
 

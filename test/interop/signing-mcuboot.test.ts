@@ -6,10 +6,8 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
@@ -17,17 +15,11 @@ import { judged, signedWith, type TrialSigner } from '#signing/artifact/testing.
 import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { cases, firmware, options, signerFor } from './mcuboot.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-mcuboot-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { keep } = scratch('mcuboot')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = join(folder, `${++files}${suffix}`)
-  writeFileSync(path, content)
-  return path
-}
 const python = needs('python3', 'python3-cryptography')
 const reader = join(import.meta.dirname, 'testdata', 'mcuboot.py')
 const publicKeyOf = ({ answering }: TrialSigner): string => keep(encodePEM('PUBLIC KEY', answering.key.publicKey), '.pem')

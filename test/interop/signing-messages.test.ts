@@ -6,10 +6,8 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { ml_dsa65 } from '@noble/post-quantum/ml-dsa.js'
 import { cdeEncodeOptions, decode, encode, type Tag } from 'cbor2'
@@ -26,17 +24,11 @@ import { coseSign1 } from '#signing/formats/cose-sign1.ts'
 import { dsse } from '#signing/formats/dsse.ts'
 import { jws } from '#signing/formats/jws.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-messages-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { keep } = scratch('messages')
 
-let files = 0
-function keep(content: Uint8Array | string): string {
-  const path = join(folder, `${++files}`)
-  writeFileSync(path, content)
-  return path
-}
 const certificateFile = ({ answering }: TrialSigner): string => keep(encodePEM('CERTIFICATE', answering.certificates[0]))
 const keyFile = ({ privateKey }: TrialSigner): string => keep(privateKey.export({ type: 'pkcs8', format: 'pem' }))
 

@@ -6,10 +6,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createCipheriv, createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { concat } from '#base/bytes.ts'
@@ -17,20 +16,13 @@ import { bytesSource } from '#signing/artifact/blob.ts'
 import { judged, root, signedWith, type TrialSigner, trialSigner, verified } from '#signing/artifact/testing.ts'
 import { rauc } from '#signing/formats/rauc.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
 const tools = needs('rauc', 'mksquashfs')
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-rauc-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { fresh, keep } = scratch('rauc')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = join(folder, `${++files}${suffix}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
-const fresh = (suffix: string): string => join(folder, `${++files}${suffix}`)
 
 /** More blocks than one hash block holds hashes of, so that the tree has two levels. */
 const image = new Uint8Array(

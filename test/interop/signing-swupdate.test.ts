@@ -6,10 +6,9 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { createCipheriv, createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, describe, test } from 'node:test'
+import { describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { concat, utf8 } from '#base/bytes.ts'
@@ -19,18 +18,12 @@ import { AT, judged, root, signedWith, type TrialSigner, trialSigner, verified }
 import { verifyArtifact } from '#signing/artifact/verify.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
 const tools = needs('swupdate', 'swugenerator', 'cpio', 'openssl')
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-swupdate-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { folder, keep } = scratch('swupdate')
 
-let files = 0
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = join(folder, `${++files}${suffix}`)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 
 const image = new Uint8Array(

@@ -7,10 +7,9 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { createCipheriv } from 'node:crypto'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { copyFileSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { after, test } from 'node:test'
+import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { encodePEM } from '#asn1/pem.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
@@ -18,18 +17,11 @@ import { judged, root, signedWith, type TrialSigner, trialSigner } from '#signin
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { uefiVariable } from '#signing/formats/uefi-variable.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-boot-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { fresh, keep } = scratch('boot')
 
-let files = 0
-const fresh = (suffix = ''): string => join(folder, `${++files}${suffix}`)
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = fresh(suffix)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const pem = (der: Uint8Array): string => keep(encodePEM('CERTIFICATE', der), '.pem')
 const flipped = (octets: Uint8Array, at: number): Uint8Array => octets.with(at, (octets[at] as number) ^ 0x01)

@@ -5,10 +5,8 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { readFileSync } from 'node:fs'
+import { before, describe, test } from 'node:test'
 import { promisify } from 'node:util'
 import { encode } from '#asn1/codec.ts'
 import { encodePEM } from '#asn1/pem.ts'
@@ -19,19 +17,12 @@ import { efiVariables, parseAuthenticated } from '#signing/artifact/efi-variable
 import { judged, root, signedWith, type TrialSigner, trialSigner, verified } from '#signing/artifact/testing.ts'
 import { uefiVariable } from '#signing/formats/uefi-variable.ts'
 import { needs } from './programs.ts'
+import { scratch } from './scratch.ts'
 
 const run = promisify(execFile)
 const tools = needs('cert-to-efi-sig-list', 'sign-efi-sig-list', 'sig-list-to-certs', 'openssl')
-const folder = mkdtempSync(join(tmpdir(), 'sealworks-uefi-'))
-after(() => rmSync(folder, { recursive: true, force: true }))
+const { fresh, keep } = scratch('uefi')
 
-let files = 0
-const fresh = (suffix = ''): string => join(folder, `${++files}${suffix}`)
-function keep(content: Uint8Array | string, suffix = ''): string {
-  const path = fresh(suffix)
-  writeFileSync(path, content)
-  return path
-}
 const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path))
 const pem = (der: Uint8Array): string => keep(encodePEM('CERTIFICATE', der), '.pem')
 
