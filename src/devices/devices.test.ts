@@ -316,6 +316,19 @@ describe('R6, R33: whether a certificate is usable', () => {
     await assert.rejects(keep(context.db, stepsToConfirm(context, late, second, officer)), { reason: 'certificateNotWaiting' })
     await keep(context.db, stepsToConfirm(context, device, second, officer))
   })
+
+  test('a certificate is confirmed only while its device is at work', async () => {
+    await using devices = await testDevices()
+    const { context } = devices
+    const all = await setting(devices)
+    const device = await active(all)
+    const second = { certificateId: 'second', keyHash: keyHashOf('own'), role: 'operational', areaId: all.areas[0] } as const
+    await keep(context.db, stepsToAttach(context, device, second))
+    const confirm = async (of: Device) => keep(context.db, stepsToConfirm(context, of, second, officer))
+    for (const state of deviceStates.filter((one) => one !== 'active' && one !== 'area-change'))
+      await assert.rejects(confirm({ ...device, state }), { reason: 'certificateNotWaiting' }, state)
+    await confirm(device)
+  })
 })
 
 test('R33: what the CA has to be told survives a process that ends, and what crossed is told again', async () => {
