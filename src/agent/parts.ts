@@ -1,0 +1,18 @@
+/**
+ * What the agent does in one round, in this order. To add one: write its file, add one line here.
+ *
+ * What a part needs only when there is something to do, it imports then: a device is small (tools/closures/agent.txt).
+ *
+ * @module
+ */
+import { certificate } from './certificate.ts'
+import { trustList } from './follow-trust.ts'
+import type { Part } from './part.ts'
+import { report } from './report-part.ts'
+
+export const parts: readonly Part[] = [
+  certificate,
+  trustList,
+  // what changes the device goes before what tells of it
+  report,
+]
