@@ -103,6 +103,9 @@ export const english = {
   formNeeded: 'This address takes a form of its own page. Open the page and use its button.',
 
   // protocols and server
+  deviceCertificateNeeded: 'Only devices are heard here. Connect with the certificate of one.',
+  notMessageList: 'The list of messages is malformed: {detail}. Ask the server again.',
+  messageAfter: 'The number after which messages are asked for is none. Write it once, in digits.',
   unknownPath: 'There is nothing at this address. Compare it with the list of endpoints.',
   methodNotAllowed: 'This address does not take {method}. Use {allowed}.',
   bodyTooLarge: 'The request body is longer than the {limit} bytes allowed here. Send a smaller one.',
@@ -252,6 +255,15 @@ export const english = {
   messageSignatureMissing:
     'The signature says that another one with {algorithm} belongs to it, and that one is not there or cannot be judged. Get the message again from its signer.',
   messageCertificate: 'The certificate in the message is not the one that its thumbprint names. Get it again from its signer.',
+  messageSignerUnknown:
+    'The message does not carry the certificate of its signer, and names none that is trusted here. Have it signed by one of those in the trust list.',
+  messageSignerUntrusted:
+    'Nobody trusts {subject} to sign this ({why}). Have it signed by one of those in the trust list for this purpose.',
+  messageSignerTwice: 'One key signed the message twice. Each signature has to be of another person or service.',
+  messageTypeOther: 'The message says to be {found}, and {wanted} is wanted. Get the right one from its sender.',
+  messageSignature: 'The message was changed after it was signed, or is not of its signer. Get it again from its sender.',
+  messageSignerForm:
+    'The signer {name} does not sign such messages. Make one with a certificate, one key, and {format} among its formats.',
   messageContentTwice: 'The message holds what it signs, and a file was given as well. Verify the message alone.',
   contentNotGiven: 'The signature stands beside what it is over. Give the signed artifact with it.',
   certificateNotGiven: 'A plain signature does not say whose it is. Give the certificate of its signer.',
@@ -598,8 +610,11 @@ export const english = {
   agentKeyForTLS:
     'TLS cannot use a key that lies in a TPM, and the birth key lies in one too. Give a birth certificate whose key is in a file.',
   agentReportRefused: 'The server did not take the report ({status}): {detail} Mend that, and report again.',
+  deviceMessageRefused: 'The server did not take the message ({status}): {detail} Mend that first.',
   agentNoTrust: 'The trust list names nobody for {purpose}. Have one made that does.',
   agentNoTrustList: 'This device has no trust list. Give it the first one with "sealworks agent trust FILE".',
+  agentFile: '{file} in the agent’s directory is not as it must be: {detail}. Correct it.',
+  agentFileMissing: 'The agent’s directory holds no {file}. Write it, as the page about the agent says.',
   notTrustList: 'The trust list is malformed: {detail}. Have it made again.',
   trustListSignatures: 'The trust list has {found} of the {threshold} signatures by {whose} keys. Have more of them sign.',
   trustListOther: 'The trust list is not the next one of this device: {detail}. Find out who made it.',

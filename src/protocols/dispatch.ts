@@ -13,8 +13,6 @@ import type { Exchange, Operation, Protocol, Reply } from './protocol.ts'
 /** A request as the listener hands it on, before anyone knows whose it is. */
 export interface Arrival extends Omit<Exchange, 'label'> {
   readonly requestId: string
-  /** Without the question mark; empty without a query. */
-  readonly query: string
   /**
    * Reads a body that is too long to be held, instead of `body`, and once. Whoever stops reading ends the connection.
    *
@@ -159,8 +157,11 @@ function resolve(table: Table, arrival: Arrival): Found {
 const found = (entry: Entry, arrival: Arrival, label: string | undefined, path: string): Found => ({
   route: entry.route,
   run: () => {
-    const { method, headers, peer } = arrival
-    return entry.run({ method, path, label, headers, peer, body: (maxOctets) => arrival.body(maxOctets) }, arrival.requestId)
+    const { method, query, headers, peer } = arrival
+    return entry.run(
+      { method, path, label, query, headers, peer, body: (maxOctets) => arrival.body(maxOctets) },
+      arrival.requestId,
+    )
   },
 })
 

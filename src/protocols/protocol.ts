@@ -13,6 +13,8 @@ export interface Exchange {
   readonly path: string
   /** The enrollment endpoint's label, or undefined on the unlabelled path. */
   readonly label: string | undefined
+  /** Without the question mark; empty without a query. */
+  readonly query: string
   /** Header fields by lower-case name. */
   readonly headers: Readonly<Record<string, string | undefined>>
   /** Reads the body, once. @throws TrustError `tooLarge` beyond `maxOctets`, `malformed` when the peer stops half way */

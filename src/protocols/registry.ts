@@ -1,8 +1,9 @@
 /** Every protocol of this build, each behind the one shape. Adding one: write its folder, add one line here. @module */
+import { deviceMessages } from './device-messages/index.ts'
 import { deviceState } from './device-state/index.ts'
 import { est } from './est/index.ts'
 import { ocsp } from './ocsp/index.ts'
 import { certificateRepository, crlRepository } from './repository/index.ts'
 import { tsp } from './tsp/index.ts'
 
-export const protocols = { est, ocsp, crlRepository, certificateRepository, tsp, deviceState } as const
+export const protocols = { est, ocsp, crlRepository, certificateRepository, tsp, deviceState, deviceMessages } as const

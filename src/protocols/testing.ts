@@ -13,6 +13,7 @@ import type { Peer, Protocol, Reply } from './protocol.ts'
 export interface Sent {
   readonly method?: string
   readonly path: string
+  readonly query?: string
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: Uint8Array | string
   readonly peer?: Partial<Peer>
@@ -21,13 +22,13 @@ export interface Sent {
 /** Sends requests through the dispatcher, as the listener does. */
 export const talkTo =
   <Service>(protocol: Protocol<Service>, service: Service) =>
-  async ({ method = 'GET', path, headers = {}, body = '', peer = {} }: Sent): Promise<Reply> => {
+  async ({ method = 'GET', path, query = '', headers = {}, body = '', peer = {} }: Sent): Promise<Reply> => {
     const octets = typeof body === 'string' ? utf8(body) : body
     const arrival: Arrival = {
       requestId: 'test',
       method,
       path,
-      query: '',
+      query,
       headers,
       peer: { address: '192.0.2.1', chain: [], tls: undefined, ...peer },
       body: (maxOctets) =>

@@ -59,6 +59,7 @@ import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import { ordersMigrations } from '#orders/migrations.ts'
+import type { DeviceMessagesService } from '#protocols/device-messages/index.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
 import { signingMigrations } from '#signing/migrations.ts'
 import { openSigning, type Signing, signingActs } from '#signing/service.ts'
@@ -69,6 +70,7 @@ import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { databaseURLOf } from './database-url.ts'
+import { deviceMessagesService } from './device-messages.ts'
 import { publicationMigrations } from './publication/migrations.ts'
 import { destroyActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
@@ -200,6 +202,7 @@ export interface DeviceServices {
   readonly enrollment: DeviceEnrollment
   readonly births: BirthsContext
   readonly reports: DeviceReports
+  readonly messages: DeviceMessagesService
   readonly ownership: OwnershipContext
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
@@ -277,6 +280,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
   }
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
+  const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => factsOf(ca, der)
   return {
     context,
     enrollment: deviceEnrollment(context),
@@ -286,7 +290,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
-    reports: deviceReports({ ...context, tellDue: tellAll, certificate: (der) => factsOf(ca, der) }),
+    reports: deviceReports({ ...context, tellDue: tellAll, certificate }),
+    messages: deviceMessagesService({ ...context, certificate }, {}),
     tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)
@@ -416,7 +421,9 @@ export function composeProtocols({
   enrollment: enrolls,
   ocsp: answers,
   devices,
-}: Omit<CAServices, 'keys' | 'devices'> & { readonly devices?: Pick<DeviceServices, 'reports'> }): readonly Mounted[] {
+}: Omit<CAServices, 'keys' | 'devices'> & {
+  readonly devices?: Pick<DeviceServices, 'reports' | 'messages'>
+}): readonly Mounted[] {
   const repository = repositoryOf({ context, authorities })
   const { est, ocsp: ocspProtocol, crlRepository, certificateRepository } = protocols
   return [
@@ -424,6 +431,8 @@ export function composeProtocols({
     mount(ocspProtocol, answers),
     mount(crlRepository, repository),
     mount(certificateRepository, repository),
-    ...(devices === undefined ? [] : [mount(protocols.deviceState, devices.reports)]),
+    ...(devices === undefined
+      ? []
+      : [mount(protocols.deviceState, devices.reports), mount(protocols.deviceMessages, devices.messages)]),
   ]
 }
