@@ -590,6 +590,14 @@ export const english = {
   attestationMissing:
     'The order asks for a node of tier {asked}, and the request proves {shown}. Use a machine that can show it.',
   attestationWrong: 'What the TPM says does not go with the request: {detail}. Make the request anew.',
+  endorsementMissing:
+    'The node shows no TPM with a certificate of its maker. Use a machine whose TPM has one, or order a lower tier.',
+  challengeOfAnotherNode: 'The challenge is for another node or order. Take it to the node whose request it is about.',
+  nodeChallengeOther: 'The answer is not to a challenge of this order and request. Answer the one that "order challenge" gave.',
+  nodeChallengeUsed: 'This challenge was used or failed. Ask for another with "order challenge".',
+  nodeChallengeExpired: 'The challenge is too old. Ask for another with "order challenge".',
+  nodeCredential:
+    'The answer is not what the challenge told: the node has not the TPM that it names. Find out who answered before you ask again.',
   orderChanged: 'Somebody else changed the order at the same moment. Look at it again.',
   jobNotOpen: 'The order has no such job that is open. "order show" lists its jobs.',
   productionJobUnknown: 'No order here has the job {job}. Check which installation signed its ticket.',
@@ -625,6 +633,34 @@ export const english = {
     'Two machines speak with the key of this device, or it was put back to an earlier day. It is cut off until an officer has found out.',
   deviceStateWrong: 'What runs on this device is not what was accepted ({detail}). It is cut off until an officer clears it.',
   reportSignature: 'The report is not signed by the key of its certificate. Have the device make it again.',
+
+  // updates
+  notUpdateMessage: 'The message of an update cannot be read: {detail}. Have it made again.',
+  updateOtherDevice: 'The update is for the device {productSerial}, and this is {here}. Give it to the device that it is for.',
+  updateTwin:
+    'The update is for another device with the serial {productSerial}: the key that one was born with is another. Find out which of the two is the copy.',
+  updateOtherOwner: 'The update is from the time of another owner ({owner}). Ask the present owner ({here}) for one.',
+  updateOtherEpoch:
+    'The update is for epoch {epoch} of the device’s ownership, and it is in epoch {here}. Ask its present owner for one.',
+  updateOtherArea: 'The update is for the area {area}, and the device is in {here}. Ask for one where it is.',
+  updateOtherModel: 'The update is for the model {model}, and this is {here}. Choose a release for this model.',
+  updateOtherRevision:
+    'The update is for the hardware revisions {revisions}, and this is {here}. Choose a release for this hardware.',
+  updateSourceTooOld:
+    'The update starts from {component} {version} (counter {counter}), and this has counter {here}. Install a release in between first.',
+  updateNotNewer:
+    'The update of {component} has counter {counter}, and {here} is installed. Only an order to roll back that names the device goes back.',
+  updateRollbackOther:
+    'The order rolls {component} back from counter {from}, and {here} is installed. Ask for an order that fits what is installed.',
+  updateRequires: 'The update needs {component} at counter {counter}, and {here} is installed. Update that component first.',
+  updateFeature: 'The update is only for devices that are licensed for {feature}. Get a license for it first.',
+  updateClockBack:
+    'The clock says {now}, and this device has seen {lastSeen} already: it was set back. Set it right before anything is installed.',
+  updateNotYet: 'The update is from {from}, which is still to come by this clock. Look at the clock.',
+  updateExpired: 'The update could be installed until {until}. Ask for it again.',
+  updateReplayed: 'The update is number {sequence} for this device, which has seen {last}. Somebody shows it an old one.',
+  updateManifestOther:
+    'What the director says of the release is not what its maker signed: {detail}. Install nothing, and find out who sent it.',
 
   // devices
   deviceUnknown: 'There is no device {device} here. List the devices to see their ids.',
