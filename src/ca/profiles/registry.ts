@@ -11,6 +11,7 @@ import { registrationAuthority } from './registration-authority.ts'
 import { root } from './root.ts'
 import { router } from './router.ts'
 import { networkSwitch } from './switch.ts'
+import { statementSigning } from './statement-signing.ts'
 import { timeStamping } from './time-stamping.ts'
 import { tlsClient } from './tls-client.ts'
 import { tlsServer } from './tls-server.ts'
@@ -30,4 +31,5 @@ export const profiles = [
   gateway,
   codeSigning,
   timeStamping,
+  statementSigning,
 ] as const satisfies readonly Profile[]

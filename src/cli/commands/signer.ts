@@ -1,6 +1,7 @@
 /** `sealworks signer`: which key signs what, for whom, how often and how long. @module */
 import { parsePEM } from '#asn1/pem.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
+import type { Part } from '#signing/message-signing.ts'
 import { flag, integer, many, oneOf, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import type { Context } from '../command.ts'
@@ -115,7 +116,7 @@ export const commands = [
       },
       context,
     ) {
-      const users = role.length + user.length === 0 ? undefined : await partyOf(client, role, user)
+      const users = role.length + user.length === 0 ? undefined : await usersOf(client, role, user)
       const value = await client.call('createSigner', {
         body: {
           name,
@@ -259,6 +260,12 @@ async function partyOf(client: Caller, roles: readonly string[], users: readonly
   const people: string[] = []
   for (const user of users) people.push((await findPrincipal(client, user)).id)
   return { roles: [...roles] as Role[], people } // the server knows which roles there are
+}
+
+/** A part of the server may be a signer's user as well. */
+async function usersOf(client: Caller, role: readonly string[], user: readonly string[]) {
+  const { people, roles } = await partyOf(client, role, user)
+  return { people, roles: roles as (Role | Part)[] }
 }
 
 interface TimeStampValues {

@@ -14,6 +14,7 @@ import type { Requester } from '#signing/context.ts'
 import type { SignatureRequest } from '#signing/format.ts'
 import { SIGNATURE_ACT, type Signing } from '#signing/service.ts'
 import { TIME_STAMP_ACT } from '#signing/tsp/authority.ts'
+import { parts } from '#signing/message-signing.ts'
 import { type LoneKey, PRIORITIES, type SignerApproval, type SignerKey, type SignerRecord } from '#signing/signer.ts'
 import type { NewLoneKey, NewSigner, NewSignerKey, SignerUses } from '#signing/signers.ts'
 import { TIME_STAMP_REQUEST_MAX_OCTETS } from '#cms/timestamp.ts'
@@ -43,6 +44,16 @@ const PartyShape = record(
     people: Type.Optional(Type.Array(Uuid, { maxItems: 100, description: 'ids of people and services' })),
   },
   'whoever has one of the roles, and those who are named',
+)
+
+/** Of the server's own parts as well, which sign what devices obey. */
+const UserRole = Type.Enum([...roles, ...parts])
+const UsersShape = record(
+  {
+    roles: Type.Optional(Type.Array(UserRole, { maxItems: roles.length + parts.length })),
+    people: PartyShape.properties.people,
+  },
+  'whoever has one of the roles, and those who are named; `server:…` is a part of the server, which no person can be',
 )
 
 const LoneKeyFields = {
@@ -120,7 +131,7 @@ const NewSignerShape = record({
       'signatures need the agreement of others: each by itself, or so many for so long',
     ),
   ),
-  users: Type.Optional(PartyShape),
+  users: Type.Optional(UsersShape),
   priority: Type.Optional(Type.Enum([...PRIORITIES])),
 })
 
