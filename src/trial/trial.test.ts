@@ -96,6 +96,8 @@ describe('a first start, and a second', () => {
       '401 noCredentials',
       '403 certificateRevoked',
       '403 certificateRevoked',
+      '403 deviceNotClaimed',
+      '403 certificateRevoked',
     ])
   })
 
@@ -103,8 +105,13 @@ describe('a first start, and a second', () => {
   test('openssl is asked where it is, the links of rekeyed authorities included (R3)', () => {
     const isHere = spawnSync('openssl', ['version']).status === 0
     const [checks] = /^ {2}checks by openssl +\d+$/m.exec(first.text) ?? []
-    const expected = tools.skip === false ? / 10$/ : / 9$/ // one more for what the token signed
+    const expected = tools.skip === false ? / 11$/ : / 10$/ // one more for what the token signed
     assert.match(checks ?? first.text, isHere ? expected : /no: install openssl/)
+  })
+
+  test('a device lives through two owners and two areas, and its chain says so with no server (R2, R6)', () => {
+    assert.match(first.text, /It enrolls at its second owner .*by the certificate that it was born with/)
+    assert.match(first.text, /verify-chain, with no server .*2 entries: Example Works owns it; cut short: ownershipStale/)
   })
 
   test('where SoftHSM is, a key stays in a token of the trial’s own, and pkcs11-tool sees it there (R10)', (t) => {

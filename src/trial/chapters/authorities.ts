@@ -13,11 +13,12 @@ export const MAKER = 'Example Machines'
 export const OWNER = 'Example Plant'
 
 /** IANA's enterprise number for examples (RFC 5612); a maker has its own. */
-const HARDWARE_TYPE = '1.3.6.1.4.1.32473.1'
+export const HARDWARE_TYPE = '1.3.6.1.4.1.32473.1'
 
 export const endpoints = {
   stations: 'stations',
   births: 'line',
+  recorded: 'recorded',
   owner: 'plant',
   gateways: 'gateways',
   postQuantum: 'pq',

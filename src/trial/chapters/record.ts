@@ -21,6 +21,9 @@ const ORDERED_MAX_SECONDS = 15
 const ASK_AGAIN_MILLISECONDS = 250
 const PAGE = 500
 
+/** Why the stolen device's certificates were revoked. */
+const THEFT = 'keyCompromise'
+
 export const recordChapter: Chapter = {
   title: 'The record',
   about: 'What was done and what was refused stands in a log, each entry chained to all before it, and signed.',
@@ -71,6 +74,7 @@ export const recordChapter: Chapter = {
           'productSerialNotListed',
           'foreignProductSerial',
           'certificateRevoked',
+          'deviceNotClaimed',
         ]
         const missing = wanted.filter((reason) => !reasons.has(reason))
         must(missing.length === 0, `the log has no refusal for ${missing.join(', ')}`)
@@ -81,8 +85,8 @@ export const recordChapter: Chapter = {
       title: 'The witness has cosigned it',
       async run(scene) {
         const entry = present(
-          scene.known(entries).find(({ act, outcome }) => act === 'certificate.revoke' && outcome === 'done'),
-          'the log has no revocation',
+          scene.known(entries).find(({ act, facts }) => act === 'certificate.revoke' && facts?.['reason'] === THEFT),
+          'the log has no revocation for the theft',
         )
         const { size } = await cosigned(scene, present(entry.logIndex, 'the revocation has no place'))
         const query = { cosigned: true }
@@ -140,8 +144,8 @@ function forge(path: string): string {
     'the proof has no entry',
   )
   const entry = Buffer.from(extra.slice('extra '.length), 'base64').toString()
-  must(entry.includes('keyCompromise'), `the entry gives no reason: ${entry}`)
-  const changed = `extra ${Buffer.from(entry.replace('keyCompromise', 'superseded')).toString('base64')}`
+  must(entry.includes(THEFT), `the entry gives no reason: ${entry}`)
+  const changed = `extra ${Buffer.from(entry.replace(THEFT, 'superseded')).toString('base64')}`
   const forged = `${path}.forged`
   writeFileSync(forged, lines.map((line) => (line === extra ? changed : line)).join('\n'))
   return forged

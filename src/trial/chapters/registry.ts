@@ -5,6 +5,7 @@ import { backupChapter } from './backup.ts'
 import { birthsChapter } from './births.ts'
 import { copiesChapter } from './copies.ts'
 import { firmwareChapter } from './firmware.ts'
+import { lifeChapter } from './life.ts'
 import { ownersChapter } from './owners.ts'
 import { postQuantumChapter } from './post-quantum.ts'
 import { productionChapter } from './production.ts'
@@ -28,6 +29,7 @@ export const chapters: readonly Chapter[] = [
   renewalChapter,
   revocationChapter,
   secondOpinionChapter,
+  lifeChapter,
   tokenChapter,
   postQuantumChapter,
   rotationChapter,
