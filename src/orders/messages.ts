@@ -65,6 +65,9 @@ export const SerialBlock = record({
 })
 export type SerialBlock = Static<typeof SerialBlock>
 
+/** Whose TPM answered the challenge of its endorsement key: SHA-256 of that key's SubjectPublicKeyInfo, and of its certificate. */
+const EndorsedBy = record({ key: Hash, certificate: Hash })
+
 /** A counter by its TPM Name in hexadecimal, or `file` where there is no TPM; its value when the node asked for the ticket. */
 const CounterStart = record({ name: Type.String({ pattern: '^(file|[0-9a-f]{68})$' }), value: Count })
 
@@ -81,6 +84,8 @@ const JobTicket = record({
   tier: Tier,
   /** SHA-256 of the SubjectPublicKeyInfo of the node's key, which signs births and the log. */
   nodeKey: Hash,
+  /** The TPM that the job is bound to, from tier N1 on. */
+  endorsement: Type.Optional(EndorsedBy),
   counters: record({ starts: CounterStart, blocks: CounterStart }),
   blockSize: Type.Integer({ minimum: 1, maximum: 4096 }),
   /** SHA-256 of the certificates that stations show. */
@@ -124,10 +129,29 @@ const TicketRequest = record({
       blocks: Base64,
       /** TPMS_ATTEST and TPMT_SIGNATURE of each. */
       certified: Type.Array(record({ attest: Base64, signature: Base64 }), { minItems: 3, maxItems: 3 }),
+      /** TPMT_PUBLIC of the endorsement key and its certificate, where the TPM has one. */
+      endorsement: Type.Optional(record({ key: Base64, certificate: Base64 })),
     }),
   ),
 })
 export type TicketRequest = Static<typeof TicketRequest>
+
+/** The maker's question whether attestation key and endorsement key are in one TPM; signed with the order's ticket key. */
+const EndorsementChallenge = record({
+  version: Version,
+  id: Uuid,
+  order: Text,
+  /** SHA-256 of the statement `ticket-request` that it is about. */
+  request: Hash,
+  /** TPMS_ID_OBJECT, and the content of TPM2B_ENCRYPTED_SECRET. */
+  credentialBlob: Base64,
+  secret: Base64,
+  expiresAt: Time,
+})
+export type EndorsementChallenge = Static<typeof EndorsementChallenge>
+
+/** What only that TPM could read; signed with the node's key. */
+const EndorsementAnswer = record({ version: Version, challenge: Uuid, request: Hash, credential: Base64 })
 
 /** What the maker gives a factory before there is a ticket: what is wanted, and by which key the ticket will be signed. */
 const OrderSheet = record({
@@ -157,6 +181,8 @@ const JobEnd = record({
   scrap: Count,
   /** Positions that were leased and used by nobody. */
   burned: Count,
+  /** As in the ticket; nodes of earlier versions do not say it. */
+  tier: Type.Optional(Tier),
   at: Time,
 })
 export type JobEnd = Static<typeof JobEnd>
@@ -164,6 +190,8 @@ export type JobEnd = Static<typeof JobEnd>
 const statements = {
   ticket: JobTicket,
   'ticket-request': TicketRequest,
+  'endorsement-challenge': EndorsementChallenge,
+  'endorsement-answer': EndorsementAnswer,
   'order-sheet': OrderSheet,
   'log-head': LogHead,
   'job-end': JobEnd,

@@ -105,4 +105,23 @@ export const ordersMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    // of the credential only its hash: what the node's TPM reads is in no database
+    id: '0562-orders-endorsement',
+    statements: [
+      `CREATE TABLE node_challenge (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        order_id TEXT NOT NULL REFERENCES production_order (id),
+        request_hash TEXT NOT NULL,
+        credential_hash BLOB NOT NULL,
+        facts TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'used', 'failed')),
+        expires_at INTEGER NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE INDEX node_challenge_order ON node_challenge (order_id, id)',
+    ],
+  },
 ]

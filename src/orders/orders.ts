@@ -14,7 +14,9 @@ import type { KeyStore, Signer } from '#keys/key-store.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Database, Row } from '#store/database.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
+import type { EndorsementTrust } from '#tpm2/endorsement.ts'
 import { type Course, newCourse, termsOf } from './course.ts'
+import { challengeFor, checkChallengeAnswer, type OpenedRequest } from './endorsement.ts'
 import {
   emptyChain,
   type JobTicket,
@@ -36,6 +38,12 @@ export const OrderTerms = Type.Object(
     firmware: Type.Array(Type.String({ pattern: '^[0-9a-f]{64}$' }), { maxItems: 64, description: 'SHA-256 of what is loaded' }),
     factory: Type.String({ minLength: 1, maxLength: 128 }),
     tier: Type.Enum([...tiers]),
+    endorsementAuthorities: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
+        maxItems: 16,
+        description: 'trusted authorities of makers of TPMs, for tier N1',
+      }),
+    ),
     quantity: Type.Integer({ minimum: 1, maximum: QUOTA_MAX }),
     scrapAllowance: Type.Integer({ minimum: 0, maximum: QUOTA_MAX }),
     serials: SerialBlock,
@@ -126,6 +134,8 @@ export interface OrdersContext {
   readonly keys: Pick<KeyStore, 'open'>
   /** Certifies a node as an authority for these names and no others, with none below it. @returns DER, up to the root */
   readonly certifyNode: (wanted: NodeAuthority, actor: string) => Promise<readonly Uint8Array[]>
+  /** Makers of TPMs, by the addresses of their authorities. @throws TrustError `notFound`, `policyRefused` */
+  readonly endorsementTrust: (addresses: readonly string[]) => EndorsementTrust
   /** @returns undefined where devices do not know the model that was ordered: its births wait until they do */
   readonly devicesOf: (job: Job) => Promise<JobDevices | undefined>
 }
@@ -141,6 +151,7 @@ export async function createOrder(
 ): Promise<ProductionOrder> {
   const { db, audit, world, organizationId } = context
   checkTerms(name, terms)
+  context.endorsementTrust(terms.endorsementAuthorities ?? [])
   await ticketSigner(context, terms)
   const order: ProductionOrder = {
     id: uuidv7(world),
@@ -173,7 +184,7 @@ function checkTerms(name: string, terms: OrderTerms): void {
   const wrong = (detail: string): TrustError => new TrustError('malformed', 'orderMalformed', { facts: { detail } })
   if (!NAME.test(name)) throw wrong('its name has 1 to 63 lower-case letters, digits, dots and hyphens')
   if (!compiled.Check(terms)) throw wrong(`${compiled.Errors(terms)[0]?.instancePath ?? ''} is not as it must be`)
-  const { serials, quantity, scrapAllowance, notBefore, notAfter } = terms
+  const { serials, quantity, scrapAllowance, notBefore, notAfter, tier, endorsementAuthorities = [] } = terms
   if (quantity + scrapAllowance > QUOTA_MAX)
     throw wrong(`it is for more than ${QUOTA_MAX} devices with those that may be scrapped`)
   if (serials.from > serials.to || String(serials.to).length > serials.digits) throw wrong('its serial block has no numbers')
@@ -181,6 +192,8 @@ function checkTerms(name: string, terms: OrderTerms): void {
     throw wrong('its serial block is smaller than its quantity with those that may be scrapped')
   if (serials.prefix.length + serials.digits > 64) throw wrong('its serial numbers are longer than 64 characters')
   if (notBefore >= notAfter) throw wrong('it ends before it begins')
+  if (tier === 'N1' && endorsementAuthorities.length === 0)
+    throw wrong('tier N1 needs authorities of makers of TPMs that are trusted')
 }
 
 async function ticketSigner({ keys }: OrdersContext, { ticketKey }: OrderTerms): Promise<Signer> {
@@ -280,6 +293,43 @@ export interface WantedTicket {
   /** All that the order has left unless told. */
   readonly quota?: number
   readonly scrapAllowance?: number
+  /** The node's statement `endorsement-answer`: without it a TPM counts as one that its host keeps. */
+  readonly answer?: string
+}
+
+/** @throws TrustError `badProof`; `policyRefused` (`ticketRequestOther`) for a request that answers another sheet */
+async function openRequest(
+  { name, nonce }: ProductionOrder,
+  text: string,
+): Promise<OpenedRequest & { readonly request: Uint8Array }> {
+  const request = Uint8Array.fromBase64(peekStatement('ticket-request', text).request)
+  const publicKey = importPublicKey(parseCertificationRequest(request).subjectPublicKeyInfo)
+  const asked = await openStatement('ticket-request', text, publicKey)
+  if (asked.nonce !== nonce || asked.order !== name) throw new TrustError('policyRefused', 'ticketRequestOther')
+  return { asked, digest: hash('sha256', text), publicKey, request }
+}
+
+/**
+ * Asks a node to show whose TPM it has.
+ *
+ * @param text its statement `ticket-request`
+ * @returns the statement `endorsement-challenge`
+ * @throws TrustError `policyRefused` for a TPM without a certificate, or of a maker who is not trusted for this order
+ */
+export async function challengeNode(context: OrdersContext, name: string, text: string, actor: string): Promise<string> {
+  const { db, audit } = context
+  const order = await openOrder(context, name)
+  if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
+  const opened = await openRequest(order, text)
+  await shownTier(opened.asked, opened.publicKey)
+  const { challenge, facts, steps } = await challengeFor(context, order, opened)
+  const signed = await signStatement('endorsement-challenge', challenge, await ticketSigner(context, order.terms))
+  const object = `order:${order.id}`
+  await keep(db, [
+    ...steps,
+    audit.statement({ actor, act: 'order.challenge', object, outcome: 'done', facts: { challenge: challenge.id, ...facts } }),
+  ])
+  return signed
 }
 
 /** @throws TrustError `badProof`, `policyRefused` for a node below the order's tier, `quotaExceeded`, `conflict` */
@@ -288,12 +338,11 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
   const order = await openOrder(context, name)
   const { terms } = order
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
-  const { request: encoded } = peekStatement('ticket-request', wanted.request)
-  const request = Uint8Array.fromBase64(encoded)
-  const publicKey = importPublicKey(parseCertificationRequest(request).subjectPublicKeyInfo)
-  const asked = await openStatement('ticket-request', wanted.request, publicKey)
-  if (asked.nonce !== order.nonce || asked.order !== name) throw new TrustError('policyRefused', 'ticketRequestOther')
-  const tier = await shownTier(asked, publicKey)
+  const opened = await openRequest(order, wanted.request)
+  const { asked, publicKey, request } = opened
+  const shown = await shownTier(asked, publicKey)
+  const endorsed = wanted.answer === undefined ? undefined : await checkChallengeAnswer(context, order, opened, wanted.answer)
+  const tier = endorsed === undefined ? shown : 'N1'
   if (tierRank[tier] < tierRank[terms.tier])
     throw new TrustError('policyRefused', 'attestationMissing', { facts: { asked: terms.tier, shown: tier } })
   const [known] = await db.query('SELECT id FROM production_job WHERE node_key = ?', publicKey.spki)
@@ -319,6 +368,7 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
     order: name,
     ...{ model, hardwareRevision, firmware, factory, tier },
     nodeKey: hash('sha256', publicKey.spki),
+    ...(endorsed !== undefined && { endorsement: endorsed.endorsement }),
     counters: asked.counters,
     blockSize,
     stations: [...wanted.stations],
@@ -333,6 +383,7 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
   const createdAt = world.clock.now()
   await keep(db, [
     nextVersion(order),
+    ...(endorsed?.steps ?? []),
     {
       sql: `INSERT INTO production_job (id, organization_id, version, order_id, state, tier, node_key, ticket, serial_next, size, head, course,
           job_end, created_at, seen_at) VALUES (?, ?, 1, ?, 'open', ?, ?, ?, ?, 0, ?, ?, NULL, ?, NULL)`,
@@ -355,6 +406,7 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
         nodeKey: ticket.nodeKey,
         ticket: hash('sha256', text),
         ...blockFacts(ticket),
+        ...endorsed?.facts,
       },
     }),
   ])

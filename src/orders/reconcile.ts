@@ -20,6 +20,8 @@ export interface JobReport {
   readonly id: string
   readonly state: Job['state']
   readonly tier: Job['tier']
+  /** SHA-256 of the endorsement key that the job is bound to, from tier N1 on. */
+  readonly endorsement: string | undefined
   readonly quota: number
   readonly scrapAllowance: number
   /** Entries of its log that are here. */
@@ -120,7 +122,7 @@ function reportOf({ id, state, tier, ticket, course, size, seenAt }: Job): JobRe
   const { issued, good, scrap, refused } = course
   const { quota, scrapAllowance } = ticket
   const counts = { issued, good, scrap, unjudged: issued - good - scrap, burned: burnedIn(termsOf(ticket), course), refused }
-  return { id, state, tier, quota, scrapAllowance, size, ...counts, seenAt }
+  return { id, state, tier, endorsement: ticket.endorsement?.key, quota, scrapAllowance, size, ...counts, seenAt }
 }
 
 async function count({ db }: OrdersContext, sql: string, ...parameters: string[]): Promise<number> {

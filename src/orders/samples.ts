@@ -21,8 +21,9 @@ export const sampleTicket: JobTicket = {
   hardwareRevision: 'B',
   firmware: [hash],
   factory: 'Contract manufacturer',
-  tier: 'N0',
+  tier: 'N1',
   nodeKey: hash,
+  endorsement: { key: hash, certificate: hash },
   counters: { starts: { name: 'file', value: 0 }, blocks: { name: 'file', value: 0 } },
   blockSize: 64,
   stations: [hash],
@@ -67,6 +68,16 @@ export const sampleStatements = {
   'job-end': await signStatement(
     'job-end',
     { version: 1, job, size: 9, head: hash, issued: 1, good: 0, scrap: 1, burned: 63, at: 7 },
+    signer,
+  ),
+  'endorsement-challenge': await signStatement(
+    'endorsement-challenge',
+    { version: 1, id: job, order: 'press-7', request: hash, credentialBlob: 'MAA=', secret: 'MAA=', expiresAt: 7 },
+    signer,
+  ),
+  'endorsement-answer': await signStatement(
+    'endorsement-answer',
+    { version: 1, challenge: job, request: hash, credential: 'MAA=' },
     signer,
   ),
 } as const

@@ -1,8 +1,8 @@
 /**
  * What a node proves of its machine: not what it says, but what a TPM signed.
  *
- * That the attestation key lives in a true TPM of a known maker (N1) takes a challenge and its answer, which is not made
- * yet; so a TPM counts as one that its host keeps (NV).
+ * Statements alone show no more than some TPM, which may be one that its host keeps (NV). That it is a part of a known maker
+ * (N1) shows by the answer to a challenge (`endorsement.ts`).
  *
  * @module
  */
@@ -16,7 +16,10 @@ import { unmarshal } from '#tpm2/wire.ts'
 import type { Tier, TicketRequest } from './messages.ts'
 
 /** @throws TrustError `badProof`, `policyRefused`, `malformed` for statements that do not hold */
-export async function shownTier({ attestation, counters, nonce: hex }: TicketRequest, publicKey: PublicKey): Promise<Tier> {
+export async function shownTier(
+  { attestation, counters, nonce: hex }: TicketRequest,
+  publicKey: PublicKey,
+): Promise<Extract<Tier, 'N0' | 'NV'>> {
   if (attestation === undefined) {
     if (counters.starts.name !== 'file' || counters.blocks.name !== 'file')
       throw wrong('its counters are in a TPM that says nothing')

@@ -323,6 +323,7 @@ function checkEnd(end: JobEnd, log: LogHead & { readonly course: Course; readonl
     end.issued === issued &&
     end.good === good &&
     end.scrap === scrap &&
-    end.burned === log.burned
+    end.burned === log.burned &&
+    (end.tier ?? job.tier) === job.tier
   if (!closed || !agrees) throw new Suspicion('jobEndOther', 'jobEndOther', { size: log.size })
 }

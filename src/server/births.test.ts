@@ -4,6 +4,7 @@ import { hash, sign as signNow } from 'node:crypto'
 import { test } from 'node:test'
 import { TrustError } from '#base/errors.ts'
 import { testKey, testRequest } from '#ca/testing.ts'
+import { importCRL } from '#ca/trusted.ts'
 import { recipientParty } from '#cms/testing.ts'
 import { bear, challenge, purgeBirths } from '#devices/birth/births.ts'
 import { allowEndorsements, disallowEndorsement } from '#devices/birth/endorsement-list.ts'
@@ -19,6 +20,9 @@ import type { Database } from '#store/database.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { extensionOf, fingerprint, parseCertificate } from '#x509/certificate.ts'
+import { encodeCertificateList } from '#x509/crl.ts'
+import { crlNumber } from '#x509/extensions/crl-extensions.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
 import { certificatePolicies } from '#x509/extensions/certificate-policies.ts'
 import { attributeOf, parseName } from '#x509/name.ts'
 import { type Factory, makeFactory, TEST_ARC } from './births-testing.ts'
@@ -423,6 +427,32 @@ test('R4: a key that is made here is delivered once, and its destruction signed 
   assert.equal((await take(receipt)).state, 'destroyed')
   await assert.rejects(take(receipt), refusedWith('conflict', 'externalKeyDestroyed'))
   assert.deepEqual(await listExternalKeys(plant.births, { state: 'delivered', limit: 10 }), [])
+})
+
+test('R4: a TPM whose maker took its certificate back is none, also once the list is past its time', async () => {
+  await using plant = await makeFactory()
+  await plant.line('line')
+  const { ca, maker, world } = plant
+  const [taken, other] = [await testTPM(maker), await testTPM(maker)]
+  const { serialNumber } = parseCertificate(taken.introduction.endorsementCertificate as Uint8Array)
+  const now = world.clock.now()
+  const list = await encodeCertificateList(
+    {
+      issuer: maker.subject,
+      thisUpdate: new Date(now - 1000),
+      nextUpdate: new Date(now + 86_400_000),
+      extensions: [extensionWith(crlNumber, 1n)],
+    },
+    [{ serialNumber, revokedAt: now - 1000, reason: 'keyCompromise' }],
+    maker.key.signer,
+  )
+  await ask(plant, taken, 'P-1')
+  await importCRL(ca.context, ca.authorities, list, officer)
+  const refused = refusedWith('policyRefused', 'endorsementUntrusted')
+  await assert.rejects(ask(plant, taken, 'P-1'), refused)
+  await give(plant, 'P-2', other.answer(await ask(plant, other, 'P-2')))
+  world.time.ahead = 2 * 86_400_000
+  await assert.rejects(ask(plant, taken, 'P-1'), refused)
 })
 
 test('R4: a unit that makes keys itself asks with them, and signs for them too', async () => {

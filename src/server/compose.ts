@@ -30,6 +30,7 @@ import {
 import { birthAgain, openBirthProfile, signBirth } from '#ca/births.ts'
 import type { CAContext } from '#ca/context.ts'
 import { publishedCRL } from '#ca/crl.ts'
+import { importedRevocations } from '#ca/imported-revocations.ts'
 import { type Authorize, enrollment, type Enrollment, type Identity, nameOfIdentity } from '#ca/enrollment.ts'
 import { ocsp, type OCSP } from '#ca/ocsp.ts'
 import { readRestoration } from '#ca/restoration.ts'
@@ -322,19 +323,30 @@ async function birthChain({ context, authorities }: Pick<CAServices, 'context' |
 
 /** Births get their certificates from authorities of this installation, and believe makers of TPMs that it trusts. */
 export const birthIssuer = ({ context, authorities }: Pick<CAServices, 'context' | 'authorities'>): BirthIssuer => ({
+  endorsementTrust: endorsementTrust({ context, authorities }),
   sign: (wanted, actor) => signBirth(context, authorities, wanted, actor),
   again: (certificateId) => birthAgain(context, authorities, certificateId),
   async check({ authority, profile }) {
     authorities.byAddress(authority)
     await openBirthProfile(context, profile)
   },
-  endorsementAnchors: (addresses) =>
-    addresses.map((address) => {
+})
+
+/** Makers of TPMs that are trusted here. */
+export function endorsementTrust({
+  context,
+  authorities,
+}: Pick<CAServices, 'context' | 'authorities'>): BirthIssuer['endorsementTrust'] {
+  const revocation = { demand: 'known', port: importedRevocations(context, authorities) } as const
+  return (addresses) => ({
+    revocation,
+    anchors: addresses.map((address) => {
       const { state, certificate } = authorities.trustedByAddress(address)
       if (state === 'active') return certificate.der
       throw new TrustError('policyRefused', 'authorityRetired', { facts: { authority: address } })
     }),
-})
+  })
+}
 
 /** Certificates as devices ask for them to be: those that are so already, and those of other installations, stay. */
 export function certificateStates(context: CAContext): CertificateStates {

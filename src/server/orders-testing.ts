@@ -6,12 +6,14 @@ import { utf8 } from '#base/bytes.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import type { World } from '#base/world.ts'
 import { openAuthorities } from '#ca/authorities.ts'
+import { importCRL, trustAuthority } from '#ca/trusted.ts'
 import { hierarchy, onDatabase, person, testCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
 import { type Bundle, encodeBundle, type JobTicket } from '#orders/messages.ts'
 
-import { closeNode, exportLog, initNode, nodeReport, startNode, takeTicket } from '#orders/node/directory.ts'
+import { answerChallenge, closeNode, exportLog, initNode, nodeReport, startNode, takeTicket } from '#orders/node/directory.ts'
 import type { IssuingNode } from '#orders/node/node.ts'
 import {
+  challengeNode,
   createOrder,
   issueTicket,
   type Job,
@@ -36,6 +38,9 @@ export interface TestMaker extends AsyncDisposable {
   readonly world: World
   advance(seconds: number): void
   order(name: string, terms?: Partial<OrderTerms>): Promise<void>
+  /** Believes a maker of TPMs from now on. */
+  trust(slug: string, certificate: Uint8Array): Promise<void>
+  importCRL(der: Uint8Array): Promise<void>
   /** @returns its directory, with a request that nobody has answered */
   node(order: string, options?: { tpm?: string; keyAlgorithm?: KeyAlgorithmId }): Promise<TestNode>
   import(bundle: Bundle): Promise<Synchronized>
@@ -45,6 +50,9 @@ export interface TestMaker extends AsyncDisposable {
 export interface TestNode {
   readonly directory: string
   readonly request: string
+  /** What the maker asks of its TPM. */
+  challenge(): Promise<string>
+  answer(challenge: string): Promise<string>
   ticket(more?: Partial<WantedTicket>): Promise<Job>
   take(text: string): Promise<JobTicket>
   start(world?: World): Promise<IssuingNode>
@@ -83,6 +91,8 @@ export async function testMaker(
   const nodeIn = (order: string, place: string, request: string): TestNode => ({
     directory: place,
     request,
+    challenge: () => challengeNode(orders, order, request, person),
+    answer: (challenge) => answerChallenge(place, challenge, world),
     ticket: (more = {}) => issueTicket(orders, order, { request, stations: [STATION], ...more }, person),
     take: (text) => takeTicket(place, text, world),
     start: (within = world) => startNode(place, nodeBirthIssuer(within), within),
@@ -108,6 +118,12 @@ export async function testMaker(
     orders,
     world,
     advance: ca.advance,
+    async trust(slug, certificate) {
+      await trustAuthority(ca.context, ca.authorities, { slug, kind: 'foreign', certificate }, person)
+    },
+    async importCRL(der) {
+      await importCRL(ca.context, ca.authorities, der, person)
+    },
     async order(name, terms = {}) {
       const now = world.clock.now()
       await createOrder(orders, name, { ...testTerms, notBefore: now - 1000, notAfter: now + 30 * 86_400_000, ...terms }, person)

@@ -17,7 +17,7 @@ import type { Tier } from '#orders/messages.ts'
 import type { Job, JobDevices, NodeAuthority, OrdersContext } from '#orders/orders.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import { formatName, nameOf } from '#x509/name.ts'
-import type { CAServices, Foundation } from './compose.ts'
+import { type CAServices, endorsementTrust, type Foundation } from './compose.ts'
 
 export const openOrders = (
   { db, audit, world, organizationId }: Foundation,
@@ -29,6 +29,7 @@ export const openOrders = (
   organizationId,
   keys: ca.keys,
   certifyNode: (wanted, actor) => certifyNode(ca, wanted, actor),
+  endorsementTrust: endorsementTrust(ca),
   devicesOf: (job) => devicesOf({ db, audit, world, organizationId }, job),
 })
 

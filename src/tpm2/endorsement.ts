@@ -71,6 +71,9 @@ export function parseEndorsementCertificate(der: Uint8Array): Endorsement {
 const notEndorsement = (detail: string): TrustError =>
   new TrustError('policyRefused', 'endorsementCertificate', { facts: { detail } })
 
+/** Which makers of TPMs are believed, and what they took back. */
+export type EndorsementTrust = Pick<VerifyInput, 'anchors' | 'revocation'>
+
 /**
  * An endorsement certificate of a maker who is trusted.
  *

@@ -15,7 +15,9 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { compactVerify, importSPKI } from 'jose'
 import { encodePEM } from '#asn1/pem.ts'
-import { openStatement, signStatement } from '#orders/messages.ts'
+import { openStatement, peekStatement, signStatement } from '#orders/messages.ts'
+import { openTPMMachine } from '#orders/node/tpm-machine.ts'
+import { systemWorld } from '#base/world.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { generateKey, signMessage } from '#algorithms/private-key.ts'
 import { keyAlgorithm, signatureAlgorithm } from '#algorithms/table.ts'
@@ -24,7 +26,7 @@ import { secret } from '#base/secret.ts'
 import { estClient } from '#protocols/est/client.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { parsePEM } from '#asn1/pem.ts'
-import { birthRequest, serialAt, testMaker } from '../../src/server/orders-testing.ts'
+import { birthRequest, serialAt, testMaker, type TestNode } from '../../src/server/orders-testing.ts'
 import { needs } from './programs.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
 
@@ -206,6 +208,71 @@ test('two nodes with TPMs, one of them copied and one put back', { skip: tpmProg
     assert.match(stdout, /: OK/)
   }
 })
+
+/** Somebody who has the node's key and not its TPM's word. */
+async function wrongAnswer(node: TestNode, text: string): Promise<string> {
+  const { id, request } = peekStatement('endorsement-challenge', text)
+  const machine = await openTPMMachine(readFileSync(join(node.directory, 'tpm.json'), 'utf8'), systemWorld())
+  try {
+    const credential = new Uint8Array(32).toBase64()
+    return await signStatement('endorsement-answer', { version: 1, challenge: id, request, credential }, machine.signer)
+  } finally {
+    await machine.close()
+  }
+}
+
+test(
+  'R15: N1 is for a node that shows whose TPM it has, and for no other',
+  { skip: tpmPrograms.skip || openssl.skip },
+  async (t) => {
+    const { station } = await setting(t)
+    const maker = await testMaker(t)
+    const [machine, stranger] = [await makeTPM(t), await makeTPM(t, { another: true })]
+    const place = (tpm: typeof machine): string => `socket:${'path' in tpm.server ? tpm.server.path : ''}`
+    // a maker's issuing authorities are trusted below its root, each by its name
+    for (const [at, der] of machine.anchors.entries()) await maker.trust(`vendor${at}`, der)
+    for (const [at, der] of machine.issuers.entries()) await maker.trust(`vendorissuing${at}`, der)
+    const endorsementAuthorities = ['vendor0', 'vendorissuing0']
+    await assert.rejects(maker.order('press', { tier: 'N1' }), { code: 'malformed', reason: 'orderMalformed' })
+    await maker.order('press', { tier: 'N1', quantity: 20, endorsementAuthorities })
+    const stations = [station.fingerprint]
+
+    const node = await maker.node('press', { tpm: place(machine) })
+    await assert.rejects(node.ticket({ stations }), {
+      reason: 'attestationMissing',
+      facts: { asked: 'N1', shown: 'NV' },
+    })
+    // of a maker who is not trusted: no challenge at all, and so nothing above NV
+    const foreign = await maker.node('press', { tpm: place(stranger) })
+    await assert.rejects(foreign.challenge(), { code: 'policyRefused', reason: 'endorsementUntrusted' })
+
+    const [challenge, forTheOther] = [await node.challenge(), await node.challenge()]
+    // the node's directory beside another TPM: its keys are not there, so there is no answer
+    const moved = node.copy()
+    const kept = JSON.parse(readFileSync(join(moved.directory, 'tpm.json'), 'utf8')) as Record<string, unknown>
+    writeFileSync(join(moved.directory, 'tpm.json'), JSON.stringify({ ...kept, place: place(stranger) }))
+    await assert.rejects(moved.answer(challenge), { code: 'badProof' })
+    const beside = await maker.node('press', { tpm: place(stranger) })
+    await assert.rejects(beside.answer(challenge), { code: 'policyRefused', reason: 'challengeOfAnotherNode' })
+    const answer = await node.answer(challenge)
+    // a challenge is for one request, counts once, and ends with a wrong answer
+    await assert.rejects(beside.ticket({ stations, answer }), { code: 'badProof', reason: 'statementSignature' })
+    const lie = await wrongAnswer(node, forTheOther)
+    await assert.rejects(node.ticket({ stations, answer: lie }), { code: 'badProof', reason: 'nodeCredential' })
+    const late = await node.answer(forTheOther)
+    await assert.rejects(node.ticket({ stations, answer: late }), { code: 'conflict', reason: 'nodeChallengeUsed' })
+    const job = await node.ticket({ stations, answer, quota: 10 })
+    assert.equal(job.tier, 'N1')
+    assert.match(job.ticket.endorsement?.key ?? '', /^[0-9a-f]{64}$/)
+    await assert.rejects(node.ticket({ stations, answer }), { code: 'conflict', reason: 'nodeChallengeUsed' })
+    await node.take(job.ticketText)
+    const { jobs } = await maker.reconcile('press')
+    assert.deepEqual(
+      jobs.map(({ tier, endorsement }) => [tier, endorsement]),
+      [['N1', job.ticket.endorsement?.key]],
+    )
+  },
+)
 
 test('a library for JOSE reads our tickets, and we take what it would refuse for nothing', async (t) => {
   const maker = await testMaker(t)

@@ -380,7 +380,8 @@ export const targets: readonly Target[] = [
     seeds: lines(...Object.values(orders.sampleStatements)),
     async run(bytes) {
       const text = utf8Text(bytes)
-      for (const kind of ['ticket', 'log-head', 'job-end'] as const) await orRefused(Promise.try(() => peekStatement(kind, text)))
+      for (const kind of ['ticket', 'log-head', 'job-end', 'endorsement-challenge', 'endorsement-answer'] as const)
+        await orRefused(Promise.try(() => peekStatement(kind, text)))
     },
     outer: anything,
   },

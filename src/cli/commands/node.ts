@@ -49,6 +49,21 @@ export const commands = [
 
   command({
     noun: 'node',
+    verb: 'answer',
+    summary: 'Show the maker whose TPM this node has (tier N1)',
+    example: 'sealworks node answer --data job-1 node.challenge --out node.answer',
+    operands: { file: required(text('FILE', 'the challenge that "order challenge" gave')) },
+    options: { data, out: required(text('FILE', 'where the answer goes')), force: flag('replace the file if it is there') },
+    async run(context, { data, file, out, force }) {
+      const { answerChallenge } = await work()
+      const answer = await answerChallenge(resolve(context.directory, data), await textIn(context, file), context.world)
+      writeOutput(context, { file: out, octets: `${answer}\n`, isSecret: false, force })
+      return { value: { file: out }, text: `Send ${out} to the maker.\n` }
+    },
+  }),
+
+  command({
+    noun: 'node',
     verb: 'ticket',
     summary: 'Take the ticket that the maker signed',
     example: 'sealworks node ticket --data job-1 press-7.ticket',

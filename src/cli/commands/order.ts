@@ -38,6 +38,7 @@ export const commands = [
       serialDigits: integer('N', 1, 15, 'of the number behind it; 6 unless told'),
       serialFrom: integer('N', 0, 999_999_999_999_999, 'the first number; 1 unless told'),
       serialTo: integer('N', 0, 999_999_999_999_999, 'the last number; as many as may be issued unless told'),
+      endorsementCa: many('CA', 'for tier N1: a trusted authority of a maker of TPMs, as "ca trust" named it'),
       hardwareType: required(text('OID', 'the hardware type that birth certificates name')),
       subject: required(text('NAME', 'what the name of each device begins with, such as "O=Maker,OU=Press 7"')),
       authority: required(text('CA', 'the authority that certifies issuing nodes')),
@@ -54,6 +55,7 @@ export const commands = [
         firmware: await Promise.all(given.firmware.map((one) => firmwareOf(context, one))),
         factory: given.factory ?? 'contract manufacturer',
         tier: given.tier ?? 'N0',
+        ...(given.endorsementCa.length > 0 && { endorsementAuthorities: [...given.endorsementCa] }),
         quantity,
         scrapAllowance: scrap,
         serials: {
@@ -125,6 +127,26 @@ export const commands = [
 
   clientCommand({
     noun: 'order',
+    verb: 'challenge',
+    summary: 'Ask an issuing node to show whose TPM it has (tier N1)',
+    details: 'The node answers with "node answer"; the ticket then names the TPM, and no other can serve the job.',
+    example: 'sealworks order challenge press-7 --node node.request --out node.challenge',
+    operands: { name },
+    options: {
+      node: required(text('FILE', 'the request that "node init" wrote')),
+      out: required(text('FILE', 'where the challenge goes')),
+      force: flag('replace the file if it is there'),
+    },
+    async run(client, { name, node, out, force }, context) {
+      const request = await statementIn(context, node)
+      const { challenge } = await client.call('challengeNode', { params: { name }, body: { request } })
+      writeOutput(context, { file: out, octets: `${challenge}\n`, isSecret: false, force })
+      return { value: { file: out }, text: `Written to ${out}. Give it to the node: it answers once, within 14 days.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'order',
     verb: 'ticket',
     summary: 'Certify an issuing node, and sign its ticket',
     details: 'The ticket names the stations by their certificates: no other is served.',
@@ -132,20 +154,22 @@ export const commands = [
     operands: { name },
     options: {
       node: required(text('FILE', 'the request that "node init" wrote')),
+      answer: text('FILE', 'what "node answer" wrote; without it a TPM counts as one that its host keeps (NV)'),
       station: some('FILE', 'certificate of a station, PEM or DER'),
       quantity: integer('N', 1, 2_000_000, 'good devices; all that the order has left unless told'),
       scrap: integer('N', 0, 2_000_000, 'how many more; all that the order has left unless told'),
       out: required(text('FILE', 'where the ticket goes')),
       force: flag('replace the file if it is there'),
     },
-    async run(client, { name, node, station, quantity, scrap, out, force }, context) {
-      const request = new TextDecoder().decode(await readInput(context, node)).trim()
+    async run(client, { name, node, answer, station, quantity, scrap, out, force }, context) {
+      const request = await statementIn(context, node)
       const stations = await Promise.all(station.map(async (one) => hash('sha256', certificateIn(await readInput(context, one)))))
       const { ticket, ...value } = await client.call('issueTicket', {
         params: { name },
         body: {
           request,
           stations,
+          ...(answer !== undefined && { answer: await statementIn(context, answer) }),
           ...(quantity !== undefined && { quota: quantity }),
           ...(scrap !== undefined && { scrapAllowance: scrap }),
         },
@@ -268,6 +292,9 @@ export const commands = [
 ]
 
 const SHIPPED_AT_ONCE = 5000
+
+const statementIn = async (context: Parameters<typeof readInput>[0], file: string): Promise<string> =>
+  new TextDecoder().decode(await readInput(context, file)).trim()
 
 async function firmwareOf(context: Parameters<typeof readInput>[0], given: string): Promise<string> {
   return /^[0-9a-f]{64}$/.test(given) ? given : hash('sha256', await readInput(context, given))

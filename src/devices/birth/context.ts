@@ -1,5 +1,6 @@
 /** What births work with, and what they ask of others: ports that `server/compose.ts` fills. @module */
 import type { Step } from '#store/batch.ts'
+import type { EndorsementTrust } from '#tpm2/endorsement.ts'
 import type { DevicesContext } from '../context.ts'
 import type { AssuranceLevel } from '../device.ts'
 
@@ -25,8 +26,8 @@ export interface BirthIssuer {
   again(certificateId: string): Promise<BirthCertificate>
   /** @throws TrustError `notFound`, `policyRefused` when births cannot be issued so */
   check(where: { readonly authority: string; readonly profile: string }): Promise<void>
-  /** @returns DER of the authorities that are trusted for the TPMs of a line @throws TrustError `notFound` */
-  endorsementAnchors(addresses: readonly string[]): readonly Uint8Array[]
+  /** By the addresses of authorities that are trusted for the TPMs of a line. @throws TrustError `notFound`, `policyRefused` */
+  endorsementTrust(addresses: readonly string[]): EndorsementTrust
 }
 
 export interface BirthCertificateWanted {

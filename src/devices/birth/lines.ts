@@ -57,7 +57,7 @@ export async function createLine(context: BirthsContext, wanted: NewLine, actor:
   const foreign = terms.variants.find((variant) => !model.variants.includes(variant))
   if (foreign !== undefined) throw new TrustError('policyRefused', 'birthVariant', { facts: { variant: foreign } })
   await issuer.check(terms)
-  issuer.endorsementAnchors(terms.endorsementAuthorities)
+  issuer.endorsementTrust(terms.endorsementAuthorities)
   for (const unit of terms.units) parseCertificate(Uint8Array.fromBase64(unit))
   const line: BirthLine = {
     id: uuidv7(world),

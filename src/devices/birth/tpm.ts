@@ -93,7 +93,7 @@ async function checkEndorsement(
   }
   const found = await checkEndorsementCertificate(endorsementCertificate, {
     at: new Date(context.world.clock.now()),
-    anchors: context.issuer.endorsementAnchors(terms.endorsementAuthorities),
+    ...context.issuer.endorsementTrust(terms.endorsementAuthorities),
     intermediates,
   })
   checkEndorsementKey(endorsementKey, found)

@@ -133,6 +133,29 @@ async function openMachine(directory: string, world: World): Promise<Machine> {
   return place === undefined ? openFileMachine(directory) : openTPMMachine(place, world)
 }
 
+/**
+ * Shows the maker whose TPM this node has.
+ *
+ * @param text the maker's statement `endorsement-challenge`
+ * @returns the statement `endorsement-answer`
+ * @throws TrustError `badProof` for a challenge of somebody else, or of another TPM; `policyRefused` (`challengeOfAnotherNode`)
+ */
+export async function answerChallenge(directory: string, text: string, world: World): Promise<string> {
+  const sheet = await openSheet(present(directory, 'sheet'))
+  const makerKey = importPublicKey(Uint8Array.fromBase64(sheet.ticketKey))
+  const challenge = await openStatement('endorsement-challenge', text.trim(), makerKey)
+  const request = hash('sha256', read(directory, 'request') ?? '')
+  if (challenge.order !== sheet.order || challenge.request !== request)
+    throw new TrustError('policyRefused', 'challengeOfAnotherNode')
+  const machine = await openMachine(directory, world)
+  try {
+    const credential = (await machine.activate(challenge)).reveal('answer the challenge of a maker').toBase64()
+    return await signStatement('endorsement-answer', { version: 1, challenge: challenge.id, request, credential }, machine.signer)
+  } finally {
+    await machine.close()
+  }
+}
+
 /** @throws TrustError `badProof` when the maker did not sign it; `policyRefused` (`ticketOfAnotherNode`); `conflict` when there is one */
 export async function takeTicket(directory: string, text: string, world: World): Promise<JobTicket> {
   const sheet = await openSheet(present(directory, 'sheet'))
@@ -268,7 +291,8 @@ async function signEnd(directory: string, { signer }: Machine, world: World): Pr
   write(directory, 'heads', JSON.stringify(heads))
   const { issued, good, scrap } = course
   const { size, head } = chain
-  const end = await signStatement('job-end', { version: 1, job: ticket.id, size, head, issued, good, scrap, burned, at }, signer)
+  const counts = { issued, good, scrap, burned }
+  const end = await signStatement('job-end', { version: 1, job: ticket.id, size, head, ...counts, tier: ticket.tier, at }, signer)
   write(directory, 'end', end)
   world.faults.reach('end signed')
   return end

@@ -11,9 +11,10 @@ import { importPublicKey } from '#algorithms/public-key.ts'
 import { keyAlgorithm, type KeyAlgorithmId, signatureAlgorithm } from '#algorithms/table.ts'
 import { syncDirectory, writeDurably } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
+import type { Secret } from '#base/secret.ts'
 import type { Signer } from '#keys/key-store.ts'
 import type { Counters } from '../counting.ts'
-import type { TicketRequest } from '../messages.ts'
+import type { EndorsementChallenge, TicketRequest } from '../messages.ts'
 import { fileCounter, writeCounter } from './file-counter.ts'
 
 export interface Machine {
@@ -23,6 +24,8 @@ export interface Machine {
   readonly counterNames: { readonly starts: string; readonly blocks: string }
   /** What it proves of itself. @param nonce of the order's sheet */
   attest(nonce: Uint8Array): Promise<TicketRequest['attestation']>
+  /** Reads what the maker asks of its TPM. @throws TrustError `badProof` when it is asked of another; `policyRefused` without one */
+  activate(challenge: Pick<EndorsementChallenge, 'credentialBlob' | 'secret'>): Promise<Secret>
   /** The key is gone for good afterwards, and so are the counters. */
   destroy(): Promise<void>
   close(): Promise<void>
@@ -60,6 +63,7 @@ export function openFileMachine(directory: string): Machine {
     counters: { starts: fileCounter(join(directory, STARTS_FILE)), blocks: fileCounter(join(directory, BLOCKS_FILE)) },
     counterNames: { starts: 'file', blocks: 'file' },
     attest: async () => undefined,
+    activate: () => Promise.reject(new TrustError('policyRefused', 'endorsementMissing')),
     async destroy() {
       rmSync(path, { force: true })
       syncDirectory(directory)

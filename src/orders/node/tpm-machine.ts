@@ -12,12 +12,21 @@ import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
 import { parseJSONObject } from '#jose/json.ts'
-import { certify, createKey, withKey, withPrimary, type WrappedKey } from '#tpm2/keys.ts'
+import {
+  activateCredential,
+  certify,
+  createKey,
+  type LoadedKey,
+  loadKey,
+  withKey,
+  withPrimary,
+  type WrappedKey,
+} from '#tpm2/keys.ts'
 import { certifyIndex, defineCounter, incrementCounter, type Index, openIndex, readCounter, undefineIndex } from '#tpm2/nv.ts'
 import type { Authorized } from '#tpm2/session.ts'
-import { listHandles } from '#tpm2/platform.ts'
+import { listHandles, readEndorsement } from '#tpm2/platform.ts'
 import { openSigner } from '#tpm2/signer.ts'
-import { TPMS_NV_PUBLIC, TPMT_PUBLIC } from '#tpm2/structures.ts'
+import { TPMS_ID_OBJECT, TPMS_NV_PUBLIC, TPMT_PUBLIC } from '#tpm2/structures.ts'
 import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
 import { hierarchies, isRefusal, TPM } from '#tpm2/tpm.ts'
 import { openDevice, openSocket } from '#tpm2/transport.ts'
@@ -123,12 +132,24 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
     increment: async () => Number(await proving(index, (authorized) => incrementCounter(tpm, authorized))),
   })
 
+  const endorsement = async () => {
+    try {
+      const { key, certificate } = await readEndorsement(tpm)
+      await tpm.flush(key)
+      return { key: marshal(TPMT_PUBLIC, key.publicArea).toBase64(), certificate: certificate.toBase64() }
+    } catch (error) {
+      if (error instanceof TrustError && error.code === 'notFound') return undefined // as most TPMs in software
+      throw error
+    }
+  }
+
   return {
     signer,
     counters: { starts: counter(starts), blocks: counter(blocks) },
     counterNames: { starts: starts.name.toHex(), blocks: blocks.name.toHex() },
     async attest(nonce) {
       await signer.close() // three keys are all that fit; it is loaded again when it signs next
+      const endorsed = await endorsement()
       return withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, async (parent) => {
         const ak = { ...wrapped(attesting), authValue }
         return withKey(tpm, parent, ak, async (by) => {
@@ -143,8 +164,24 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
             starts: marshal(TPMS_NV_PUBLIC, starts.publicArea).toBase64(),
             blocks: marshal(TPMS_NV_PUBLIC, blocks.publicArea).toBase64(),
             certified: certified.map(({ attest, signature }) => ({ attest: attest.toBase64(), signature: signature.toBase64() })),
+            ...(endorsed !== undefined && { endorsement: endorsed }),
           }
         })
+      })
+    },
+    async activate(challenge) {
+      await signer.close()
+      const sealed = {
+        credentialBlob: unmarshal(TPMS_ID_OBJECT, Uint8Array.fromBase64(challenge.credentialBlob)),
+        secret: Uint8Array.fromBase64(challenge.secret),
+      }
+      const ak = wrapped(attesting)
+      const load = (parent: LoadedKey): Promise<LoadedKey> => loadKey(tpm, parent, ak, authValue)
+      const object = await withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, load)
+      return tpm.using(object, async () => {
+        const { key: endorsementKey } = await readEndorsement(tpm)
+        const activate = () => proving(object, (one) => activateCredential(tpm, { object: one, endorsementKey }, sealed))
+        return tpm.using(endorsementKey, activate)
       })
     },
     async destroy() {

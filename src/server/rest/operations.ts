@@ -15,6 +15,7 @@ export const operations = {
   cancelAuthorityRequest: 'DELETE /api/v1/authority-requests/{slug}',
   cancelSigningJob: 'POST /api/v1/signing-jobs/{id}/cancel',
   challengeBirth: 'POST /api/v1/births/challenges',
+  challengeNode: 'POST /api/v1/orders/{name}/challenges',
   changeEndpoint: 'PUT /api/v1/endpoints/{label}/rules',
   changeRevocationPolicy: 'PUT /api/v1/authorities/{address}/revocation',
   checkProfile: 'POST /api/v1/profiles/check',

@@ -5,6 +5,7 @@ import { TrustError } from '#base/errors.ts'
 import { alarmKinds } from '#orders/alarms.ts'
 import { BUNDLE_MAX_OCTETS, STATEMENT_MAX_OCTETS, tiers } from '#orders/messages.ts'
 import {
+  challengeNode,
   closeOrder,
   createOrder,
   giveUpJob,
@@ -36,6 +37,7 @@ const JobShape = record({
   id: Uuid,
   state: JobState,
   tier: Tier,
+  endorsement: Type.Union([Hash, Type.Null()], { description: 'SHA-256 of the endorsement key that the job is bound to' }),
   quota: Count,
   scrapAllowance: Count,
   size: Type.Integer({ description: 'entries of its log that are here: where the next bundle begins' }),
@@ -80,7 +82,11 @@ const timeOf = (at: number): string => new Date(at).toISOString()
 
 const reported = ({ jobs, alarms, ...rest }: Reconciliation) => ({
   ...rest,
-  jobs: jobs.map(({ seenAt, ...job }) => ({ ...job, seenAt: seenAt === undefined ? null : timeOf(seenAt) })),
+  jobs: jobs.map(({ seenAt, endorsement, ...job }) => ({
+    ...job,
+    endorsement: endorsement ?? null,
+    seenAt: seenAt === undefined ? null : timeOf(seenAt),
+  })),
   alarms: alarms.map(({ job, at, facts, ...alarm }) => ({ ...alarm, facts: { ...facts }, job: job ?? null, at: timeOf(at) })),
 })
 
@@ -142,6 +148,21 @@ export function orderRoutes(orders: OrdersContext) {
       handle: async (_, { params: { name } }) => ({ sheet: await orderSheet(orders, name) }),
     }),
     route({
+      id: 'challengeNode',
+      method: 'POST',
+      path: '/api/v1/orders/{name}/challenges',
+      permission: 'order.manage',
+      summary: 'Ask an issuing node to show whose TPM it has',
+      params: ByName,
+      body: record({ request: Statement }),
+      bodyMaxOctets: 2 * STATEMENT_MAX_OCTETS,
+      response: record({ challenge: Statement }),
+      status: 201,
+      handle: async ({ actor }, { params: { name }, body: { request } }) => ({
+        challenge: await refusable(actor, 'order.challenge', name, () => challengeNode(orders, name, request, actor)),
+      }),
+    }),
+    route({
       id: 'issueTicket',
       method: 'POST',
       path: '/api/v1/orders/{name}/tickets',
@@ -150,11 +171,12 @@ export function orderRoutes(orders: OrdersContext) {
       params: ByName,
       body: record({
         request: Statement,
+        answer: Type.Optional(Statement),
         stations: Type.Array(Hash, { minItems: 1, maxItems: 256, uniqueItems: true }),
         quota: Type.Optional(Type.Integer({ minimum: 1 })),
         scrapAllowance: Type.Optional(Count),
       }),
-      bodyMaxOctets: 2 * STATEMENT_MAX_OCTETS,
+      bodyMaxOctets: 3 * STATEMENT_MAX_OCTETS,
       response: record({ job: Uuid, tier: Tier, quota: Count, scrapAllowance: Count, ticket: Statement }),
       status: 201,
       async handle({ actor }, { params: { name }, body }) {
