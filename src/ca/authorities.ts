@@ -304,3 +304,12 @@ export function offeredBy(authorities: Authorities, authority: Authority | Trust
   const seen = new Set<string>()
   return all.map(({ certificate }) => certificate.der).filter((der) => seen.size < seen.add(keyOf(der)).size)
 }
+
+/** Whether what it issued is still good for something: all the way up, and now. One that issues nothing more still speaks for what it issued: the generation before a rotation does. */
+export function isVouchedFor(authorities: Authorities, issuer: Authority, now: number): boolean {
+  for (let at: Authority | TrustedAuthority | undefined = issuer; at !== undefined; at = authorities.issuerOf(at)) {
+    if (at.certificate.notAfter.getTime() < now) return false
+    if ('kind' in at ? at.state === 'retired' : at.state === 'revoked' || at.state === 'ended') return false
+  }
+  return true
+}

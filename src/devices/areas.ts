@@ -8,6 +8,8 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import type { Queries, Row } from '#store/database.ts'
 import { isDuplicate } from '#store/duplicate.ts'
+import { publish } from '#store/outbox.ts'
+import { readAreaPolicy } from './area-policy.ts'
 import type { DevicesContext } from './context.ts'
 import type { AssuranceLevel, Device } from './device.ts'
 
@@ -28,7 +30,7 @@ export interface ApplicationArea extends AreaTerms {
   readonly id: string
   readonly ownerId: string
   readonly name: string
-  /** Into a disabled one no device comes. */
+  /** Into a disabled one no device comes, and from it none connects. */
   readonly state: 'enabled' | 'disabled'
   readonly createdAt: number
 }
@@ -39,6 +41,7 @@ export async function createArea(
   wanted: AreaTerms & Pick<ApplicationArea, 'ownerId' | 'name'>,
   actor: string,
 ): Promise<ApplicationArea> {
+  readAreaPolicy(wanted.policy)
   const area: ApplicationArea = { ...wanted, id: uuidv7(world), state: 'enabled', createdAt: world.clock.now() }
   const { id, ownerId, name, title, authority, profiles, policy, assuranceMin, models } = area
   try {
@@ -80,9 +83,9 @@ export async function findArea(db: Queries, ownerId: string, name: string): Prom
   return areaOf(row)
 }
 
-/** Does nothing when it is so already; devices that are in it stay. @throws TrustError `notFound` */
+/** Does nothing when it is so already. Devices that are in a disabled one stay, and none of them connects. @throws TrustError `notFound` */
 export async function setAreaState(
-  { db, audit }: DevicesContext,
+  { db, audit, world, organizationId }: DevicesContext,
   id: string,
   state: ApplicationArea['state'],
   actor: string,
@@ -93,6 +96,7 @@ export async function setAreaState(
     await tx.query('UPDATE application_area SET state = ?, version = version + 1 WHERE id = ?', state, id)
     const act = state === 'enabled' ? 'area.enable' : 'area.disable'
     await audit.record(tx, { actor, act, object: `area:${id}`, outcome: 'done' })
+    await publish(tx, world, { topic: act, organization: organizationId, payload: { area: id } })
     return { ...area, state }
   })
 }

@@ -5,6 +5,7 @@
  */
 import { TrustError } from '#base/errors.ts'
 import type { Step } from '#store/batch.ts'
+import { messageStatement } from '#store/outbox.ts'
 import { stepsToChange } from './change.ts'
 import type { DevicesContext } from './context.ts'
 import type { Device } from './device.ts'
@@ -71,6 +72,12 @@ export function stepsToConfirm(
       expects: { standing: 'current' },
       refusal: () => new TrustError('conflict', 'certificateNotWaiting'),
     },
+    // whoever holds a connection by the certificate before
+    messageStatement(context.world, {
+      topic: 'device.confirm',
+      organization: context.organizationId,
+      payload: { device: device.id },
+    }),
   ]
 }
 

@@ -225,4 +225,21 @@ export const devicesMigrations: readonly Migration[] = [
     id: '0554-devices-flagged',
     statements: ['CREATE INDEX device_flagged ON device (organization_id, id) WHERE is_lost + is_stolen + is_clone > 0'],
   },
+  {
+    // a pair of areas may have several: each says which topics
+    id: '0557-devices-conduit',
+    statements: [
+      `CREATE TABLE area_conduit (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        from_area_id TEXT NOT NULL REFERENCES application_area (id),
+        to_area_id TEXT NOT NULL REFERENCES application_area (id),
+        topics TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        UNIQUE (from_area_id, to_area_id, topics)
+      )`,
+      'CREATE INDEX area_conduit_to ON area_conduit (to_area_id)',
+    ],
+  },
 ]

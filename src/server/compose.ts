@@ -19,7 +19,7 @@ import type { Secret } from '#base/secret.ts'
 import { equal } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
-import { type Authorities, chainOf, offeredBy, openAuthorities } from '#ca/authorities.ts'
+import { type Authorities, chainOf, isVouchedFor, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import {
   findByIssuerAndSerial,
   holdCertificate,
@@ -41,9 +41,12 @@ import type { Config } from '#config/config.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { BirthIssuer, BirthsContext } from '#devices/birth/context.ts'
 import { birthMigrations } from '#devices/birth/migrations.ts'
+import { type DeviceChanges, deviceChanges } from '#devices/changes.ts'
+import { type DeviceConnections, deviceConnections } from '#devices/connections.ts'
 import type { DevicesContext } from '#devices/context.ts'
 import { type CertificateStates, tellDue } from '#devices/due.ts'
 import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
+import { genuineMigrations } from '#devices/genuine/migrations.ts'
 import { devicesMigrations } from '#devices/migrations.ts'
 import { type CertificateFacts } from '#devices/usable.ts'
 import { deviceStateMigrations } from '#devices/state/migrations.ts'
@@ -94,6 +97,7 @@ export const migrations: readonly Migration[] = [
   ...backupMigrations,
   ...ownershipMigrations,
   ...deviceStateMigrations,
+  ...genuineMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -204,6 +208,9 @@ export interface DeviceServices {
   readonly births: BirthsContext
   readonly reports: DeviceReports
   readonly messages: DeviceMessagesService
+  readonly connections: DeviceConnections
+  /** Read for connections, and for brokers. */
+  readonly changes: DeviceChanges
   readonly ownership: OwnershipContext
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
@@ -279,9 +286,10 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
   const tellAll = async (): Promise<void> => {
     while ((await tellDue(context, states)) > 0);
   }
+  const changes = deviceChanges(context)
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
-  const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => factsOf(ca, der)
+  const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => certificateFacts(ca, der)
   return {
     context,
     enrollment: deviceEnrollment(context),
@@ -291,6 +299,13 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
+    changes,
+    connections: deviceConnections({
+      ...context,
+      changes,
+      certificate: (der) => certificateFacts(ca, der),
+      refreshIssuers: () => ca.authorities.refresh(),
+    }),
     reports: deviceReports({ ...context, tellDue: tellAll, certificate }),
     messages: deviceMessagesService({ ...context, certificate }, {}),
     tellDue: tellAll,
@@ -302,7 +317,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
 }
 
 /** What the authorities know of a certificate that a device shows. */
-async function factsOf(
+export async function certificateFacts(
   { context, authorities }: Pick<CAServices, 'context' | 'authorities'>,
   der: Uint8Array,
 ): Promise<CertificateFacts | undefined> {
@@ -312,7 +327,7 @@ async function factsOf(
   const { id, state, notBefore, notAfter, authorityId } = record
   return {
     ...{ certificateId: id, status: state, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() },
-    isIssuerEnabled: authorities.byId(authorityId).state === 'active',
+    isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),
   }
 }
 

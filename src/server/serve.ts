@@ -21,6 +21,7 @@ import { offlineStates } from '#ca/trusted.ts'
 import { forgetAnswered, forgetSecrets, SLICES } from '#ca/forget.ts'
 import type { Config } from '#config/config.ts'
 import { purgeBirths } from '#devices/birth/births.ts'
+import { CHANGES_SECONDS } from '#devices/changes.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
 import { dispatcher, type Router } from '#protocols/dispatch.ts'
@@ -225,6 +226,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
       { name: 'devices', everySeconds: 5, run: () => ca.devices.tellDue() },
+      { name: 'changes of devices', everySeconds: CHANGES_SECONDS, run: () => ca.devices.changes.runOnce() },
+      { name: 'connections of devices', everySeconds: 1, run: () => ca.devices.connections.sweep() },
       { name: 'offers and unused certificates', everySeconds: 60, run: () => ca.devices.takeBack() },
       { name: 'publication', everySeconds: 5, run: () => publishing.runOnce() },
       { name: 'offline CRLs', everySeconds: 3600, run: () => warnOfOfflineCRLs(ca, log) },

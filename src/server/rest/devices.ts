@@ -1,6 +1,7 @@
 /** REST: devices, what became of them, and whether their certificates may be used. @module */
 import { Type } from 'typebox'
 import { TrustError } from '#base/errors.ts'
+import { isVouchedFor } from '#ca/authorities.ts'
 import { openCertificate } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { findArea, listAreas } from '#devices/areas.ts'
@@ -19,7 +20,7 @@ import { recordingRefusals } from './refusals.ts'
 import { type Call, page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
 import { Empty, Time, Uuid } from './shapes.ts'
 
-const ProductSerial = Type.String({ minLength: 1, maxLength: 64, description: "a device's serial, as its maker writes it" })
+export const ProductSerial = Type.String({ minLength: 1, maxLength: 64, description: "a device's serial, as its maker writes it" })
 const InCatalog = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', description: 'two names with a slash between' })
 const State = Type.Enum([...deviceStates])
 const Flag = Type.Enum([...deviceFlags])
@@ -374,7 +375,7 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
         const facts = {
           certificateId: id,
           status: state,
-          isIssuerEnabled: authorities.byId(authorityId).state === 'active',
+          isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),
           notBefore: notBefore.getTime(),
           notAfter: notAfter.getTime(),
         }
