@@ -623,6 +623,20 @@ export const english = {
   agentNoTrustList: 'This device has no trust list. Give it the first one with "sealworks agent trust FILE".',
   agentFile: '{file} in the agent’s directory is not as it must be: {detail}. Correct it.',
   agentFileMissing: 'The agent’s directory holds no {file}. Write it, as the page about the agent says.',
+  updateNotOver: 'Another update of this device is not over. Let it end first: run "sealworks agent update".',
+  updateNoComponent:
+    'The component {component} is not updated on this device. Name it in updates.json, or send its release elsewhere.',
+  updateNoArtifact: 'The release has nothing that this device’s installer of {component} takes. Add the format to the release.',
+  updateImage: 'The software is not signed by whom this device trusts for it: {detail}. Find out who sent it.',
+  updateArtifactModel: 'The software says itself that it is not for this device: {detail}. Send the release of its model.',
+  updateArtifactOther: 'What came as {name} is not what the statement names. It was removed; it is fetched anew at the next try.',
+  updateArtifactLength: 'The server sends {length} octets where {octets} are to come. Find out what it serves.',
+  updateTooSlow: 'The download came down to {perSecond} octets a second, and was ended. It goes on at the next try.',
+  updateAnswer: 'The server answered {status} where an artifact was asked for. It is asked again.',
+  updateDiskFull: 'The device has {free} octets free and needs {needed} for the update. Make room on it.',
+  updateProgram: 'The program {program} failed: {detail}. Look into it on the device.',
+  updateStarts: 'The new version was started {starts} times and did not come to say that it is good. See what it logs.',
+  updateUnhealthy: 'The new version is not good on this device: {detail} See what it logs, and mend the release.',
   notTrustList: 'The trust list is malformed: {detail}. Have it made again.',
   trustListSignatures: 'The trust list has {found} of the {threshold} signatures by {whose} keys. Have more of them sign.',
   trustListOther: 'The trust list is not the next one of this device: {detail}. Find out who made it.',
@@ -717,6 +731,54 @@ export const english = {
   issuerNotEnabled: 'The authority that issued the certificate is not in use. Enroll with one that is.',
   ruleRefuses: 'The rule for {rule} does not allow this: "{missing}" is not so. Ask whoever is responsible to see to it.',
   modelNotUsable: 'The product model is not one of this manufacturer, or is disabled. Choose another model.',
+  notGenuineQuestion:
+    'This is no question whether a device is genuine, or no answer to one: {detail}. Ask again, and sign exactly its text.',
+  genuineQuestionOver:
+    'There is no such question, or it was answered, or its time is over. Ask again, and have the device answer at once.',
+  genuineUnsigned: 'The maker did not sign this answer with the key that was given. Do not believe it; ask at the maker itself.',
+  genuineBusy: 'Too many ask at once whether devices are genuine. Try again later.',
+
+  // licenses
+  notLicense: 'This is no license: {detail}. Take it as it was issued.',
+  licenseOtherDevice: 'The license is for another device, {device}. Ask for one for this device.',
+  licenseOtherModel: 'The license is for the model {model}, and this is {is}. Ask for one for this model.',
+  licenseRolledBack: 'A newer license took the place of this one ({sequence}; {known} is known). Use that one.',
+  licenseRevoked: 'The license was taken back. Ask its issuer.',
+  licenseClockBack: 'The clock says {now}, but {seen} was seen already. Set the clock right.',
+  licenseOwnerEpoch: 'The license is {owner}’s, who does not own the device any more. Ask for one of your own.',
+  licenseNotYet: 'The license does not hold before {from}. Wait until then.',
+  licenseExpired: 'The license ended on {until}. Have it renewed.',
+  licenseOffline:
+    'The license needs word from its issuer, which is missing since {until}. Fetch the list of what was taken back.',
+  licenseNone: 'There is no license for {feature} here. Ask the maker for one.',
+  licenseStatusLong: 'A list of licenses that were taken back has at most {limit}. Give licenses an end, so that they leave it.',
+  licenseStatusOld: 'The list of version {version} is older than {known}, which is here. Take the newest one.',
+  licensesTooMany: 'A device keeps at most {limit} licenses. Put several features into one.',
+  licenseMakerUnknown:
+    '{name} issues no licenses here. Say which signer signs them: "sealworks license maker {name} --signer NAME".',
+  licenseSignerOpen:
+    'The signer {name} may be used by others too. Licenses need one whose only user is the role server:licenses.',
+  licensePoolsChanged: 'Pools are being changed. Try again.',
+  licensePoolEmpty: 'All {most} licenses for {feature} are taken. Take one back with its place, or get more.',
+  licenseUnknown: 'There is no license {license}. List the licenses to see what there is.',
+  licenseState: 'The license {license} is {state}. Nothing else is left to do with it.',
+  licenseChanged: 'Somebody else changed the license {license}. Look at it and try again.',
+  licenseAsked: 'The same license is being asked for. Try again.',
+  licenseDeviceCutOff: 'The device {productSerial} has ended or is cut off. Nothing is licensed to it.',
+  licenseDeviceUnborn: 'The birth key of {productSerial} is not known here. Record its birth first.',
+  licenseNoOwner: 'Nobody owns {productSerial} yet. Issue a license that is transferable, or wait for its owner.',
+
+  // usage
+  notUsage: 'This is no usage record: {detail}. Send it as the device wrote it.',
+  usageFromOther: 'The record is of another device than the one that sends it. Send your own.',
+  usageForked: 'Another record {number} of {productSerial} was taken already. An officer has to look at the device.',
+  usageSetBack: 'A counter was set back: {counter} is {value} and was {before}. An officer has to look at the device.',
+  usageChainLost:
+    'The device begins its records anew, which nobody allowed. An officer may, after a look: "sealworks usage begin-anew".',
+  usageUnknown: 'There are no usage records of {device}. It may not have sent any.',
+  usageCounterUnit: 'The counter {counter} counts {unit}, not {other}. Keep its unit.',
+  usageCountersMany: 'A device has at most {limit} counters. Use one that there is.',
+  usageAmount: 'The amount is no whole number from 0 to {limit}. Count in a smaller unit.',
 
   // backup
   issuanceClosed:
@@ -917,6 +979,40 @@ export const english = {
   elementNotStated: 'No manifest states the key {key}. Import that of its reel, or find out where the chip comes from.',
   elementUsed: 'The chip {uniqueId} is mounted already, or blocked. Find out where the second comes from.',
   elementUnknown: 'There is no chip {uniqueId}. Import its manifest.',
+
+  // commands
+  notCommand: 'The command is malformed: {detail}. Have it made again.',
+  notCommandPolicy: 'The command policy is malformed: {detail}. Correct it, and have it signed again.',
+  commandPolicySigner:
+    'The command policy is not signed by one whom the list of trust names itself for commands. Have it signed by that one.',
+  commandPolicyOld:
+    'The command policy has version {version}, and {here} is in force. A policy never goes back: raise its version.',
+  commandPolicyNone: 'No command policy is in force for {area}. Put one with "sealworks command policy put".',
+  commandOtherDevice: 'The command is for {device}, and this is {here}. Send it to the device that is meant.',
+  commandTwin: 'The command is for a device {device} with another birth key: one of the two is a copy. Find out which.',
+  commandOtherEpoch: 'The command was given in epoch {epoch} of the ownership, and {here} is open. Its owner gives a new one.',
+  commandOtherArea: 'The command is for the area {area}, and the device is in {here}. Order it where the device is.',
+  commandPolicyOther: 'The command is for the area {area}, and the policy is that of {here}. Put the policy of that area.',
+  commandIssuerUnknown: 'The policy does not know {issuer}, whose counter the command has. Name it in the policy.',
+  commandOperationUnknown: 'The policy of {area} allows nobody the operation {operation}. Add it to the policy, if it should be.',
+  commandOperatorOther: 'The command is not signed by {operator}, who is said to order it. Have them sign it.',
+  commandRoleLacks: '{operator} may not order {operation}. Ask somebody whose role may.',
+  commandAssurance:
+    'The operation {operation} asks for a device of assurance level {least}, and this one has {assurance}. Order it elsewhere, or change the policy.',
+  commandApproverOther: '{name} signed the command, and may not agree to {operation}. Ask those whom the policy names.',
+  commandApproverTwice: 'One person signed the command for {operation} twice. Each signature has to be of another person.',
+  commandApproversFew: '{agreed} of {least} people agreed to {operation}. Wait for the others.',
+  commandChallengeNeeded:
+    'The operation {operation} has to answer a challenge of the device at the time it is ordered. Order it in that way.',
+  commandLifeTooLong: 'The command is good for {seconds} seconds, and its policy allows {limit}. Make it shorter.',
+  commandReplayed: 'The command with the counter {counter} of {issuer} was here already. It is not done again.',
+  commandReordered: 'The command has the counter {counter} of {issuer}, and {here} was here already. Order it again.',
+  commandClockBack: 'The clock says {now}, and it was {lastSeen} already: it was set back. Set the clock of the device.',
+  commandNotYet: 'The command is good from {notBefore} on. Wait, or set the clock.',
+  commandExpired: 'The command was good until {expiresAt}. Order it again.',
+  commandNonceNone: 'The device gave no challenge for this command, or it was answered already. Order it again.',
+  commandNonceOther: 'The signature of {operator} does not answer the challenge of the device. Order it again.',
+  commandNonceOld: 'The challenge was answered after more than {seconds} seconds. Order it again.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',

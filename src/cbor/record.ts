@@ -29,7 +29,7 @@ type ValueOf<F> = F extends Field<infer T> ? T : never
 type OptionalOf<F extends Fields> = { [K in keyof F]: undefined extends ValueOf<F[K]> ? K : never }[keyof F]
 type RecordOf<F extends Fields> = {
   readonly [K in Exclude<keyof F, OptionalOf<F>>]: ValueOf<F[K]>
-} & { readonly [K in OptionalOf<F>]?: Exclude<ValueOf<F[K]>, undefined> }
+} & { readonly [K in OptionalOf<F>]?: ValueOf<F[K]> }
 export type Infer<S> = S extends Shape<infer T> ? T : never
 
 const wrong = (detail: string): TrustError => new TrustError('malformed', 'notCBOR', { facts: { detail } })

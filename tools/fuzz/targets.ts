@@ -12,6 +12,8 @@ import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
 import { berToDER } from '#asn1/ber.ts'
 import { equal } from '#base/bytes.ts'
+import * as updates from '#updates/messages.ts'
+import * as updateSamples from '#updates/samples.ts'
 import { TrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
 import { encodeCBOR, parseCBOR } from '#cbor/cbor.ts'
@@ -121,6 +123,11 @@ async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 /** What is left to try where a refusal is expected. */
+/** What is read strictly and written again is the same octets. */
+function checkSame(bytes: Uint8Array, again: Uint8Array): void {
+  if (!equal(bytes, again)) throw new Error('it is other octets when it is written again')
+}
+
 async function orRefused(answer: Promise<unknown>): Promise<void> {
   try {
     await answer
@@ -323,6 +330,18 @@ export const targets: readonly Target[] = [
     // strict JSON around strict base64: as with JWS, a refusal is a right answer like another
     run: (bytes) => orRefused(Promise.try(() => encodeTrustList(parseTrustList(bytes)))),
     outer: anything,
+  },
+  {
+    name: 'director-statement',
+    seeds: [updates.encodeStatement(updateSamples.statement)],
+    run: (bytes) => checkSame(bytes, updates.encodeStatement(updates.parseStatement(bytes))),
+    outer: (bytes) => parseCBOR(bytes),
+  },
+  {
+    name: 'release-manifest',
+    seeds: [updates.encodeManifest(updateSamples.manifest)],
+    run: (bytes) => checkSame(bytes, updates.encodeManifest(updates.parseManifest(bytes))),
+    outer: (bytes) => parseCBOR(bytes),
   },
   {
     name: 'device-report',
