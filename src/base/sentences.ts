@@ -590,6 +590,16 @@ export const english = {
   attestationMissing:
     'The order asks for a node of tier {asked}, and the request proves {shown}. Use a machine that can show it.',
   attestationWrong: 'What the TPM says does not go with the request: {detail}. Make the request anew.',
+  imageNotInTicket:
+    'The ticket names no image {image}. Take one that was made for this model, or ask the maker for a ticket that names it.',
+  imageSignature: 'The image {image} is not signed by one whom the ticket names: {detail}. Get it again from the maker.',
+  imageUnknown: 'The node has no image {image}. Bring it with "sealworks node image".',
+  imageOther: 'The image {image} on the disk is not what was signed any more. Find out who changed it, and bring it again.',
+  imageNotNamed: 'The ticket has {images} images. Name one by its SHA-256.',
+  imageNotLoaded: 'The device {productSerial} got no image of the ticket yet. Load it before its birth.',
+  imageAfterBirth: 'The device {productSerial} is born with another image, or scrapped. It gets no other here.',
+  envelopeMissing: 'The node has no key for images. Make it anew with "sealworks node init" of this version.',
+  envelopeOther: 'The certificate of the key for images is not of this node. Make the request anew.',
   endorsementMissing:
     'The node shows no TPM with a certificate of its maker. Use a machine whose TPM has one, or order a lower tier.',
   challengeOfAnotherNode: 'The challenge is for another node or order. Take it to the node whose request it is about.',
@@ -623,6 +633,10 @@ export const english = {
   agentNoTrustList: 'This device has no trust list. Give it the first one with "sealworks agent trust FILE".',
   agentFile: '{file} in the agent’s directory is not as it must be: {detail}. Correct it.',
   agentFileMissing: 'The agent’s directory holds no {file}. Write it, as the page about the agent says.',
+  updateNotOnStick: 'There is no update for this device in {folder}. Have one written for it.',
+  updateNotServed: 'The server lists no {name}, which the statement names. It is asked again.',
+  updateNoStatement:
+    'The update came without a director’s statement for this device, which is never done without. Find out who sent it.',
   updateNotOver: 'Another update of this device is not over. Let it end first: run "sealworks agent update".',
   updateNoComponent:
     'The component {component} is not updated on this device. Name it in updates.json, or send its release elsewhere.',
@@ -779,6 +793,10 @@ export const english = {
   usageCounterUnit: 'The counter {counter} counts {unit}, not {other}. Keep its unit.',
   usageCountersMany: 'A device has at most {limit} counters. Use one that there is.',
   usageAmount: 'The amount is no whole number from 0 to {limit}. Count in a smaller unit.',
+
+  // mqtt
+  topicNotYours: 'The topic {topic} is not one of this device. Use its own subtree, or have a conduit made.',
+  brokerAddress: 'The message broker cannot listen on {address}. Choose another address in mqtt.listen.',
 
   // backup
   issuanceClosed:
@@ -1013,6 +1031,32 @@ export const english = {
   commandNonceNone: 'The device gave no challenge for this command, or it was answered already. Order it again.',
   commandNonceOther: 'The signature of {operator} does not answer the challenge of the device. Order it again.',
   commandNonceOld: 'The challenge was answered after more than {seconds} seconds. Order it again.',
+
+  // updates: campaigns, and the door that devices come to
+  campaignMalformed: 'The campaign cannot be as written: {detail}. Correct it.',
+  campaignTaken: 'There is a campaign {campaign} already. Choose another name.',
+  campaignUnknown: 'There is no campaign {campaign}. List the campaigns to see their names.',
+  campaignState: 'A campaign that is {state} cannot do that ({act}). Look at it with "sealworks campaign show".',
+  campaignChanged:
+    'The campaign was changed by somebody else in between. Look at it again, and repeat what still has to be done.',
+  campaignNobody: 'No device matches what the campaign says of them. Correct whom it is for in another campaign.',
+  campaignLastWave: 'The last wave of the campaign is open already. Look at its laggards.',
+  campaignArtifactOther: 'The artifact {name} is not as the release has it. Restore the archive, or make the release again.',
+  campaignConsentNotAsked: 'The campaign does not ask owners for consent. Nothing has to be done.',
+  campaignListTooLong: 'More than {limit} devices are listed. Name fewer at once, or say what they have in common.',
+  actionUnknown: 'This device has no action {action}. Poll again for what there is.',
+  actionNotOffered: 'The action {action} is not offered to this device now. Poll again for what there is.',
+  actionOver: 'The action {action} is {state} already. Poll again for what there is.',
+  actionChanged: 'The action was changed by something else in between. Say it again.',
+  artifactUnknown: 'The deployment has no artifact of this name. Get the deployment again.',
+  tenantUnknown: 'There is no such tenant. Ask the operator of the server for the address.',
+  tenantMalformed:
+    'A tenant has a name of letters, digits, dots, hyphens and underscores, and a poll each 1 to 86400 seconds. Correct it.',
+  tenantTaken: 'The tenant {tenant} belongs to another organization. Choose another name.',
+  targetTokenWrong: 'The token is not that of this device. Ask for a new one, or come with the certificate of the device.',
+  ddiMalformed: 'The message cannot be read: {detail}. Look at the version of the update client.',
+  ddiTooManyAttributes: 'A device has {limit} attributes at most. Send fewer.',
+  ddiRefused: 'The update server refused ({status}): {detail}. Ask its operator.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',
