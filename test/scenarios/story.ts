@@ -4,7 +4,9 @@
  *     # a comment
  *     needs openssl                      a program of test/interop/programs.ts; without it the story is skipped
  *     env NAME=VALUE                     for the commands that follow; empty VALUE takes it away
+ *     as processes                       commands of sealworks run as processes of their own; else within this one, which is quicker
  *     $ sealworks ca list --json         runs, and must end with 0
+ *     $~ sealworks …                     the same again until it ends so, for what another process does in its own time
  *     exit 4                             … or with this
  *     > pattern                          a line of standard output matches
  *     ! > pattern                        none does
@@ -24,6 +26,9 @@ import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { systemWorld } from '#base/world.ts'
+import { runCommandLine } from '#cli/run.ts'
 import { find, programs, type ProgramName } from '../interop/programs.ts'
 
 export interface Story {
@@ -34,11 +39,11 @@ export interface Story {
 
 interface Step {
   readonly line: number
-  readonly verb: 'env' | '$' | '&' | 'exit' | '>' | '! >' | '2>' | '! 2>' | 'json' | 'let' | 'stop' | 'mode'
+  readonly verb: 'as' | 'env' | '$' | '$~' | '&' | 'exit' | '>' | '! >' | '2>' | '! 2>' | 'json' | 'let' | 'stop' | 'mode'
   readonly rest: string
 }
 
-const STEP = /^(env|\$|&|exit|! 2>|! >|2>|>|json|let|stop|mode)\s+(.*)$/
+const STEP = /^(as|env|\$~|\$|&|exit|! 2>|! >|2>|>|json|let|stop|mode)\s+(.*)$/
 
 /** @throws Error naming a line that is none of the above: a typing error must not pass as a comment */
 export function parseStory(text: string): Story {
@@ -83,6 +88,9 @@ interface Running {
 const ROOT = join(import.meta.dirname, '..', '..')
 /** A command takes a second; a machine that does much else takes some. */
 const COMMAND_MILLISECONDS = 60_000
+/** How often, and how far apart, what may take its time is asked again: half a minute in all. */
+const AGAIN_MAX = 100
+const AGAIN_MILLISECONDS = 300
 /** What runs beside a story lasts as long as it; a long one takes a minute on a busy machine. */
 const STORY_MILLISECONDS = 600_000
 
@@ -100,6 +108,7 @@ export async function playStory({ steps, files }: Story): Promise<void> {
   }
   const background = new Map<string, Running>()
   let last: Ended | undefined
+  let isApart = false
   const asked = (): Ended => {
     assert.ok(last !== undefined, 'nothing has run yet')
     return last
@@ -116,9 +125,23 @@ export async function playStory({ steps, files }: Story): Promise<void> {
             environment[name] = value === '' ? undefined : value
             break
           }
-          case '$': {
-            last = await begin(rest, directory, environment).ended
+          case 'as':
+            assert.equal(rest, 'processes')
+            isApart = true
+            break
+          case '$':
+          case '$~': {
+            const [name, ...words] = wordsOf(rest)
             const next = steps[index + 1]
+            const wanted = next?.verb === 'exit' ? Number(next.rest) : 0
+            const patience = step.verb === '$~' ? AGAIN_MAX : 0
+            for (let again = 0; ; again++) {
+              last = await (name === 'sealworks' && !isApart
+                ? within(rest, words, directory, environment)
+                : begin(rest, directory, environment).ended)
+              if (last.code === wanted || again === patience) break
+              await pause(AGAIN_MILLISECONDS)
+            }
             if (next?.verb !== 'exit') assert.equal(last.code, 0, told(last))
             break
           }
@@ -196,6 +219,31 @@ function begin(
   child.stderr.setEncoding('utf8').on('data', (text: string) => void (out.stderr += text))
   const ended = once(child, 'close').then(([code]): Ended => ({ command, code: code as number | null, ...out }))
   return { child, ended }
+}
+
+/** The command line as `bin/sealworks` runs it, but for a process of its own. */
+async function within(
+  command: string,
+  words: readonly string[],
+  directory: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Ended> {
+  const out = { stdout: '', stderr: '' }
+  const outputTo = (stream: keyof typeof out) => ({
+    columns: undefined,
+    write: async (data: string | Uint8Array) =>
+      void (out[stream] += typeof data === 'string' ? data : Buffer.from(data).toString()),
+  })
+  const code = await runCommandLine(words, {
+    world: systemWorld(),
+    environment,
+    directory,
+    signal: AbortSignal.timeout(COMMAND_MILLISECONDS),
+    stdout: outputTo('stdout'),
+    stderr: outputTo('stderr'),
+    stdin: async () => new Uint8Array(0),
+  })
+  return { command, code, ...out }
 }
 
 /** A background command has begun when it said so. @throws when it ends before */
