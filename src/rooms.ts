@@ -115,8 +115,8 @@ export const rooms: Readonly<Record<string, Room>> = {
     mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'ca'],
   },
   protocols: {
-    holds: 'EST, OCSP, CRLs and time stamps over HTTP, behind one shape',
-    mayImport: ENCODINGS,
+    holds: 'EST, OCSP, CRLs, time stamps and updates over HTTP, behind one shape',
+    mayImport: [...ENCODINGS, 'jose'],
     never: {
       ca: 'a protocol names the service it needs; server/compose.ts hands it in',
       store: 'a protocol does not know about storage',

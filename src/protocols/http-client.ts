@@ -16,7 +16,7 @@ import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 
 export interface Question {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PUT'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   /** Made on the connection that will carry it, where it depends on that; the argument is undefined without TLS. */

@@ -58,7 +58,7 @@ export interface ReplyStream {
 }
 
 export interface Operation<Service> {
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'PUT'
   /** Path below the protocol's mount point and label. */
   readonly path: string
   /** Where the RFC defines this operation. */

@@ -1,0 +1,430 @@
+/** Campaigns on both engines: waves, gates, errors, consent, and what devices say against what they sign. @module */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { after, before, describe, test } from 'node:test'
+import fc from 'fast-check'
+import { keep } from '#store/batch.ts'
+import { postgres } from '#store/postgres/index.ts'
+import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
+import { stepsOnReport } from './advance.ts'
+import {
+  consentForOwner,
+  openCampaign,
+  openNextWave,
+  pauseCampaign,
+  resumeCampaign,
+  startCampaign,
+  stopCampaign,
+} from './campaigns.ts'
+import { laggardsOf, progressOf } from './progress.ts'
+import { actionStates, actionSteps, openStates } from './states.ts'
+import { createToken, putTenant } from './tenants.ts'
+import { officer, testCampaigns, type TestCampaigns } from './testing.ts'
+import { isWithinWindow, waveSizes } from './terms.ts'
+
+const done = { execution: 'closed', finished: 'success', code: undefined, details: [] } as const
+const failure = { execution: 'closed', finished: 'failure', code: 3, details: ['no slot'] } as const
+const begun = { execution: 'proceeding', finished: 'none', code: undefined, details: [] } as const
+
+/** A signed report came, and its signature was found good. */
+async function report({ context }: TestCampaigns, deviceId: string, version: string): Promise<void> {
+  await keep(context.db, await stepsOnReport(context, deviceId, [{ name: 'press-os', version }]))
+}
+
+/** The device takes its update and shows that it runs. */
+async function install(all: TestCampaigns, deviceId: string): Promise<void> {
+  const visitor = await all.visit(deviceId)
+  const { deployment } = (await all.door.poll(visitor)) as { deployment?: number }
+  assert.ok(deployment !== undefined, `${deviceId} is offered nothing`)
+  await all.door.deployment(visitor, deployment)
+  await all.door.feedback(visitor, deployment, done)
+  await report(all, deviceId, '2.0.0')
+}
+
+async function fail(all: TestCampaigns, deviceId: string): Promise<void> {
+  const visitor = await all.visit(deviceId)
+  const { deployment } = (await all.door.poll(visitor)) as { deployment?: number }
+  if (deployment !== undefined) await all.door.feedback(visitor, deployment, failure)
+}
+
+const stateOf = async (all: TestCampaigns, name = 'press'): Promise<string> => (await openCampaign(all.context, name)).state
+
+const engines = [
+  { id: 'sqlite' as const, skip: false },
+  { id: 'postgres' as const, skip: postgresMissing() },
+]
+
+for (const { id, skip } of engines) {
+  describe(`R12: campaigns on ${id}`, { skip }, () => {
+    let server: TestServer | undefined
+    before(async () => {
+      if (id === 'postgres') server = await startPostgres()
+    })
+    after(() => server?.stop())
+
+    /** What rests on no statement that the engines could read in two ways. */
+    const onOne = (name: string, work: () => Promise<void>): void => {
+      if (id === 'sqlite') test(name, work)
+    }
+
+    async function campaigns(devices: number): Promise<TestCampaigns> {
+      const url = await server?.createDatabase()
+      return testCampaigns({ devices, ...(url !== undefined && { db: postgres({ url }) }) })
+    }
+
+    test('each wave waits until enough of the one before run the new version', async () => {
+      await using all = await campaigns(10)
+      await all.create('press', { waves: [{ devices: 2 }, { percent: 30 }], gatePercent: 50 })
+      assert.equal((await startCampaign(all.context, 'press', officer)).size, 10)
+      const waves = async () => (await progressOf(all.context, await openCampaign(all.context, 'press'))).waves
+      assert.deepEqual(
+        (await waves()).map(({ size }) => size),
+        [2, 3, 5],
+      )
+      const first = (await all.actions()).filter(({ wave }) => wave === 0).map(({ deviceId }) => deviceId)
+      const others = (await all.actions()).filter(({ wave }) => wave > 0).map(({ deviceId }) => deviceId)
+      assert.ok(!('deployment' in (await all.door.poll(await all.visit(others[0] ?? '')))), 'its wave is not open')
+
+      const [one = ''] = first
+      const visitor = await all.visit(one)
+      const offered = (await all.door.poll(visitor)) as { deployment: number }
+      await all.door.feedback(visitor, offered.deployment, done)
+      await all.work.runOnce()
+      assert.equal((await openCampaign(all.context, 'press')).wave, 0, 'its word alone opens no gate')
+      await report(all, one, '1.0.0')
+      await all.work.runOnce()
+      assert.equal((await openCampaign(all.context, 'press')).wave, 0, 'another version runs')
+      await report(all, one, '2.0.0')
+      await all.work.runOnce()
+      assert.equal((await openCampaign(all.context, 'press')).wave, 1)
+
+      for (const device of (await all.actions()).filter(({ wave }) => wave < 2 && wave > 0)) await install(all, device.deviceId)
+      await all.work.runOnce()
+      for (const { state, deviceId } of await all.actions()) if (state === 'offered') await install(all, deviceId)
+      await all.work.runOnce()
+      assert.equal(await stateOf(all), 'finished')
+      assert.equal((await progressOf(all.context, await openCampaign(all.context, 'press'))).states.succeeded, 10)
+      assert.equal(await all.audited('campaign.device-succeeded'), 10)
+    })
+
+    test('too many errors stop it: nobody is offered it any more, and who has begun is told', async () => {
+      await using all = await campaigns(8)
+      await all.create('press', { errors: { percent: 40, least: 3 } })
+      await startCampaign(all.context, 'press', officer)
+      const [a = '', b = '', c = '', d = '', e = ''] = (await all.actions()).map(({ deviceId }) => deviceId)
+      const begins = await all.visit(d)
+      const { deployment: number } = (await all.door.poll(begins)) as { deployment: number }
+      await all.door.feedback(begins, number, begun)
+      await install(all, a)
+      await fail(all, b)
+      await all.work.runOnce()
+      assert.equal(await stateOf(all), 'running', 'two are too few to say')
+      await fail(all, c)
+      await all.work.settled()
+      const stopped = await openCampaign(all.context, 'press')
+      assert.deepEqual([stopped.state, stopped.reason], ['stopped', 'errorRate'])
+      assert.equal('deployment' in (await all.door.poll(await all.visit(e))), false)
+
+      assert.deepEqual(await all.door.poll(begins), { pollingSeconds: 60, wantsAttributes: true, cancel: number })
+      await all.door.checkCanceled(begins, number)
+      await assert.rejects(all.door.deployment(begins, number), { reason: 'actionNotOffered' })
+      await all.door.cancelFeedback(begins, number, done)
+      const { states, reasons } = await progressOf(all.context, stopped)
+      assert.deepEqual([states.succeeded, states.failed, states.canceled], [1, 2, 5])
+      assert.deepEqual(reasons, [
+        { state: 'canceled', reason: 'campaignStopped', devices: 5 },
+        { state: 'failed', reason: 'deviceFailed', devices: 2 },
+      ])
+      const told = await laggardsOf(all.context, stopped, { limit: 10, state: 'failed' })
+      assert.deepEqual(
+        told.map(({ name, lag, reason, detail }) => [name, lag, reason, detail]),
+        [b, c].toSorted().map((device) => [`serial of ${device}`, 'failed', 'deviceFailed', 'code 3; no slot']),
+      )
+    })
+
+    onOne('a device that cannot give up any more goes on, and its report counts', async () => {
+      await using all = await campaigns(1)
+      await all.create('press')
+      await startCampaign(all.context, 'press', officer)
+      const visitor = await all.visit('d0000')
+      const { deployment: number } = (await all.door.poll(visitor)) as { deployment: number }
+      await all.door.feedback(visitor, number, begun)
+      await stopCampaign(all.context, 'press', 'a fault', officer)
+      await all.door.cancelFeedback(visitor, number, { ...begun, execution: 'rejected' })
+      assert.ok('deployment' in (await all.door.poll(visitor)))
+      await report(all, 'd0000', '2.0.0')
+      const [action] = await all.actions()
+      assert.equal(action?.state, 'succeeded')
+    })
+
+    onOne('paused, it offers nothing; resumed, it goes on; stopped, it does not', async () => {
+      await using all = await campaigns(2)
+      await all.create('press')
+      await startCampaign(all.context, 'press', officer)
+      const visitor = await all.visit('d0001')
+      await pauseCampaign(all.context, 'press', 'lunch', officer)
+      assert.equal('deployment' in (await all.door.poll(visitor)), false)
+      await assert.rejects(pauseCampaign(all.context, 'press', 'lunch', officer), { reason: 'campaignState' })
+      await resumeCampaign(all.context, 'press', officer)
+      assert.equal('deployment' in (await all.door.poll(visitor)), true)
+      await stopCampaign(all.context, 'press', 'enough', officer)
+      await assert.rejects(resumeCampaign(all.context, 'press', officer), { reason: 'campaignState' })
+      await assert.rejects(startCampaign(all.context, 'press', officer), { reason: 'campaignState' })
+    })
+
+    test('the driver is asked, and what was agreed to stands in the statement by its digest', async () => {
+      await using all = await campaigns(4)
+      await all.create('press', { consent: 'driver' })
+      await startCampaign(all.context, 'press', officer)
+      const [yes, no, always] = await Promise.all(['d0000', 'd0001', 'd0002'].map((device) => all.visit(device)))
+      assert.ok(yes && no && always)
+      const { confirmation: number = 0 } = (await all.door.poll(yes)) as { confirmation?: number }
+      assert.equal((await all.door.toConfirm(yes, number)).chunks[0]?.artifacts.length, 2, 'no statement before there is consent')
+      await assert.rejects(all.door.deployment(yes, number), { reason: 'actionNotOffered' })
+      await assert.rejects(all.door.artifact(yes, number, 'press.swu'), { reason: 'actionNotOffered' })
+      await all.door.confirm(yes, number, { confirmation: 'confirmed', details: ['by the wheel'] })
+      await all.door.confirm(yes, number, { confirmation: 'confirmed', details: ['again'] })
+      await all.door.deployment(yes, number)
+      const [kept, ...more] = await all.context.db.query('SELECT octets FROM campaign_consent')
+      assert.equal(more.length, 0)
+      const octets = kept?.['octets'] as Uint8Array
+      assert.deepEqual(all.orders[0]?.consent, new Uint8Array(createHash('sha256').update(octets).digest()))
+      assert.match(
+        new TextDecoder().decode(octets),
+        /"release":"0190a1b2.*"by":"driver".*"action":\d+,"remarks":\["by the wheel"\]/,
+      )
+
+      const { confirmation: other = 0 } = (await all.door.poll(no)) as { confirmation?: number }
+      await all.door.confirm(no, other, { confirmation: 'denied', details: [] })
+      assert.deepEqual(await all.door.poll(no), { pollingSeconds: 60, wantsAttributes: true })
+      await assert.rejects(all.door.confirm(no, other, { confirmation: 'confirmed', details: [] }), { reason: 'actionOver' })
+
+      await all.door.setAutoConfirmation(always, { initiator: 'fleet', remark: undefined })
+      assert.ok('deployment' in (await all.door.poll(always)))
+      assert.equal((await all.door.confirmations(always)).autoConfirm?.initiator, 'fleet')
+      await all.door.setAutoConfirmation(always, undefined)
+      assert.equal((await all.door.confirmations(always)).autoConfirm, undefined)
+      const states = (await all.actions()).map(({ state, reason }) => [state, reason])
+      assert.deepEqual(states, [
+        ['confirmed', undefined],
+        ['rejected', 'driverDenied'],
+        ['confirmed', undefined],
+        ['offered', undefined],
+      ])
+    })
+
+    onOne('the owner agrees for devices that are theirs, and nobody else’s', async () => {
+      await using all = await campaigns(2)
+      await all.create('press', { consent: 'owner' })
+      await startCampaign(all.context, 'press', officer)
+      const [anns, bens] = [await all.visit('d0000'), await all.visit('d0001')]
+      assert.deepEqual(await all.door.poll(anns), { pollingSeconds: 60, wantsAttributes: true })
+      await consentForOwner(all.context, 'press', { owner: 'ann', deviceIds: ['d0000', 'd0001'] }, officer)
+      const { deployment: number } = (await all.door.poll(anns)) as { deployment: number }
+      await all.door.deployment(anns, number)
+      assert.equal(all.orders[0]?.consent?.length, 32)
+      const { deployment: other } = (await all.door.poll(bens)) as { deployment: number }
+      await assert.rejects(all.door.deployment(bens, other), { code: 'notFound' })
+      assert.equal((await all.actions()).find(({ deviceId }) => deviceId === 'd0001')?.reason, 'ownerChanged')
+    })
+
+    onOne('R12: whom the director refuses gets neither statement nor artifact, and the reason is told', async () => {
+      await using all = await campaigns(2)
+      all.refused.add('d0000').add('d0001')
+      await all.create('press')
+      await startCampaign(all.context, 'press', officer)
+      const visitors = [await all.visit('d0000'), await all.visit('d0001')] as const
+      const numbers = [
+        (await all.door.poll(visitors[0])) as { deployment: number },
+        (await all.door.poll(visitors[1])) as { deployment: number },
+      ]
+      await assert.rejects(all.door.deployment(visitors[0], numbers[0]?.deployment ?? 0), { reason: 'actionNotOffered' })
+      await assert.rejects(all.door.artifact(visitors[1], numbers[1]?.deployment ?? 0, 'press.swu'), {
+        reason: 'actionNotOffered',
+      })
+      assert.deepEqual(
+        (await all.actions()).map(({ state, reason }) => [state, reason]),
+        [
+          ['rejected', 'updateOtherModel'],
+          ['rejected', 'updateOtherModel'],
+        ],
+      )
+    })
+
+    onOne('actions of other devices are not there', async () => {
+      await using all = await campaigns(2)
+      await all.create('press')
+      await startCampaign(all.context, 'press', officer)
+      const [own, other] = [await all.visit('d0000'), await all.visit('d0001')]
+      const { deployment: number } = (await all.door.poll(own)) as { deployment: number }
+      for (const asked of [
+        () => all.door.deployment(other, number),
+        () => all.door.artifact(other, number, 'press.swu'),
+        () => all.door.feedback(other, number, done),
+        () => all.door.cancelFeedback(other, number, done),
+        () => all.door.installed(other, number),
+        () => all.door.confirm(other, number, { confirmation: 'confirmed', details: [] }),
+      ])
+        await assert.rejects(asked(), { reason: 'actionUnknown' })
+      await assert.rejects(
+        all.door.authenticate('plant', 'd0001', { chain: [new TextEncoder().encode('d0000')], targetToken: undefined }),
+        {
+          code: 'unauthenticated',
+        },
+      )
+      await assert.rejects(all.door.authenticate('elsewhere', 'd0001', { chain: [], targetToken: undefined }), {
+        reason: 'tenantUnknown',
+      })
+    })
+
+    onOne('a device that says twice that it is done, and signs that it is not, has failed', async () => {
+      await using all = await campaigns(1)
+      await all.create('press')
+      await startCampaign(all.context, 'press', officer)
+      const visitor = await all.visit('d0000')
+      const { deployment: number } = (await all.door.poll(visitor)) as { deployment: number }
+      await all.door.feedback(visitor, number, done)
+      assert.equal('deployment' in (await all.door.poll(visitor)), false)
+      const lag = async () => (await laggardsOf(all.context, await openCampaign(all.context, 'press'), { limit: 1 }))[0]?.lag
+      assert.equal(await lag(), 'noSignedReport')
+      await report(all, 'd0000', '1.9.0')
+      assert.equal(await lag(), 'otherVersionReported')
+      await report(all, 'd0000', '1.9.0')
+      const [action] = await all.actions()
+      assert.deepEqual([action?.state, action?.reason], ['failed', 'otherVersionRuns'])
+      await all.door.feedback(visitor, number, { ...done, finished: 'failure' }) // it repeats itself: nothing changes
+      await assert.rejects(all.door.feedback(visitor, number, done), { reason: 'actionOver' })
+    })
+
+    test('R12: only those are listed whose version is in the range', async () => {
+      await using all = await campaigns(4)
+      const { db, organizationId, world } = all.context
+      const known = (
+        [
+          ['d0000', 5],
+          ['d0001', 7],
+          ['d0002', 6],
+        ] as const
+      ).map(([device, counter]) => ({
+        sql: `INSERT INTO installed_version (device_id, organization_id, version, component, installed, counter, digest, release_id, source, at)
+            VALUES (?, ?, 1, ?, '1', ?, NULL, NULL, 'signed', ?)`,
+        parameters: [device, organizationId, 'press-os', counter, world.clock.now()],
+      }))
+      await keep(db, known)
+      await all.create('press', { who: { installed: { counterMin: 1, counterMax: 6 } } })
+      await startCampaign(all.context, 'press', officer)
+      assert.deepEqual(
+        (await all.actions()).map(({ deviceId }) => deviceId),
+        ['d0000', 'd0002'],
+      )
+      await all.create('nobody', { who: { installed: { counterMin: 9 } } })
+      await assert.rejects(startCampaign(all.context, 'nobody', officer), { reason: 'campaignNobody' })
+    })
+
+    test('a device is in the hands of one campaign at a time', async () => {
+      await using all = await campaigns(3)
+      await all.create('press')
+      await all.create('second')
+      await startCampaign(all.context, 'press', officer)
+      await startCampaign(all.context, 'second', officer)
+      assert.deepEqual(new Set((await all.actions('second')).map(({ state }) => state)), new Set(['planned']))
+      assert.equal(
+        (await laggardsOf(all.context, await openCampaign(all.context, 'second'), { limit: 1 }))[0]?.lag,
+        'otherCampaign',
+      )
+      await fail(all, 'd0001')
+      await all.work.runOnce()
+      assert.deepEqual(
+        (await all.actions('second')).map(({ state }) => state),
+        ['planned', 'offered', 'planned'],
+      )
+      await stopCampaign(all.context, 'press', 'enough', officer)
+      await all.work.runOnce()
+      assert.deepEqual(
+        (await all.actions('second')).map(({ state }) => state),
+        ['offered', 'offered', 'offered'],
+      )
+    })
+
+    onOne('R4: tokens are off; turned on, each is for one device, and a later one ends it', async () => {
+      await using all = await campaigns(2)
+      const token = await createToken(all.context, 'd0000', officer)
+      const come = (name: string, targetToken: string) => all.door.authenticate('plant', name, { chain: [], targetToken })
+      await assert.rejects(come('d0000', token), { code: 'unauthenticated' })
+      await putTenant(all.context, { name: 'plant', pollingSeconds: 60, takesTokens: true, state: 'enabled' }, officer)
+      assert.equal((await come('d0000', token)).deviceId, 'd0000')
+      await assert.rejects(come('d0001', token), { reason: 'targetTokenWrong' })
+      const later = await createToken(all.context, 'd0000', officer)
+      await assert.rejects(come('d0000', token), { reason: 'targetTokenWrong' })
+      assert.equal((await come('d0000', later)).deviceId, 'd0000')
+      const stored = await all.context.db.query('SELECT * FROM ddi_token')
+      assert.equal(JSON.stringify(stored).includes(later), false)
+    })
+
+    test('windows, formats, attributes and contacts', async () => {
+      await using all = await campaigns(2)
+      const now = new Date(all.context.world.clock.now())
+      const closed = { from: (now.getUTCHours() * 60 + now.getUTCMinutes() + 720) % 1440, minutes: 60 }
+      await all.create('press', { windows: [closed] })
+      await startCampaign(all.context, 'press', officer)
+      const visitor = await all.visit('d0000')
+      assert.deepEqual(await all.door.poll(visitor), { pollingSeconds: 60, wantsAttributes: true })
+      const [{ number } = { number: 0 }] = await all.actions()
+      const shown = await all.door.deployment(visitor, number)
+      assert.deepEqual([shown.update, shown.maintenanceWindow, shown.chunks[0]?.artifacts.length], ['skip', 'unavailable', 2])
+      await assert.rejects(all.door.artifact(visitor, number, 'press.swu'), { reason: 'actionNotOffered' })
+      await all.door.writeContacts()
+      const lag = async () =>
+        (await laggardsOf(all.context, await openCampaign(all.context, 'press'), { limit: 5 })).map((one) => one.lag)
+      assert.deepEqual(await lag(), ['outsideWindow', 'neverSeen'])
+      all.time.ahead += 12 * 3_600_000
+      await all.door.setAttributes(visitor, 'merge', { formats: 'swupdate', board: 'press' })
+      assert.deepEqual(await all.door.poll(visitor), { pollingSeconds: 60, wantsAttributes: false, deployment: number })
+      const names = (await all.door.deployment(visitor, number)).chunks[0]?.artifacts.map(({ filename }) => filename)
+      assert.deepEqual(names, ['press.swu', 'director.cose'])
+      await all.door.setAttributes(visitor, 'remove', { formats: '' })
+      assert.equal((await all.door.deployment(visitor, number)).chunks[0]?.artifacts.length, 3)
+      await openNextWave(all.context, 'press', officer).then(
+        () => assert.fail('there is one wave'),
+        (error: unknown) => assert.equal((error as { reason?: string }).reason, 'campaignLastWave'),
+      )
+    })
+  })
+}
+
+test('waves have all devices, and none is empty', () => {
+  const wave = fc.oneof(
+    fc.record({ percent: fc.double({ min: 0.01, max: 30, noNaN: true }) }),
+    fc.record({ devices: fc.integer({ min: 1, max: 500 }) }),
+  )
+  fc.assert(
+    fc.property(fc.array(wave, { maxLength: 6 }), fc.nat({ max: 2000 }), (waves, size) => {
+      const sizes = waveSizes({ waves }, size)
+      assert.equal(
+        sizes.reduce((sum, one) => sum + one, 0),
+        size,
+      )
+      assert.ok(sizes.every((one) => one > 0))
+    }),
+  )
+})
+
+test('windows go over midnight and the end of the week', () => {
+  const saturdayNight = { windows: [{ day: 6, from: 23 * 60, minutes: 120 }] }
+  assert.equal(isWithinWindow(saturdayNight, Date.parse('2026-11-21T23:30:00Z')), true)
+  assert.equal(isWithinWindow(saturdayNight, Date.parse('2026-11-22T00:59:00Z')), true)
+  assert.equal(isWithinWindow(saturdayNight, Date.parse('2026-11-22T01:00:00Z')), false)
+  assert.equal(isWithinWindow({ windows: [{ from: 1430, minutes: 20 }] }, Date.parse('2026-11-23T00:05:00Z')), true)
+  assert.equal(isWithinWindow({ windows: [] }, 0), true)
+})
+
+test('nothing follows an end, and only what is open ends well', () => {
+  for (const state of actionStates) {
+    const isEnd = ['succeeded', 'failed', 'canceled', 'rejected'].includes(state)
+    assert.equal(actionSteps[state].length === 0, isEnd)
+    assert.equal(
+      (actionSteps[state] as readonly string[]).includes('succeeded'),
+      (openStates as readonly string[]).includes(state),
+    )
+  }
+})
