@@ -47,6 +47,11 @@ export const permissions = [
   'device.change', // its state, and what is said of it
   'device.manage', // organizations, models, areas
   'device.transfer', // giving devices away, and taking them
+  'license.read',
+  'license.issue', // replacing and taking back too
+  'license.manage', // which signer signs for a maker, and how many there are
+  'usage.read',
+  'usage.manage', // letting a device begin its records anew
   'order.read',
   'order.manage', // production orders and their tickets
   'order.report', // what came of them: logs of nodes, shipments, sightings
@@ -71,6 +76,8 @@ const READ_PKI = [
   'birth.read',
   'device.read',
   'order.read',
+  'license.read',
+  'usage.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -102,6 +109,9 @@ export const rights = {
     'device.change',
     'device.manage',
     'device.transfer',
+    'license.issue',
+    'license.manage',
+    'usage.manage',
     'birth.issue',
     'birth.manage',
     'key.read',
@@ -112,7 +122,7 @@ export const rights = {
     'user.read', // signers and rules name people
   ],
   'line-operator': [...READ_PKI, 'order.report', 'device.register', 'birth.issue', 'endpoint.secret'],
-  'release-engineer': [...READ_PKI, 'key.read', 'signer.read', 'signer.use'],
+  'release-engineer': [...READ_PKI, 'license.issue', 'key.read', 'signer.read', 'signer.use'],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
   service: [
@@ -121,6 +131,7 @@ export const rights = {
     'metrics.read',
     'device.register',
     'device.change',
+    'license.issue',
     'certificate.issue',
     'certificate.revoke',
     'birth.issue',

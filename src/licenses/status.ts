@@ -144,17 +144,16 @@ const MESSAGES_MAX = 100
 
 /** What a device fetches: its licenses and its maker's status list, in the order of their numbers, which only grow. */
 export async function messagesAfter(
-  context: LicensesContext,
-  deviceId: string,
+  { db, organizationId }: Pick<LicensesContext, 'db' | 'organizationId'>,
+  { deviceId, maker }: { readonly deviceId: string; readonly maker: string },
   after: number,
 ): Promise<readonly NumberedMessage[]> {
-  const { manufacturer } = await context.device(deviceId)
-  const rows = await context.db.query<Row & NumberedMessage>(
+  const rows = await db.query<Row & NumberedMessage>(
     `SELECT number, octets FROM license_version WHERE device_id = ? AND number > ?
       UNION ALL SELECT status_number, status_octets FROM license_maker
         WHERE organization_id = ? AND maker = ? AND status_number > ? AND status_octets IS NOT NULL
       ORDER BY 1 LIMIT ?`,
-    ...[deviceId, after, context.organizationId, manufacturer, after, MESSAGES_MAX],
+    ...[deviceId, after, organizationId, maker, after, MESSAGES_MAX],
   )
   return rows.map(({ number, octets }) => ({ number, octets }))
 }

@@ -57,6 +57,7 @@ import { takeBackUnconfirmed } from '#devices/ownership/moves.ts'
 import { bornElsewhere, expireTransfers, foreignCertificateId } from '#devices/ownership/transfers.ts'
 import { type GuardedKeyStore, type KeyRing, keyRing } from '#keys/key-ring.ts'
 import { keysMigrations } from '#keys/migrations.ts'
+import { licensesMigrations } from '#licenses/migrations.ts'
 import { policedKeyStore } from '#keys/policed.ts'
 import { keyStores } from '#keys/registry.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
@@ -75,6 +76,7 @@ import { openDatabase } from '#store/registry.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { databaseURLOf } from './database-url.ts'
 import { deviceMessagesService } from './device-messages.ts'
+import { licenseMailbox } from './licenses.ts'
 import { publicationMigrations } from './publication/migrations.ts'
 import { destroyActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
@@ -98,6 +100,7 @@ export const migrations: readonly Migration[] = [
   ...ownershipMigrations,
   ...deviceStateMigrations,
   ...genuineMigrations,
+  ...licensesMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -307,7 +310,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       refreshIssuers: () => ca.authorities.refresh(),
     }),
     reports: deviceReports({ ...context, tellDue: tellAll, certificate }),
-    messages: deviceMessagesService({ ...context, certificate }, {}),
+    messages: deviceMessagesService({ ...context, certificate }, { license: licenseMailbox({ context, ownership }) }),
     tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)

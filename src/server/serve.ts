@@ -20,6 +20,7 @@ import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
 import { forgetAnswered, forgetSecrets, SLICES } from '#ca/forget.ts'
 import type { Config } from '#config/config.ts'
+import { publishDue } from '#licenses/status.ts'
 import { purgeBirths } from '#devices/birth/births.ts'
 import { CHANGES_SECONDS } from '#devices/changes.ts'
 import { readSecret } from '#config/secret-file.ts'
@@ -221,6 +222,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
       { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
+      { name: 'licenses taken back', everySeconds: 60, run: async () => (isClosed ? undefined : publishDue(web.licenses)) },
       { name: 'births', everySeconds: 3600, run: () => purgeBirths(ca.devices.births) },
       { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },
       { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },

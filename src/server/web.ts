@@ -13,6 +13,7 @@ import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
+import type { LicensesContext } from '#licenses/context.ts'
 import type { Archive } from '#signing/upload/archive.ts'
 import type { Jobs } from '#signing/upload/jobs.ts'
 import { mount, type Mounted, type Router } from '#protocols/dispatch.ts'
@@ -26,6 +27,7 @@ import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
 import { metrics } from './metrics.ts'
 import { agreement } from './rest/agreed.ts'
+import { openLicenses } from './licenses.ts'
 import { openOrders } from './orders.ts'
 import { restRouter } from './rest/router.ts'
 import { allRoutes } from './rest/routes.ts'
@@ -58,6 +60,7 @@ export interface Web {
   /** Artifacts that are signed here. */
   readonly jobs: Jobs
   readonly archive: Archive
+  readonly licenses: LicensesContext
 }
 
 /** Nothing here is to be framed, sniffed, cached or referred from. */
@@ -100,6 +103,7 @@ export function composeWeb({
   )
   const numbers = metrics({ version: VERSION, startedAt })
   const signing = openSigningFor(foundation, ca, approvals, clock)
+  const licenses = openLicenses(foundation, ca.devices, signing)
   showClock(numbers, clock)
   const artifacts = composeArtifacts({ foundation, signing, approvals, access, config, world, log, ...where })
   const { installationName: name, publicUrl } = config.server
@@ -114,6 +118,7 @@ export function composeWeb({
     approvals,
     agreed: agreement({ approvals, access, db, least: config.approvals.destroyKeyPeople }),
     orders: openOrders(foundation, ca),
+    licenses,
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
@@ -126,6 +131,7 @@ export function composeWeb({
   return {
     publicProtocols: [mount(protocols.tsp, signing.timeStamps)],
     ...artifacts,
+    licenses,
     observe: numbers.observe,
     headers: {
       ...SECURITY_HEADERS,

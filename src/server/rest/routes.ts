@@ -20,6 +20,8 @@ import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { keyRoutes } from './keys.ts'
 import type { OrdersContext } from '#orders/orders.ts'
+import type { LicensesContext } from '#licenses/context.ts'
+import { licenseRoutes } from './licenses.ts'
 import { orderRoutes } from './orders.ts'
 import { ownershipRoutes } from './ownership.ts'
 import { profileRoutes } from './profiles.ts'
@@ -40,6 +42,7 @@ export interface RouteServices {
   readonly agreed: Agreed
   readonly orders: OrdersContext
   /** Called when endpoints were made or changed. */
+  readonly licenses: LicensesContext
   readonly endpointsChanged: () => Promise<void>
 }
 
@@ -55,6 +58,7 @@ export const allRoutes = ({
   agreed,
   orders,
   endpointsChanged,
+  licenses,
 }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
@@ -79,5 +83,6 @@ export const allRoutes = ({
   ...orderRoutes(orders),
 ]
 
+  ...licenseRoutes(licenses, access),
 /** Every row with its types, for the client. */
 export type AnyRoute = ReturnType<typeof allRoutes>[number]
