@@ -689,6 +689,28 @@ export const english = {
   updateReplayed: 'The update is number {sequence} for this device, which has seen {last}. Somebody shows it an old one.',
   updateManifestOther:
     'What the director says of the release is not what its maker signed: {detail}. Install nothing, and find out who sent it.',
+  updateNotBorn: 'The device has no birth here, so that nothing can be bound to it. Record its birth first.',
+  updateNoOwner: 'The device has no owner here, so that nobody may have it updated. Have it claimed first.',
+  updateRule: 'The rule for updates does not allow this. Ask whoever is responsible to see to it.',
+  updateDirectorMissing:
+    'Nobody signs what devices are told to install. Ask whoever runs the server to set updates.directorSigner.',
+  updateDirectorWaits: 'The signer {name} signs nothing before people agree, which a director cannot wait for. Change its terms.',
+  updateSequence: 'Another statement for this device was made at the same time. Try again.',
+  releaseUnknown: 'There is no release {release} here. List the releases to see their ids.',
+  releaseExists: 'There is a release {component} {version} for one of these models already. Choose another version.',
+  releaseVersionUnknown: 'There is no release {component} {version} for these models. List the releases to see their versions.',
+  releaseModelTwice: 'The release names a model twice. Name each once, with all its revisions.',
+  releaseArtifactTwice: 'The release has a file "{name}" already. Give this one another name.',
+  releaseArtifacts: 'A release has at most {limit} files. Make several releases of it.',
+  releaseArtifactSigner: 'The file is not signed as the signer {name} signs: {detail} Sign it with that signer, or name its own.',
+  releaseUnsigned: 'The file "{name}" has no signature, and none beside it. Add its signature, as "{name}." with an ending.',
+  releaseEmpty: 'The release has no files. Add what is to be installed.',
+  releaseState: 'A release that is {state} does not allow this. Look at it to see what comes next.',
+  releaseChanged: 'The release was changed by somebody else in between. Look at it again.',
+  releaseSignerDirector: 'The signer {name} signs what the director says, and must not sign software as well. Name another one.',
+  releaseFileMissing: 'The file {digest} is not where files of releases lie. Bring that directory back from its backup.',
+  notSBOM: 'This is no bill of materials that is known here: {detail}. Send CycloneDX or SPDX in JSON.',
+  sbomTooLarge: 'The bill of materials is larger than the {limit} bytes allowed here. Leave out the files of its packages.',
 
   // devices
   deviceUnknown: 'There is no device {device} here. List the devices to see their ids.',
@@ -1030,6 +1052,15 @@ export const english = {
   commandExpired: 'The command was good until {expiresAt}. Order it again.',
   commandNonceNone: 'The device gave no challenge for this command, or it was answered already. Order it again.',
   commandNonceOther: 'The signature of {operator} does not answer the challenge of the device. Order it again.',
+  commandUnknown: 'There is no command {command} here. List the commands to see their ids.',
+  commandChanged: 'Somebody else changed the command at the same moment. Look at it again.',
+  commandOver: 'The command {command} is {state}: nothing is added to it. Order it again.',
+  commandSigned: '{name} signed this command already. It needs other people.',
+  commandSignatureOther: 'What was signed is not the command {command} as it was drafted. Sign that one.',
+  commandReceiptOther: 'The receipt is about another message than the one that was sent. Find out which one the device got.',
+  commandReceiptTwice: 'There is another receipt for this command already. Find out whether there are two of this device.',
+  commandReceiptForked:
+    'The device gave the number {counter} to two receipts: there are two of it, or it was put back to an earlier day. Find out which.',
   commandNonceOld: 'The challenge was answered after more than {seconds} seconds. Order it again.',
 
   // updates: campaigns, and the door that devices come to

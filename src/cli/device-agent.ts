@@ -4,10 +4,11 @@ import { type Agent, openAgent, runAgent } from '#agent/agent.ts'
 import type { Settings } from '#agent/directory.ts'
 import type { Outcome } from '#agent/enroll.ts'
 import { parsePEM } from '#asn1/pem.ts'
+import { utf8 } from '#base/bytes.ts'
 import { formatName, parseName } from '#x509/name.ts'
 import type { Answer, Context } from './command.ts'
 import { exitCodes } from './exit-codes.ts'
-import { readInput } from './files.ts'
+import { readInput, writeOutput } from './files.ts'
 
 async function withAgent<T>(context: Context, place: string, work: (agent: Agent) => Promise<T>): Promise<T> {
   await using agent = openAgent(place, context.world)
@@ -123,6 +124,18 @@ export const verify = (
       text: `${found.valid ? 'VALID' : 'NOT VALID'}  ${file}: ${found.format}\n${lines.join('\n')}\n`,
       exitCode: found.valid ? exitCodes.done : exitCodes.verificationFailed,
     }
+  })
+
+export const prove = (
+  context: Context,
+  place: string,
+  { file, out, force }: { readonly file: string; readonly out: string; readonly force: boolean },
+): Promise<Answer> =>
+  withAgent(context, place, async ({ device }) => {
+    const { prove: signProof } = await import('#agent/prove.ts')
+    const octets = utf8(await signProof(device, await readInput(context, file)))
+    writeOutput(context, { file: out, octets, isSecret: false, force })
+    return { value: { file: out }, text: `${out} is written.\n` }
   })
 
 export function run(context: Context, place: string, pollSeconds: number): Promise<Answer> {

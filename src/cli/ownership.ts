@@ -86,7 +86,7 @@ const acting = (verb: string, operation: 'withdrawTransfer', summary: string) =>
   })
 
 /** PEM of a public key or certificate, or a JWK. @throws TrustError */
-async function publicKeyIn(context: Context, file: string): Promise<PublicKey> {
+export async function publicKeyIn(context: Context, file: string): Promise<PublicKey> {
   const octets = await readInput(context, file)
   const written = new TextDecoder().decode(octets)
   if (written.trimStart().startsWith('{')) return parsePublicKey(octets)

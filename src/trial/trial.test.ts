@@ -111,6 +111,7 @@ describe('a first start, and a second', () => {
 
   test('a device lives through two owners and two areas, and its chain says so with no server (R2, R6)', () => {
     assert.match(first.text, /It enrolls at its second owner .*by the certificate that it was born with/)
+    assert.match(first.text, /is it genuine\? .*genuine; and one with the same label and another key: unknown/)
     assert.match(first.text, /verify-chain, with no server .*2 entries: Example Works owns it; cut short: ownershipStale/)
   })
 

@@ -31,6 +31,7 @@ import { parseJSONObject } from '#jose/json.ts'
 import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
 import * as orders from '#orders/samples.ts'
 import { parseChain, verifyChain } from '#devices/ownership/messages.ts'
+import * as genuine from '#devices/genuine/messages.ts'
 import { parsePackage } from '#devices/ownership/package.ts'
 import * as ownership from '#devices/ownership/samples.ts'
 import { readStatement } from '#devices/ownership/statement.ts'
@@ -335,13 +336,13 @@ export const targets: readonly Target[] = [
     name: 'director-statement',
     seeds: [updates.encodeStatement(updateSamples.statement)],
     run: (bytes) => checkSame(bytes, updates.encodeStatement(updates.parseStatement(bytes))),
-    outer: (bytes) => parseCBOR(bytes),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
   },
   {
     name: 'release-manifest',
     seeds: [updates.encodeManifest(updateSamples.manifest)],
     run: (bytes) => checkSame(bytes, updates.encodeManifest(updates.parseManifest(bytes))),
-    outer: (bytes) => parseCBOR(bytes),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
   },
   {
     name: 'device-report',
@@ -425,6 +426,18 @@ export const targets: readonly Target[] = [
     name: 'ownership-chain',
     seeds: lines(ownership.sampleStatements.release.statement),
     run: (bytes) => orRefused(Promise.try(() => verifyChain(parseChain(utf8Text(bytes)), { makers: ownership.sampleMakers }))),
+    outer: anything,
+  },
+  {
+    name: 'genuine-question',
+    seeds: lines(JSON.stringify({ manufacturer: 'acme', productSerial: 'A-1042', nonce: 'A'.repeat(43) })),
+    run: (bytes) => genuine.signedText(genuine.parseQuestion(bytes)),
+    outer: anything,
+  },
+  {
+    name: 'genuine-proof',
+    seeds: lines(genuine.encodeProof({ key: new Uint8Array(91), signature: new Uint8Array(72) })),
+    run: (bytes) => genuine.encodeProof(genuine.parseProof(bytes)),
     outer: anything,
   },
   { name: 'ownership-package', seeds: lines(ownership.samplePackage), run: (bytes) => parsePackage(bytes), outer: anything },

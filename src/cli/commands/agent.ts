@@ -87,6 +87,16 @@ export const commands = [
   }),
   command({
     noun: 'agent',
+    verb: 'prove',
+    summary: 'Sign, with the key that the device was born with, that it is the one that somebody asks about',
+    example: 'sealworks agent prove question.json --out proof.json',
+    operands: { file: required(text('FILE', 'what `device genuine ask` wrote')) },
+    options: { out: required(text('FILE', 'where to write what goes back')), force: flag('replace the file if it is there') },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await work()).prove(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
     verb: 'run',
     summary: 'Keep the certificate and the trust list, and report, until it is stopped',
     example: 'sealworks agent run --poll 3600',

@@ -3,6 +3,7 @@ import type { AnswerOf, InputOf } from '#server/rest/client.ts'
 import { flag, integer, oneOf, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { type Device, deviceOperand, findDevice } from '../device.ts'
+import { genuineCommands } from '../genuine.ts'
 import { ownershipCommands } from '../ownership.ts'
 import { fields, table } from '../terminal.ts'
 
@@ -174,6 +175,7 @@ export const commands = [
   }),
 
   ...ownershipCommands,
+  ...genuineCommands,
 ]
 
 function described({ device: now, events, birth, certificates, owners, areas }: History, columns: number | undefined): string {

@@ -25,7 +25,7 @@ import {
   readStatement,
   signStatement,
   type StatementKey,
-  type StatementKind,
+  type PlacedKind,
   writtenKey,
 } from './statement.ts'
 
@@ -157,7 +157,7 @@ export async function checkOffer(before: Standing | undefined, statement: string
   return { read, by, toKey: keyOf(payload.to.key) }
 }
 
-function trusted({ signer }: Read<StatementKind>, makers: readonly PublicKey[]): PublicKey {
+function trusted({ signer }: Read<PlacedKind>, makers: readonly PublicKey[]): PublicKey {
   const maker = makers.find((one) => jwkThumbprint(one) === signer)
   if (maker === undefined)
     throw new TrustError('unauthenticated', 'ownershipMakerUnknown', { facts: { key: signer.slice(0, 43) } })
@@ -208,7 +208,7 @@ function after(
 }
 
 /** @throws TrustError `badProof` unless it is of this device and follows the entry before */
-function checkPlace(read: Read<StatementKind>, before: Standing | undefined, rules: ChainRules): void {
+function checkPlace(read: Read<PlacedKind>, before: Standing | undefined, rules: ChainRules): void {
   const { device, epoch, previous } = read.payload
   const expected = before?.device ?? rules.device
   if ((expected !== undefined && device !== expected) || (rules.device !== undefined && device !== rules.device))
@@ -217,7 +217,7 @@ function checkPlace(read: Read<StatementKind>, before: Standing | undefined, rul
     throw outOfOrder(read, 'it does not follow the entry before')
 }
 
-const outOfOrder = ({ kind, payload }: Read<StatementKind>, detail: string): TrustError =>
+const outOfOrder = ({ kind, payload }: Read<PlacedKind>, detail: string): TrustError =>
   new TrustError('badProof', 'ownershipOrder', { facts: { what: kind, epoch: payload.epoch, detail } })
 
 const late = (what: string): TrustError => new TrustError('policyRefused', 'ownershipExpired', { facts: { what } })

@@ -91,6 +91,19 @@ const Place = {
   previous: Type.Optional(Hash),
 }
 
+/** What a stranger who holds a device may know of it: no owner, no place, no date. */
+export const verdicts = [
+  'genuine',
+  'unknown', // the maker has no such device, or what answered does not have its key: the same word for both
+  'clone', // somebody found two of it
+  'stolen', // or lost
+  'doubted', // it is under examination
+  'neverShipped', // made, and never let out by its maker
+  'scrapped',
+  'ended',
+] as const
+export type Verdict = (typeof verdicts)[number]
+
 const shapes = {
   /** By the owner, and the first by the maker: to whom, on which terms. */
   offer: record({ ...Place, product: Type.Optional(Product), to: Party, terms: Terms, offeredAt: Time, expiresAt: Time }),
@@ -106,9 +119,20 @@ const shapes = {
   objection: record({ ...Place, notice: Hash, reason: line(500), objectedAt: Time }),
   /** An entry of the chain, by the maker, after the time of the notice. */
   recovery: record({ ...Place, notice: Statement, answer: Statement, releasedAt: Time }),
+  /** By the maker, to whoever asks whether a device is genuine: what became of the one that just answered (genuine.ts). */
+  verdict: record({
+    version: Type.Literal(1),
+    nonce: Hash,
+    manufacturer: line(128),
+    productSerial: line(80),
+    verdict: Type.Enum([...verdicts]),
+    at: Time,
+  }),
 } as const
 
 export type StatementKind = keyof typeof shapes
+/** Of a device's place in its chain. */
+export type PlacedKind = Exclude<StatementKind, 'verdict'>
 export type Payload<Kind extends StatementKind> = Static<(typeof shapes)[Kind]>
 
 const typeOf = (kind: StatementKind): string => `ownership-${kind}+jws`

@@ -18,6 +18,7 @@ import {
 import { deviceNameOf } from './statement.ts'
 import { TrustError } from '#base/errors.ts'
 import { keep } from '#store/batch.ts'
+import type { Database, Migration } from '#store/database.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { stepsToBear } from '../birth-record.ts'
@@ -111,8 +112,8 @@ export interface TestInstallation extends AsyncDisposable {
   readonly fault: { at: string | undefined; reached: string[] }
   /** An organization whose key is here, or that of another installation's of the same name. */
   organization(name: string, elsewhere?: TestKey): Promise<TestKey>
-  /** A shipped device of the maker `valves`. */
-  shipped(productSerial: string): Promise<{ readonly device: Device; readonly key: TestKey }>
+  /** A shipped device of the maker `valves`, or one that is only born. */
+  shipped(productSerial: string, until?: 'born'): Promise<{ readonly device: Device; readonly key: TestKey }>
   /** A device as it is in use, with an operational certificate. */
   use(deviceId: string, certificateId: string): Promise<void>
 }
@@ -120,8 +121,9 @@ export interface TestInstallation extends AsyncDisposable {
 /** What a process that is killed at a fault point looks like from within. */
 export class Killed extends Error {}
 
-export async function testInstallation(): Promise<TestInstallation> {
-  const devices = await testDevices(undefined, ownershipMigrations)
+/** @param db of either engine; a temporary SQLite unless told @param more of the folders of this room that the test is about */
+export async function testInstallation(db?: Database, more: readonly Migration[] = []): Promise<TestInstallation> {
+  const devices = await testDevices(db, [...ownershipMigrations, ...more])
   const { context: base, time } = devices
   const keys = new Map<string, TestKey>()
   const births = new Map<string, readonly Uint8Array[]>()
@@ -170,7 +172,7 @@ export async function testInstallation(): Promise<TestInstallation> {
       )
       return key
     },
-    async shipped(productSerial) {
+    async shipped(productSerial, until) {
       if (model === undefined) throw new Error('there is no maker')
       const { id: modelId, manufacturerId } = await model
       const key = testKey()
@@ -181,6 +183,7 @@ export async function testInstallation(): Promise<TestInstallation> {
       const birth = { ...testBirth(productSerial, certificateId), keyHash }
       const { device: born, steps } = stepsToBear(context, { manufacturerId, modelId, productSerial }, birth, officer)
       await keep(context.db, steps)
+      if (until === 'born') return { device: born, key }
       await changeState(context, born.id, { act: 'release', actor: officer })
       return { device: await changeState(context, born.id, { act: 'ship', actor: officer }), key }
     },

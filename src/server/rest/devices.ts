@@ -20,7 +20,11 @@ import { recordingRefusals } from './refusals.ts'
 import { type Call, page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
 import { Empty, Time, Uuid } from './shapes.ts'
 
-export const ProductSerial = Type.String({ minLength: 1, maxLength: 64, description: "a device's serial, as its maker writes it" })
+export const ProductSerial = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  description: "a device's serial, as its maker writes it",
+})
 const InCatalog = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', description: 'two names with a slash between' })
 const State = Type.Enum([...deviceStates])
 const Flag = Type.Enum([...deviceFlags])

@@ -18,6 +18,8 @@ export interface Caller {
 /** A call of a route: who made it, and under which id the log knows it. */
 export interface Call extends Caller {
   readonly requestId: string
+  /** Where the request came from, as the listener knows it. */
+  readonly address?: string
   /** On routes that take one. */
   readonly upload?: Upload
 }

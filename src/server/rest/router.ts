@@ -164,7 +164,7 @@ async function run(row: Row, values: readonly string[], arrival: Arrival, caller
   if (route.takesOctets === true) return replyTo(route, await handle({ ...caller, requestId, upload: uploadOf(arrival) }))
   if (route.givesOctets !== undefined) return replyTo(route, await handle({ ...caller, requestId }))
   const work = async () => {
-    const result: unknown = await handle({ ...caller, requestId })
+    const result: unknown = await handle({ ...caller, requestId, address: arrival.peer.address })
     if (route.response === undefined) return { status: 204, body: '' }
     const status = route.isPending?.(result) === true ? 202 : (route.status ?? 200)
     return { status, body: JSON.stringify(result) }

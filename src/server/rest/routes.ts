@@ -18,10 +18,11 @@ import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceReportRoutes } from './device-reports.ts'
 import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
+import { genuineRoutes } from './genuine.ts'
 import { keyRoutes } from './keys.ts'
-import type { OrdersContext } from '#orders/orders.ts'
 import type { LicensesContext } from '#licenses/context.ts'
 import { licenseRoutes } from './licenses.ts'
+import type { OrdersContext } from '#orders/orders.ts'
 import { orderRoutes } from './orders.ts'
 import { ownershipRoutes } from './ownership.ts'
 import { profileRoutes } from './profiles.ts'
@@ -41,8 +42,8 @@ export interface RouteServices {
   readonly approvals: Approvals
   readonly agreed: Agreed
   readonly orders: OrdersContext
-  /** Called when endpoints were made or changed. */
   readonly licenses: LicensesContext
+  /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
 
@@ -57,8 +58,8 @@ export const allRoutes = ({
   approvals,
   agreed,
   orders,
-  endpointsChanged,
   licenses,
+  endpointsChanged,
 }: RouteServices) => [
   ...serverRoutes(server),
   ...accessRoutes(access),
@@ -75,14 +76,15 @@ export const allRoutes = ({
   ...ownershipRoutes(ca),
   ...deviceRoutes(ca),
   ...deviceReportRoutes(ca),
+  ...genuineRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
   ...signerRoutes({ signing, ca, access, organizationId: audit.organizationId }),
   ...artifactRoutes({ signing, ...artifacts, db: audit.db, organizationId: audit.organizationId }),
   ...approvalRoutes(approvals, access),
   ...orderRoutes(orders),
+  ...licenseRoutes(licenses, access),
 ]
 
-  ...licenseRoutes(licenses, access),
 /** Every row with its types, for the client. */
 export type AnyRoute = ReturnType<typeof allRoutes>[number]

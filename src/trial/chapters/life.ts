@@ -1,17 +1,18 @@
 /** One device through two owners and two areas: what it may at each time is what its record and its chain of owners say. @module */
+import { sign } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodePEM } from '#asn1/pem.ts'
 import { utf8 } from '#base/bytes.ts'
 import { secret } from '#base/secret.ts'
-import { type Identity, makeKey, privateKeyOf, requestFor } from '../device.ts'
+import { type DeviceKey, type Identity, makeKey, privateKeyOf, requestFor } from '../device.ts'
 import { connected, issued, refused } from '../enrolling.ts'
 import { byOpenSSL } from '../programs.ts'
 import { askStanding, checkCertificate, type KnownAuthority } from '../relying-party.ts'
 import { CommandRefusal, runCommand } from '../server-process.ts'
 import { type Chapter, fact, must, NotAsExpected, present, type Scene } from '../story.ts'
 import { authorityPair, birthAuthority, endpoints, HARDWARE_TYPE, MAKER, ownerAuthority, OWNER } from './authorities.ts'
-import { officer, officerCommand } from './server.ts'
+import { officer, officerCommand, server } from './server.ts'
 import { line } from './station.ts'
 
 const SECOND_OWNER = 'Example Works'
@@ -140,6 +141,15 @@ export const lifeChapter: Chapter = {
         await enroll(scene, 'works', lastOf(scene))
         await mustBe(scene, 'active', 'second/works')
         return { said: 'by the certificate that it was born with, as at the first' }
+      },
+    },
+    {
+      title: 'A stranger asks: is it genuine?',
+      async run(scene) {
+        const { birth } = scene.known(press)
+        const said = [await verdictOn(scene, birth.key), await verdictOn(scene, await makeKey())]
+        must(said.join() === 'genuine,unknown', `the answers are ${said.join(' and ')}`)
+        return { said: 'genuine; and one with the same label and another key: unknown' }
       },
     },
     {
@@ -312,6 +322,17 @@ async function isLetIn(scene: Scene, { certificate }: Identity): Promise<boolean
   const record = certificates.find((one) => one.certificate === certificate.toBase64())
   const { id } = present(record, 'the server does not find the certificate')
   return (await client.call('decideCertificate', { params: { id } })).isUsable
+}
+
+/** The question is public: the device signs a number of the server's, with the name on its label. */
+async function verdictOn(scene: Scene, { privateKey, publicKey }: DeviceKey): Promise<string> {
+  const client = scene.known(server).client('')
+  const { productSerial } = scene.known(press)
+  const { nonce } = await client.call('askGenuine', { body: { manufacturer: parties.maker, productSerial } })
+  const text = `sealworks: is this device genuine? 1\n${parties.maker}\n${productSerial}\n${nonce}\n`
+  const signature = new Uint8Array(sign('sha256', text, privateKey)).toBase64()
+  const { verdict } = await client.call('answerGenuine', { body: { nonce, key: publicKey.toBase64(), signature } })
+  return verdict
 }
 
 /** A key for the vouchers of this line, which goes to the server. @returns its label there, and the file of its certificates */
