@@ -17,6 +17,7 @@ export const alarmKinds = [
   'serialTwice',
   'keyTwice',
   'stationForeign',
+  'firmwareOther',
   'judgedUnborn',
   'judgedTwice',
   'shippedNotGood',

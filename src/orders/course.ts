@@ -69,6 +69,7 @@ export function courseAfter(terms: CountingTerms, course: Course, entry: LogEntr
     case 'close':
       return { ...course, closed: true }
     case 'begin':
+    case 'load':
       return course
   }
 }

@@ -24,8 +24,8 @@ type DueType = 'issue' | 'good' | 'scrap'
 export const DUE_COLUMNS = ['job_id', 'organization_id', 'n', 'type', 'facts']
 
 /** What the entry's own row does not have. */
-export const dueFacts = ({ evidence, operator }: Pick<JobBirth, 'evidence' | 'operator'>): string =>
-  JSON.stringify({ evidence, ...(operator !== undefined && { operator }) })
+export const dueFacts = ({ evidence, firmware, operator }: Pick<JobBirth, 'evidence' | 'firmware' | 'operator'>): string =>
+  JSON.stringify({ evidence, firmware, operator })
 
 /** @returns how many alarms there are more @throws nothing that says something about a device: that is an alarm */
 export async function recordDue(context: OrdersContext, job: Job, actor: string): Promise<number> {
@@ -132,7 +132,10 @@ const settled = (jobId: string, row: Row): Step => ({
 })
 
 function birthOf(row: Row): JobBirth {
-  const { evidence, operator } = JSON.parse(row['facts'] as string) as Pick<JobBirth, 'evidence' | 'operator'>
+  const { evidence, firmware, operator } = JSON.parse(row['facts'] as string) as Pick<
+    JobBirth,
+    'evidence' | 'firmware' | 'operator'
+  >
   return {
     productSerial: row['product_serial'] as string,
     position: row['position'] as number,
@@ -140,6 +143,7 @@ function birthOf(row: Row): JobBirth {
     key: row['key_hash'] as string,
     certificate: row['certificate'] as Uint8Array,
     evidence,
+    firmware,
     station: row['station'] as string,
     operator,
     at: row['at'] as number,

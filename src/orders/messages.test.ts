@@ -52,11 +52,11 @@ describe('the log', () => {
     for (const line of sampleLines) ({ end } = follow(end, line))
     assert.equal(end.size, sampleLines.length)
     assert.throws(() => follow(emptyChain, sampleLines[1] as string), { code: 'badProof', reason: 'logBroken' })
-    const line = sampleLines[3] as string
+    const line = sampleLines[4] as string
     const others = [
       line.replace('{', '{ '),
-      line.replace('"n":3', '"n":3.0'),
-      line.replace('"n":3', '"n":3,"n":3'),
+      line.replace('"n":4', '"n":4.0'),
+      line.replace('"n":4', '"n":4,"n":4'),
       line.replace('P7', '\\u0050\\u0037'),
       line.replace('"position":0', '"position":-1'),
       line.replace('"position":0', '"position":0,"more":0'),

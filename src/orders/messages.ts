@@ -80,6 +80,13 @@ const JobTicket = record({
   hardwareRevision: Text,
   /** SHA-256 of what the devices are loaded with. */
   firmware: Type.Array(Hash, { maxItems: 64, uniqueItems: true }),
+  /**
+   * Whose signatures on images count: certificates, DER. Where there are any, the node hands images out, and no device is born
+   * that got none of the ticket's.
+   */
+  firmwareSigners: Type.Optional(Type.Array(Base64, { minItems: 1, maxItems: 8 })),
+  /** Certificate of the key to which images for this node are encrypted, issued by the node's key. */
+  envelope: Type.Optional(Base64),
   factory: Text,
   tier: Tier,
   /** SHA-256 of the SubjectPublicKeyInfo of the node's key, which signs births and the log. */
@@ -119,7 +126,9 @@ const TicketRequest = record({
   /** PKCS #10 of the node's key. */
   request: Base64,
   counters: record({ starts: CounterStart, blocks: CounterStart }),
-  /** What a TPM says of the key and the counters. */
+  /** Certificate of the key to which images for this node are encrypted, issued by the node's key; nodes of earlier versions have none. */
+  envelope: Type.Optional(Base64),
+  /** What a TPM says of the keys and the counters. */
   attestation: Type.Optional(
     record({
       /** TPMT_PUBLIC of the attestation key and of the node's key, TPMS_NV_PUBLIC of the counters. */
@@ -128,7 +137,9 @@ const TicketRequest = record({
       starts: Base64,
       blocks: Base64,
       /** TPMS_ATTEST and TPMT_SIGNATURE of each. */
-      certified: Type.Array(record({ attest: Base64, signature: Base64 }), { minItems: 3, maxItems: 3 }),
+      certified: Type.Array(record({ attest: Base64, signature: Base64 }), { minItems: 3, maxItems: 4 }),
+      /** TPMT_PUBLIC of the key for images, which the fourth statement is about. */
+      envelopeKey: Type.Optional(Base64),
       /** TPMT_PUBLIC of the endorsement key and its certificate, where the TPM has one. */
       endorsement: Type.Optional(record({ key: Base64, certificate: Base64 })),
     }),
@@ -308,6 +319,8 @@ const Issue = record({
   certificate: Base64,
   /** SHA-256 of what the birth rests on: the request as it came. */
   evidence: Hash,
+  /** SHA-256 of the image that the device got before, where the node hands images out. */
+  firmware: Type.Optional(Hash),
   /** SHA-256 of its certificate. */
   station: Hash,
   operator: Type.Optional(Text),
@@ -318,6 +331,8 @@ const entrySchemas = {
   start: record({ ...head, type: Type.Literal('start'), start: Count }),
   lease: record({ ...head, type: Type.Literal('lease'), block: Count }),
   stop: record({ ...head, type: Type.Literal('stop'), next: Count }),
+  /** An image is about to be handed out for this device. */
+  load: record({ ...Judged, type: Type.Literal('load'), firmware: Hash }),
   issue: Issue,
   /** It passed the test at the end of the line. */
   good: record({ ...Judged, type: Type.Literal('good') }),

@@ -13,9 +13,11 @@ import { uuidv7, type World } from '#base/world.ts'
 import type { KeyStore, Signer } from '#keys/key-store.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Database, Row } from '#store/database.ts'
+import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import type { EndorsementTrust } from '#tpm2/endorsement.ts'
 import { type Course, newCourse, termsOf } from './course.ts'
+import { checkEnvelope } from './firmware.ts'
 import { challengeFor, checkChallengeAnswer, type OpenedRequest } from './endorsement.ts'
 import {
   emptyChain,
@@ -36,6 +38,13 @@ export const OrderTerms = Type.Object(
     model: Type.String({ minLength: 1, maxLength: 128 }),
     hardwareRevision: Type.String({ minLength: 1, maxLength: 128 }),
     firmware: Type.Array(Type.String({ pattern: '^[0-9a-f]{64}$' }), { maxItems: 64, description: 'SHA-256 of what is loaded' }),
+    firmwareSigners: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 24 << 10 }), {
+        minItems: 1,
+        maxItems: 8,
+        description: 'certificates (DER, base64) of those whose signatures on images count: the node then hands images out',
+      }),
+    ),
     factory: Type.String({ minLength: 1, maxLength: 128 }),
     tier: Type.Enum([...tiers]),
     endorsementAuthorities: Type.Optional(
@@ -113,6 +122,8 @@ export interface JobBirth {
   /** DER */
   readonly certificate: Uint8Array
   readonly evidence: string
+  /** SHA-256 of the image that it got, where the node hands images out. */
+  readonly firmware: string | undefined
   readonly station: string
   readonly operator: string | undefined
   readonly at: number
@@ -184,7 +195,17 @@ function checkTerms(name: string, terms: OrderTerms): void {
   const wrong = (detail: string): TrustError => new TrustError('malformed', 'orderMalformed', { facts: { detail } })
   if (!NAME.test(name)) throw wrong('its name has 1 to 63 lower-case letters, digits, dots and hyphens')
   if (!compiled.Check(terms)) throw wrong(`${compiled.Errors(terms)[0]?.instancePath ?? ''} is not as it must be`)
-  const { serials, quantity, scrapAllowance, notBefore, notAfter, tier, endorsementAuthorities = [] } = terms
+  const {
+    serials,
+    quantity,
+    scrapAllowance,
+    notBefore,
+    notAfter,
+    tier,
+    endorsementAuthorities = [],
+    firmware,
+    firmwareSigners = [],
+  } = terms
   if (quantity + scrapAllowance > QUOTA_MAX)
     throw wrong(`it is for more than ${QUOTA_MAX} devices with those that may be scrapped`)
   if (serials.from > serials.to || String(serials.to).length > serials.digits) throw wrong('its serial block has no numbers')
@@ -192,6 +213,8 @@ function checkTerms(name: string, terms: OrderTerms): void {
     throw wrong('its serial block is smaller than its quantity with those that may be scrapped')
   if (serials.prefix.length + serials.digits > 64) throw wrong('its serial numbers are longer than 64 characters')
   if (notBefore >= notAfter) throw wrong('it ends before it begins')
+  for (const certificate of firmwareSigners) parseCertificate(Uint8Array.fromBase64(certificate))
+  if (firmwareSigners.length > 0 && firmware.length === 0) throw wrong('it names signers of images, and no image')
   if (tier === 'N1' && endorsementAuthorities.length === 0)
     throw wrong('tier N1 needs authorities of makers of TPMs that are trusted')
 }
@@ -341,6 +364,8 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
   const opened = await openRequest(order, wanted.request)
   const { asked, publicKey, request } = opened
   const shown = await shownTier(asked, publicKey)
+  if (asked.envelope !== undefined) await checkEnvelope(asked.envelope, publicKey)
+  else if (terms.firmwareSigners !== undefined) throw new TrustError('policyRefused', 'envelopeMissing')
   const endorsed = wanted.answer === undefined ? undefined : await checkChallengeAnswer(context, order, opened, wanted.answer)
   const tier = endorsed === undefined ? shown : 'N1'
   if (tierRank[tier] < tierRank[terms.tier])
@@ -367,6 +392,8 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
     id: uuidv7(world),
     order: name,
     ...{ model, hardwareRevision, firmware, factory, tier },
+    ...(terms.firmwareSigners !== undefined && { firmwareSigners: terms.firmwareSigners }),
+    ...(asked.envelope !== undefined && { envelope: asked.envelope }),
     nodeKey: hash('sha256', publicKey.spki),
     ...(endorsed !== undefined && { endorsement: endorsed.endorsement }),
     counters: asked.counters,

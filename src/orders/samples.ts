@@ -20,6 +20,8 @@ export const sampleTicket: JobTicket = {
   model: 'Press 7',
   hardwareRevision: 'B',
   firmware: [hash],
+  firmwareSigners: ['MAA='],
+  envelope: 'MAA=',
   factory: 'Contract manufacturer',
   tier: 'N1',
   nodeKey: hash,
@@ -45,6 +47,7 @@ const written: readonly NewEntry[] = [
   { type: 'begin', job, ticket: hash },
   { type: 'start', start: 1 },
   { type: 'lease', block: 1 },
+  { type: 'load', ...device, firmware: hash, operator: PROSE },
   { type: 'issue', position: 0, ...device, key: hash, certificate: 'MAA=', evidence: hash, operator: PROSE },
   { type: 'good', ...device, operator: PROSE },
   { type: 'scrap', ...device, reason: PROSE, operator: PROSE, wasGood: true },
@@ -64,10 +67,10 @@ export const sampleLines: readonly string[] = written.reduce<{ lines: readonly s
 
 export const sampleStatements = {
   ticket: await signStatement('ticket', sampleTicket, signer),
-  'log-head': await signStatement('log-head', { version: 1, job, size: 9, head: hash, at: 7 }, signer),
+  'log-head': await signStatement('log-head', { version: 1, job, size: 10, head: hash, at: 7 }, signer),
   'job-end': await signStatement(
     'job-end',
-    { version: 1, job, size: 9, head: hash, issued: 1, good: 0, scrap: 1, burned: 63, at: 7 },
+    { version: 1, job, size: 10, head: hash, issued: 1, good: 0, scrap: 1, burned: 63, at: 7 },
     signer,
   ),
   'endorsement-challenge': await signStatement(

@@ -13,11 +13,12 @@ import { checkCertified, checkNVCertified, counterValue, trustedAttestationKey }
 import { nvName } from '#tpm2/name.ts'
 import { TPMS_NV_PUBLIC, TPMT_PUBLIC } from '#tpm2/structures.ts'
 import { unmarshal } from '#tpm2/wire.ts'
+import { parseCertificate } from '#x509/certificate.ts'
 import type { Tier, TicketRequest } from './messages.ts'
 
 /** @throws TrustError `badProof`, `policyRefused`, `malformed` for statements that do not hold */
 export async function shownTier(
-  { attestation, counters, nonce: hex }: TicketRequest,
+  { attestation, counters, nonce: hex, envelope }: TicketRequest,
   publicKey: PublicKey,
 ): Promise<Extract<Tier, 'N0' | 'NV'>> {
   if (attestation === undefined) {
@@ -28,7 +29,7 @@ export async function shownTier(
   const nonce = Uint8Array.fromHex(hex)
   const octetsOf = (base64: string): Uint8Array => Uint8Array.fromBase64(base64)
   const key = trustedAttestationKey(unmarshal(TPMT_PUBLIC, octetsOf(attestation.attestationKey)))
-  const [ofKey, ofStarts, ofBlocks] = attestation.certified.map(({ attest, signature }) => ({
+  const [ofKey, ofStarts, ofBlocks, ofEnvelope] = attestation.certified.map(({ attest, signature }) => ({
     attest: octetsOf(attest),
     signature: octetsOf(signature),
   }))
@@ -38,6 +39,13 @@ export async function shownTier(
     nonce,
   })
   if (!equal(certified.spki, publicKey.spki)) throw wrong('another key is certified')
+  if (envelope !== undefined) {
+    if (ofEnvelope === undefined || attestation.envelopeKey === undefined) throw wrong('nothing is said of the key for images')
+    const area = unmarshal(TPMT_PUBLIC, octetsOf(attestation.envelopeKey))
+    const { publicKey: opening } = await checkCertified(ofEnvelope, key, { certified: area, nonce })
+    if (!equal(opening.spki, parseCertificate(octetsOf(envelope)).subjectPublicKeyInfo))
+      throw wrong('another key for images is certified')
+  }
   for (const [said, area, { name, value }] of [
     [ofStarts, attestation.starts, counters.starts],
     [ofBlocks, attestation.blocks, counters.blocks],

@@ -264,7 +264,7 @@ function rowOf(entry: LogEntry, birth: JobBirth | undefined, jobId: string, orga
   const serial = 'productSerial' in entry ? (entry.productSerial ?? null) : null
   const station = 'station' in entry ? (entry.station ?? null) : null
   const key = 'key' in entry ? (entry.key ?? null) : null
-  const detail = 'reason' in entry ? entry.reason : null
+  const detail = 'reason' in entry ? entry.reason : entry.type === 'load' ? entry.firmware : null
   return [
     ...[jobId, organizationId, entry.n, entry.type, birth?.position ?? null, serial, key],
     ...[birth === undefined ? null : sha256(birth.certificate), birth?.certificate ?? null, detail, station, entry.at],
@@ -280,16 +280,29 @@ interface Judging {
 
 /** A birth is kept whatever is wrong with it: what the node says it issued is there in the world. */
 async function birthOf(entry: EntryOf<'issue'>, { job, course, key, alarm }: Judging): Promise<JobBirth> {
-  const { position, productSerial, station, n, at, evidence } = entry
+  const { position, productSerial, station, n, at, evidence, firmware } = entry
   const { ticket } = job
   const der = Uint8Array.fromBase64(entry.certificate)
   if (position >= ticket.quota + ticket.scrapAllowance) alarm('positionBeyondTicket', `${job.id} ${position}`, { productSerial })
   else if (!mayUse(course, position)) alarm('positionNotLeased', `${job.id} ${position}`, { productSerial })
   if (!isInBlock(ticket.serials, productSerial)) alarm('serialOutsideBlock', productSerial)
   if (!ticket.stations.includes(station)) alarm('stationForeign', station)
+  const isLoaded = firmware === undefined ? ticket.firmwareSigners === undefined : ticket.firmware.includes(firmware)
+  if (!isLoaded) alarm('firmwareOther', productSerial, { ...(firmware !== undefined && { firmware }) })
   const wrong = await findingOf(der, entry, key)
   if (wrong !== undefined) alarm('certificateOther', `${job.id} ${n}`, { productSerial, finding: wrong })
-  return { productSerial, position, n, key: entry.key, certificate: der, evidence, station, operator: entry.operator, at }
+  return {
+    productSerial,
+    position,
+    n,
+    key: entry.key,
+    certificate: der,
+    evidence,
+    firmware,
+    station,
+    operator: entry.operator,
+    at,
+  }
 }
 
 /** Whether the certificate is what its entry says of it. */

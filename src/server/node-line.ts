@@ -13,7 +13,7 @@ import type { Log } from '#base/log.ts'
 import type { World } from '#base/world.ts'
 import type { Address } from '#config/setting.ts'
 import { parseJSONObject } from '#jose/json.ts'
-import { startNode } from '#orders/node/directory.ts'
+import { type RunningNode, startNode } from '#orders/node/directory.ts'
 import type { IssuingNode } from '#orders/node/node.ts'
 import { dispatcher, mount } from '#protocols/dispatch.ts'
 import { est } from '#protocols/est/index.ts'
@@ -40,7 +40,7 @@ export interface NodeLine {
   readonly address: Address
   /** PEM, for stations to trust. */
   readonly certificatePEM: string
-  readonly node: IssuingNode
+  readonly node: RunningNode
   stop(): Promise<void>
 }
 
@@ -132,12 +132,13 @@ const estOf = (node: IssuingNode): EstService => ({
   profileOf: async () => nodeProfile(node.ticket),
 })
 
+const Operator = Type.String({ pattern: '^[!-~]([ -~]{0,62}[!-~])?$' })
 const Judged = Compile(
   Type.Object(
     {
       productSerial: Type.String({ minLength: 1, maxLength: 64 }),
       reason: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
-      operator: Type.Optional(Type.String({ pattern: '^[!-~]([ -~]{0,62}[!-~])?$' })),
+      operator: Type.Optional(Operator),
     },
     { additionalProperties: false },
   ),
@@ -153,7 +154,35 @@ async function judgedIn({ body, peer }: Exchange) {
   return { productSerial, reason, asker: { station, ...(operator !== undefined && { operator }) } }
 }
 
-const operation = (method: 'GET' | 'POST', path: string, handle: Operation<IssuingNode>['handle']): Operation<IssuingNode> => ({
+const ImageAsked = Compile(
+  Type.Object(
+    {
+      productSerial: Type.String({ minLength: 1, maxLength: 64 }),
+      firmware: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+      operator: Type.Optional(Operator),
+    },
+    { additionalProperties: false },
+  ),
+)
+
+async function askedIn({ body, peer }: Exchange) {
+  const station = stationOf(peer.chain)
+  const value = parseJSONObject(await body(JUDGED_MAX_OCTETS))
+  if (!ImageAsked.Check(value))
+    throw new TrustError('malformed', 'notStrictJSON', { facts: { detail: 'it does not ask for an image' } })
+  const { productSerial, firmware, operator } = value
+  return { productSerial, firmware, asker: { station, ...(operator !== undefined && { operator }) } }
+}
+
+/** @throws TrustError `malformed` (`imageNotNamed`) where there are several, or none */
+function onlyImage({ ticket: { firmware } }: IssuingNode): string {
+  const [only] = firmware
+  if (only === undefined || firmware.length > 1)
+    throw new TrustError('malformed', 'imageNotNamed', { facts: { images: firmware.length } })
+  return only
+}
+
+const operation = (method: 'GET' | 'POST', path: string, handle: Operation<RunningNode>['handle']): Operation<RunningNode> => ({
   method,
   path,
   section: 'docs/production.md',
@@ -161,12 +190,19 @@ const operation = (method: 'GET' | 'POST', path: string, handle: Operation<Issui
 })
 
 /** What is said at the end of the line; not a protocol of others, so it has no folder. */
-const line: Protocol<IssuingNode> = {
+const line: Protocol<RunningNode> = {
   id: 'line',
   source: 'docs/production.md',
   mount: '/line',
   listener: 'tls',
   operations: [
+    operation('POST', '/image', async (exchange, node) => {
+      const { productSerial, firmware = onlyImage(node), asker } = await askedIn(exchange)
+      const open = () => node.images.open(firmware)
+      const { octets, read } = await node.load({ productSerial, firmware, open }, asker)
+      const headers = { 'content-type': 'application/octet-stream', 'x-image-sha256': firmware }
+      return { status: 200, headers, body: '', stream: { octets, read } }
+    }),
     operation('POST', '/good', async (exchange, node) => {
       const { productSerial, asker } = await judgedIn(exchange)
       await node.passed(productSerial, asker)

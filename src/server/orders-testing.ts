@@ -1,16 +1,27 @@
 /** A maker with an order and a factory with nodes, for tests. Not part of any program. @module */
-import { cpSync, mkdtempSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { utf8 } from '#base/bytes.ts'
+import { concat, utf8 } from '#base/bytes.ts'
 import type { KeyAlgorithmId } from '#algorithms/table.ts'
 import type { World } from '#base/world.ts'
 import { openAuthorities } from '#ca/authorities.ts'
 import { importCRL, trustAuthority } from '#ca/trusted.ts'
 import { hierarchy, onDatabase, person, testCA, testKey, type TestKey, testRequest } from '#ca/testing.ts'
+import { sealImage } from '#orders/firmware.ts'
 import { type Bundle, encodeBundle, type JobTicket } from '#orders/messages.ts'
 
-import { answerChallenge, closeNode, exportLog, initNode, nodeReport, startNode, takeTicket } from '#orders/node/directory.ts'
+import {
+  answerChallenge,
+  closeNode,
+  exportLog,
+  initNode,
+  nodeReport,
+  type RunningNode,
+  startNode,
+  takeImage,
+  takeTicket,
+} from '#orders/node/directory.ts'
 import type { IssuingNode } from '#orders/node/node.ts'
 import {
   challengeNode,
@@ -55,7 +66,9 @@ export interface TestNode {
   answer(challenge: string): Promise<string>
   ticket(more?: Partial<WantedTicket>): Promise<Job>
   take(text: string): Promise<JobTicket>
-  start(world?: World): Promise<IssuingNode>
+  start(world?: World): Promise<RunningNode>
+  /** @param image as it is in clear */
+  takeImage(ticket: JobTicket, image: Uint8Array, signature: Uint8Array): Promise<string>
   close(world?: World): Promise<string>
   export(from?: number): Promise<readonly Bundle[]>
   report(): ReturnType<typeof nodeReport>
@@ -96,6 +109,14 @@ export async function testMaker(
     ticket: (more = {}) => issueTicket(orders, order, { request, stations: [STATION], ...more }, person),
     take: (text) => takeTicket(place, text, world),
     start: (within = world) => startNode(place, nodeBirthIssuer(within), within),
+    async takeImage(ticket, image, signature) {
+      const file = join(directory, 'image')
+      const content = async function* (): AsyncGenerator<Uint8Array> {
+        yield image
+      }
+      writeFileSync(file, await collect(sealImage(ticket, { content: content(), octets: image.length }, world.random)))
+      return takeImage(place, { file, signature }, world)
+    },
     close: (within = world) => closeNode(place, nodeBirthIssuer(within), within),
     async export(from = 0) {
       const bundles: Bundle[] = []
@@ -172,3 +193,9 @@ export const birthRequest = (productSerial: string, key: TestKey = testKey()): P
 /** @returns DER */
 export const bear = async (node: IssuingNode, number: number, key?: TestKey): Promise<Uint8Array> =>
   node.issue(await birthRequest(serialAt(number), key), { station: STATION })
+
+export async function collect(pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const all: Uint8Array[] = []
+  for await (const piece of pieces) all.push(piece)
+  return concat(all)
+}

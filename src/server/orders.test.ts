@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { utf8 } from '#base/bytes.ts'
 import { testKey } from '#ca/testing.ts'
-import { closeOrder, giveUpJob, jobsOf, openOrder, roomIn } from '#orders/orders.ts'
+import { closeOrder, giveUpJob, jobsOf, openOrder, type OrderTerms, roomIn } from '#orders/orders.ts'
 import { noteSeen, noteShipped } from '#orders/reconcile.ts'
 import {
   type Bundle,
@@ -23,6 +23,7 @@ import { importBundle } from '#orders/synchronize.ts'
 import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { verifyCertificate } from '#x509/path/verify.ts'
 import { formatName, parseName } from '#x509/name.ts'
+import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { bear, birthRequest, serialAt, STATION, testMaker, type TestNode } from './orders-testing.ts'
 
 const person = 'person:tester'
@@ -301,13 +302,15 @@ async function forged(node: TestNode, change: (entries: readonly LogEntry[]) => 
 }
 
 describe('a node whose staff write programs of their own', () => {
-  async function atWork(t: Parameters<typeof testMaker>[0]) {
+  async function atWork(t: Parameters<typeof testMaker>[0], terms: Partial<OrderTerms> = {}) {
     const maker = await testMaker(t)
-    await maker.order('press')
+    await maker.order('press', terms)
     const node = await maker.node('press')
     const job = await node.ticket()
     await node.take(job.ticketText)
     const line = await node.start()
+    for (const firmware of terms.firmware ?? [])
+      await line.load({ productSerial: serialAt(1), firmware, open: async () => undefined }, { station: STATION })
     await bear(line, 1)
     await line.passed(serialAt(1), { station: STATION })
     await line.stop()
@@ -347,6 +350,21 @@ describe('a node whose staff write programs of their own', () => {
       alarms.map(({ kind, subject }) => [kind, subject]),
       [['judgedTwice', serialAt(1)]],
     )
+  })
+
+  test('is found when it says of no image, or of another, that a device got it', async (t) => {
+    const firmware = 'a'.repeat(64)
+    const signer = await makeCertificate(makeKey())
+    for (const said of [undefined, 'b'.repeat(64)]) {
+      const { maker, node } = await atWork(t, { firmware: [firmware], firmwareSigners: [signer.toBase64()] })
+      const claimed = (entry: LogEntry): object => (entry.type === 'issue' ? { ...entry, firmware: said } : entry)
+      const { alarms } = await maker.import(await forged(node, (entries) => entries.map(claimed)))
+      assert.equal(alarms, 1)
+      assert.deepEqual(
+        (await maker.reconcile('press')).alarms.map(({ kind, subject }) => [kind, subject]),
+        [['firmwareOther', serialAt(1)]],
+      )
+    }
   })
 
   test('is found when a certificate is for another device than its entry says', async (t) => {

@@ -76,7 +76,7 @@ async function devicesOf(context: DevicesContext, { id: job, tier, ticket }: Job
   if (model === undefined) return undefined
   const revision = (await listRevisions(context, model.id)).find(({ name }) => name === ticket.hardwareRevision)
   return {
-    stepsToBear: ({ productSerial, position, n, key, certificate, evidence, station, operator, at }, actor) =>
+    stepsToBear: ({ productSerial, position, n, key, certificate, evidence, firmware, station, operator, at }, actor) =>
       stepsForProduced(
         context,
         { model, revisionId: revision?.id, productSerial },
@@ -88,7 +88,7 @@ async function devicesOf(context: DevicesContext, { id: job, tier, ticket }: Job
           bornAt: at,
           ...{ job, node: ticket.nodeKey, station, logNumber: n },
           ...(operator !== undefined && { operator }),
-          evidence: { order: ticket.order, position, tier, request: evidence },
+          evidence: { order: ticket.order, position, tier, request: evidence, ...(firmware !== undefined && { firmware }) },
         },
         actor,
       ),

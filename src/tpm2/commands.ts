@@ -14,6 +14,7 @@ import {
   TPM2B_CREATION_DATA,
   TPM2B_DATA,
   TPM2B_DIGEST,
+  TPM2B_ECC_POINT,
   TPM2B_ENCRYPTED_SECRET,
   TPM2B_ID_OBJECT,
   TPM2B_MAX_BUFFER,
@@ -162,6 +163,11 @@ export const commands = {
     handles: { activateHandle: 'authorized', keyHandle: 'authorized' },
     parameters: { credentialBlob: TPM2B_ID_OBJECT, secret: TPM2B_ENCRYPTED_SECRET },
     answer: { certInfo: TPM2B_DIGEST },
+  }),
+  ECDH_ZGen: command('ECDH_ZGen', {
+    handles: { keyHandle: 'authorized' },
+    parameters: { inPoint: TPM2B_ECC_POINT },
+    answer: { outPoint: TPM2B_ECC_POINT },
   }),
   Unseal: command('Unseal', { handles: { itemHandle: 'authorized' }, answer: { outData: TPM2B_SENSITIVE_DATA } }),
   EvictControl: command('EvictControl', {

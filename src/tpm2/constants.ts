@@ -132,6 +132,7 @@ export const TPM_CC = {
   NV_Read: 0x14e,
   PolicySecret: 0x151,
   Create: 0x153,
+  ECDH_ZGen: 0x154,
   Load: 0x157,
   Quote: 0x158,
   Sign: 0x15d,

@@ -8,12 +8,14 @@
  * @module
  */
 import { equal } from '#base/bytes.ts'
+import type { PublicKey } from '#algorithms/public-key.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Secret, secret } from '#base/secret.ts'
 import type { Statement } from './attestation.ts'
 import { commands } from './commands.ts'
 import type { Credential } from './credential.ts'
 import { handleName, objectName } from './name.ts'
+import { coordinate, keyPartOf } from './public-key.ts'
 import { type Authorized, authValueOf, type Entity, type Session } from './session.ts'
 import {
   NO_HASHCHECK,
@@ -254,4 +256,18 @@ export async function quote(
 export async function signDigest(tpm: TPM, keyHandle: Authorized, digest: Uint8Array): Promise<TPMT_SIGNATURE> {
   const { signature } = await tpm.run(commands.Sign, { keyHandle, digest, inScheme: NO_SCHEME, validation: NO_HASHCHECK })
   return signature
+}
+
+/**
+ * What a key of the TPM and another's key agree on: the coordinate x, as ECDH has it.
+ *
+ * @throws TrustError `unsupported` for a key of another curve; as `TPM.run` for a point that is not on it
+ */
+export async function agree(tpm: TPM, key: LoadedKey, others: PublicKey): Promise<Uint8Array> {
+  const part = keyPartOf(others)
+  const { publicArea } = key
+  if (part.type !== 'ECC' || publicArea.type !== 'ECC' || part.curveID !== publicArea.parameters.curveID)
+    throw new TrustError('unsupported', 'tpmUnsupported', { facts: { what: 'an agreement with a key of another curve' } })
+  const { outPoint } = await tpm.run(commands.ECDH_ZGen, { keyHandle: key, inPoint: part.unique })
+  return coordinate(part.curveID, outPoint.x)
 }

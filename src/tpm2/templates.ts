@@ -168,3 +168,18 @@ export const attestationKey = (options: SigningKeyOptions = {}): TPMT_PUBLIC => 
 
 /** Signs digests: the key of a device's certificate. */
 export const signingKey = (options: SigningKeyOptions = {}): TPMT_PUBLIC => signing(false, options)
+
+/** Agrees on secrets (ECDH), for messages that only this TPM opens. */
+export const agreementKey: TPMT_PUBLIC = {
+  type: 'ECC',
+  nameAlg: 'SHA256',
+  objectAttributes: ['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'userWithAuth', 'noDA', 'decrypt'],
+  authPolicy: NONE,
+  parameters: {
+    symmetric: { algorithm: 'NULL' },
+    scheme: { scheme: 'NULL' },
+    curveID: 'NIST_P256',
+    kdf: { scheme: 'NULL' },
+  },
+  unique: { x: new Uint8Array(curves.NIST_P256.octets), y: new Uint8Array(curves.NIST_P256.octets) },
+}

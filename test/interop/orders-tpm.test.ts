@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,10 +24,12 @@ import { generateKey, signMessage } from '#algorithms/private-key.ts'
 import { keyAlgorithm, signatureAlgorithm } from '#algorithms/table.ts'
 import { issueTicket, openOrder } from '#orders/orders.ts'
 import { secret } from '#base/secret.ts'
+import { encodeSignedData } from '#cms/sign.ts'
+import { signerParty, signingKey } from '#cms/testing.ts'
 import { estClient } from '#protocols/est/client.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { parsePEM } from '#asn1/pem.ts'
-import { birthRequest, serialAt, testMaker, type TestNode } from '../../src/server/orders-testing.ts'
+import { birthRequest, collect, serialAt, testMaker, type TestNode } from '../../src/server/orders-testing.ts'
 import { needs } from './programs.ts'
 import { makeTPM, tpmPrograms } from './swtpm.ts'
 
@@ -233,8 +236,14 @@ test(
     for (const [at, der] of machine.anchors.entries()) await maker.trust(`vendor${at}`, der)
     for (const [at, der] of machine.issuers.entries()) await maker.trust(`vendorissuing${at}`, der)
     const endorsementAuthorities = ['vendor0', 'vendorissuing0']
+    const image = new Uint8Array(100_000).fill(7)
+    const imageSigner = await signerParty('ecdsa-sha256')
+    const firmware = [createHash('sha256').update(image).digest('hex')]
     await assert.rejects(maker.order('press', { tier: 'N1' }), { code: 'malformed', reason: 'orderMalformed' })
-    await maker.order('press', { tier: 'N1', quantity: 20, endorsementAuthorities })
+    await maker.order('press', {
+      ...{ tier: 'N1', quantity: 20, endorsementAuthorities, firmware },
+      firmwareSigners: [imageSigner.certificate.toBase64()],
+    })
     const stations = [station.fingerprint]
 
     const node = await maker.node('press', { tpm: place(machine) })
@@ -266,6 +275,21 @@ test(
     assert.match(job.ticket.endorsement?.key ?? '', /^[0-9a-f]{64}$/)
     await assert.rejects(node.ticket({ stations, answer }), { code: 'conflict', reason: 'nodeChallengeUsed' })
     await node.take(job.ticketText)
+
+    // an image for this node is opened by its TPM, and by no other
+    const signature = await encodeSignedData({
+      content: { detached: image },
+      signers: [{ key: signingKey(imageSigner), certificate: imageSigner.certificate, signatureAlgorithm: 'ecdsa-sha256' }],
+    })
+    await node.takeImage(job.ticket, image, signature)
+    const run = await node.start()
+    const { octets, read } = await run.images.open(firmware[0] as string)
+    assert.equal(octets, image.length)
+    assert.deepEqual(await collect(read()), image)
+    await run.stop()
+    writeFileSync(join(moved.directory, 'ticket.jws'), job.ticketText)
+    await assert.rejects(moved.takeImage(job.ticket, image, signature), { code: 'badProof' })
+
     const { jobs } = await maker.reconcile('press')
     assert.deepEqual(
       jobs.map(({ tier, endorsement }) => [tier, endorsement]),

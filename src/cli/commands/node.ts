@@ -80,6 +80,23 @@ export const commands = [
 
   command({
     noun: 'node',
+    verb: 'image',
+    summary: 'Take an image that the node hands out to stations',
+    details:
+      'It stays encrypted on the disk. Only what the ticket names and one of its signers signed is taken; POST /line/image hands it out.',
+    example: 'sealworks node image --data job-1 press-7.image --signature press-7.p7s',
+    operands: { file: required(text('FILE', 'what "order image" wrote')) },
+    options: { data, signature: required(text('FILE', 'the detached CMS signature over the plain image')) },
+    async run(context, { data, file, signature }) {
+      const { takeImage } = await work()
+      const wanted = { file: resolve(context.directory, file), signature: await readInput(context, signature) }
+      const image = await takeImage(resolve(context.directory, data), wanted, context.world)
+      return { value: { image }, text: fields({ image }) }
+    },
+  }),
+
+  command({
+    noun: 'node',
     verb: 'run',
     summary: 'Issue birth certificates to the stations of the ticket',
     details:

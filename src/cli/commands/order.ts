@@ -1,5 +1,8 @@
 /** `sealworks order`: devices that a factory is to make, and what came of it. @module */
 import { hash } from 'node:crypto'
+import { createReadStream, createWriteStream, statSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { parsePEM } from '#asn1/pem.ts'
 import { TrustError } from '#base/errors.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
@@ -30,6 +33,10 @@ export const commands = [
       model: required(text('TEXT', 'what is made')),
       hardwareRevision: text('TEXT', 'of the model; 1 unless told'),
       firmware: many('FILE|SHA256', 'what the devices are loaded with: a file, or its SHA-256'),
+      firmwareSigner: many(
+        'FILE',
+        'certificate of one whose signatures on images count, or of an authority above: the node then hands images out, and no device is born without one',
+      ),
       factory: text('TEXT', 'who makes them; "contract manufacturer" unless told'),
       tier: oneOf(['N0', 'NV', 'N1', 'N2'], 'what an issuing node must at least show to have; N0 unless told'),
       quantity: required(integer('N', 1, 2_000_000, 'how many good devices')),
@@ -53,6 +60,7 @@ export const commands = [
         model: given.model,
         hardwareRevision: given.hardwareRevision ?? '1',
         firmware: await Promise.all(given.firmware.map((one) => firmwareOf(context, one))),
+        ...(given.firmwareSigner.length > 0 && { firmwareSigners: await certificatesIn(context, given.firmwareSigner) }),
         factory: given.factory ?? 'contract manufacturer',
         tier: given.tier ?? 'N0',
         ...(given.endorsementCa.length > 0 && { endorsementAuthorities: [...given.endorsementCa] }),
@@ -181,6 +189,35 @@ export const commands = [
 
   clientCommand({
     noun: 'order',
+    verb: 'image',
+    summary: "Encrypt an image for a job's node",
+    details:
+      'The image stays here: only its SHA-256 is compared with the ticket, and its signature checked. What is written only the node can read; its signature goes along.',
+    example:
+      'sealworks order image press-7 --job 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b press-7.bin --signature press-7.p7s --out press-7.image',
+    operands: { name, file: required(text('FILE', 'the image')) },
+    options: {
+      job: required(text('JOB', 'its id')),
+      signature: required(text('FILE', 'detached CMS signature over it')),
+      out: required(text('FILE', 'where the encrypted image goes')),
+      force: flag('replace the file if it is there'),
+    },
+    async run(client, { name, file, job, signature, out, force }, context) {
+      const { ticket: text } = await client.call('showTicket', { params: { name, job } })
+      const { peekStatement } = await import('#orders/messages.ts')
+      const { checkImage, sealImage } = await import('#orders/firmware.ts')
+      const ticket = peekStatement('ticket', text) // as the server signed it
+      const path = resolve(context.directory, file)
+      const at = new Date(context.world.clock.now())
+      const image = await checkImage(ticket, createReadStream(path), await readInput(context, signature), at)
+      const sealed = sealImage(ticket, { content: createReadStream(path), octets: statSync(path).size }, context.world.random)
+      await pipeline(sealed, createWriteStream(resolve(context.directory, out), { flags: force ? 'w' : 'wx', mode: 0o600 }))
+      return { value: { image, file: out }, text: fields({ image, file: out }) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'order',
     verb: 'import',
     summary: "Take in pieces of a node's log",
     details:
@@ -292,6 +329,9 @@ export const commands = [
 ]
 
 const SHIPPED_AT_ONCE = 5000
+
+const certificatesIn = (context: Parameters<typeof readInput>[0], files: readonly string[]): Promise<string[]> =>
+  Promise.all(files.map(async (file) => certificateIn(await readInput(context, file)).toBase64()))
 
 const statementIn = async (context: Parameters<typeof readInput>[0], file: string): Promise<string> =>
   new TextDecoder().decode(await readInput(context, file)).trim()

@@ -14,9 +14,13 @@ import { equal } from '#base/bytes.ts'
 import { syncDirectory, writeDurably } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
-import { parseCertificate } from '#x509/certificate.ts'
+import type { Signer } from '#keys/key-store.ts'
+import { encodeTBSCertificate, parseCertificate } from '#x509/certificate.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
-import { nameOf } from '#x509/name.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
+import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { encodeName, nameOf } from '#x509/name.ts'
+import { encodeSigned, signatureIdentifier } from '#x509/signed.ts'
 import { burnedIn, type Course, courseAfter, newCourse, termsOf } from '../course.ts'
 import {
   type Bundle,
@@ -29,6 +33,7 @@ import {
   signStatement,
 } from '../messages.ts'
 import type { OpenBirthIssuer } from './births.ts'
+import { type NodeImages, nodeImages } from './images.ts'
 import { readLog } from './log-file.ts'
 import { type Machine, makeFileMachine, openFileMachine } from './machine.ts'
 import { type IssuingNode, openIssuingNode } from './node.ts'
@@ -103,6 +108,7 @@ export async function initNode({ directory, sheet: text, keyAlgorithm, tpm, worl
       { subject: nameOf([{ type: 'CN', value: `Issuing node ${fingerprint.slice(0, 16)}` }]), publicKey: signer.publicKey },
       { signatureAlgorithm: algorithm, sign: (message) => signer.sign(message, algorithm) },
     )
+    const envelope = machine.envelopeKey && (await certifyEnvelope(signer, machine.envelopeKey.publicKey, world))
     const attestation = await machine.attest(Uint8Array.fromHex(sheet.nonce))
     const { starts, blocks } = machine.counters
     const signed = await signStatement(
@@ -117,6 +123,7 @@ export async function initNode({ directory, sheet: text, keyAlgorithm, tpm, worl
           blocks: { name: machine.counterNames.blocks, value: await blocks.read() },
         },
         ...(attestation !== undefined && { attestation }),
+        ...(envelope !== undefined && { envelope: envelope.toBase64() }),
       },
       signer,
     )
@@ -127,6 +134,26 @@ export async function initNode({ directory, sheet: text, keyAlgorithm, tpm, worl
     await machine.close()
   }
 }
+
+/** From one who signs to a key that does not: only the node's word, which the request is as well. */
+async function certifyEnvelope(signer: Signer, publicKey: Uint8Array, world: World): Promise<Uint8Array> {
+  const algorithm = certificateSignatureOf(signer.keyAlgorithm)
+  const name = (what: string) => encodeName(nameOf([{ type: 'CN', value: `${what} ${hash('sha256', publicKey).slice(0, 16)}` }]))
+  const signatureAlgorithm = signatureIdentifier(algorithm)
+  const tbs = encodeTBSCertificate({
+    serialNumber: Uint8Array.of(1),
+    signatureAlgorithm,
+    issuer: name('Issuing node of'),
+    validity: { notBefore: new Date(world.clock.now() - 86_400_000), notAfter: NO_END },
+    subject: name('Images for'),
+    subjectPublicKeyInfo: publicKey,
+    extensions: [extensionWith(keyUsage, ['keyAgreement'], true)],
+  })
+  return encodeSigned(tbs, signatureAlgorithm, await signer.sign(tbs, algorithm))
+}
+
+/** RFC 5280, 4.1.2.5: it has none that is known. */
+const NO_END = new Date('9999-12-31T23:59:59Z')
 
 async function openMachine(directory: string, world: World): Promise<Machine> {
   const place = read(directory, 'tpm')
@@ -197,6 +224,27 @@ async function openTicket(directory: string): Promise<{ readonly text: string; r
 
 export interface RunningNode extends IssuingNode {
   readonly directory: string
+  readonly images: NodeImages
+}
+
+/**
+ * Takes an image that the node is to hand out.
+ *
+ * @param file as `sealworks order image` made it, with its detached signature
+ * @returns its SHA-256
+ */
+export async function takeImage(
+  directory: string,
+  { file, signature }: { readonly file: string; readonly signature: Uint8Array },
+  world: World,
+): Promise<string> {
+  const { ticket } = await openTicket(directory)
+  const machine = await openMachine(directory, world)
+  try {
+    return await nodeImages(directory, { ticket, machine, world }).add(file, signature)
+  } finally {
+    await machine.close()
+  }
 }
 
 /** The caller holds the directory's lock. */
@@ -220,7 +268,8 @@ export async function startNode(directory: string, openIssuer: OpenBirthIssuer, 
       await machine.close()
       return done
     }
-    return { ...node, directory, stop: () => closing(node.stop()), end: () => closing(node.end()) }
+    const images = nodeImages(directory, { ticket, machine, world })
+    return { ...node, directory, images, stop: () => closing(node.stop()), end: () => closing(node.end()) }
   } catch (error) {
     await machine.close()
     throw error

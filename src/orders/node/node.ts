@@ -48,6 +48,13 @@ export interface IssuingNode {
    * @throws TrustError of any refusal, which is in the log by then
    */
   issue(request: CertificationRequest, asker: Asker, check?: () => void): Promise<Uint8Array>
+  /**
+   * Notes that an image goes to a device, before it goes. A device that is born got its image for good: the same may come again.
+   *
+   * @param open gets it ready, when it may go
+   * @throws TrustError of any refusal, which is in the log by then
+   */
+  load<T>(load: { readonly productSerial: string; readonly firmware: string; open(): Promise<T> }, asker: Asker): Promise<T>
   /** The device passed the test at the end of the line. @throws TrustError `notFound`, `conflict` */
   passed(productSerial: string, asker: Asker): Promise<void>
   /** The device will never be shipped; another may be born in its place. @throws TrustError `notFound`, `conflict` */
@@ -84,11 +91,13 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
   const terms = termsOf(ticket)
   const births = new Map<string, Birth>()
   const serialOfKey = new Map<string, string>()
+  const loaded = new Map<string, string>()
   let course = newCourse(terms)
   let latest = 0
 
   const note = (entry: LogEntry | NewEntry): void => {
     course = courseAfter(terms, course, entry as LogEntry)
+    if (entry.type === 'load') loaded.set(entry.productSerial, entry.firmware)
     if (entry.type === 'good' || entry.type === 'scrap') {
       const birth = births.get(entry.productSerial)
       if (birth !== undefined) birth.state = entry.type
@@ -177,6 +186,9 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
       if (serialOfKey.has(key)) throw new TrustError('policyRefused', 'keyOfAnotherProduct')
       if (!isInBlock(ticket.serials, productSerial))
         throw new TrustError('policyRefused', 'serialOutsideBlock', { facts: { productSerial } })
+      const firmware = loaded.get(productSerial)
+      if (ticket.firmwareSigners !== undefined && firmware === undefined)
+        throw new TrustError('policyRefused', 'imageNotLoaded', { facts: { productSerial } })
       if (live() >= ticket.quota) throw new TrustError('quotaExceeded', 'quotaUsedUp', { facts: { quota: ticket.quota } })
       const { promise: entry, resolve, reject } = Promise.withResolvers<Place>()
       entry.catch(() => {}) // whoever waits for it hears it
@@ -196,6 +208,7 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
           key,
           certificate: certificate.toBase64(),
           evidence: sha256(request.der),
+          ...(firmware !== undefined && { firmware }),
           station,
           ...(operator !== undefined && { operator }),
         })
@@ -227,6 +240,30 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
 
   function checkKnown(station: string): void {
     if (!ticket.stations.includes(station)) throw new TrustError('forbidden', 'stationUnknown')
+  }
+
+  function checkLoad(productSerial: string, firmware: string, station: string): void {
+    checkOpen()
+    checkKnown(station)
+    if (!isInBlock(ticket.serials, productSerial))
+      throw new TrustError('policyRefused', 'serialOutsideBlock', { facts: { productSerial } })
+    if (!ticket.firmware.includes(firmware))
+      throw new TrustError('policyRefused', 'imageNotInTicket', { facts: { image: firmware } })
+    const birth = births.get(productSerial)
+    if (birth !== undefined && (birth.state === 'scrap' || loaded.get(productSerial) !== firmware))
+      throw new TrustError('conflict', 'imageAfterBirth', { facts: { productSerial } })
+  }
+
+  const load: IssuingNode['load'] = async ({ productSerial, firmware, open }, { station, operator }) => {
+    try {
+      checkLoad(productSerial, firmware, station)
+      const opened = await open()
+      checkLoad(productSerial, firmware, station) // it may have been born meanwhile
+      await append({ type: 'load', firmware, productSerial, station, ...(operator !== undefined && { operator }) })
+      return opened
+    } catch (error) {
+      return refused(error, { station, ...(isWritable(productSerial) && { productSerial }) })
+    }
   }
 
   async function judge(
@@ -261,6 +298,7 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
       }
     },
     issue: (request, asker, check) => tracked(issue(request, asker, check)),
+    load: (wanted, asker) => tracked(load(wanted, asker)),
     passed: (productSerial, asker) => tracked(judge(productSerial, { type: 'good' }, asker)),
     scrap: (productSerial, reason, asker) => tracked(judge(productSerial, { type: 'scrap', reason }, asker)),
     state,

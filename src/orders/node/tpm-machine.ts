@@ -7,6 +7,7 @@
  */
 import { type Static, Type } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { importPublicKey } from '#algorithms/public-key.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { secret } from '#base/secret.ts'
@@ -14,6 +15,7 @@ import type { World } from '#base/world.ts'
 import { parseJSONObject } from '#jose/json.ts'
 import {
   activateCredential,
+  agree,
   certify,
   createKey,
   type LoadedKey,
@@ -23,11 +25,12 @@ import {
   type WrappedKey,
 } from '#tpm2/keys.ts'
 import { certifyIndex, defineCounter, incrementCounter, type Index, openIndex, readCounter, undefineIndex } from '#tpm2/nv.ts'
+import { publicKeyOf } from '#tpm2/public-key.ts'
 import type { Authorized } from '#tpm2/session.ts'
 import { listHandles, readEndorsement } from '#tpm2/platform.ts'
 import { openSigner } from '#tpm2/signer.ts'
 import { TPMS_ID_OBJECT, TPMS_NV_PUBLIC, TPMT_PUBLIC } from '#tpm2/structures.ts'
-import { attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
+import { agreementKey, attestationKey, signingKey, storageRootKey } from '#tpm2/templates.ts'
 import { hierarchies, isRefusal, TPM } from '#tpm2/tpm.ts'
 import { openDevice, openSocket } from '#tpm2/transport.ts'
 import { marshal, unmarshal } from '#tpm2/wire.ts'
@@ -41,7 +44,15 @@ const Hex = Type.String({ pattern: '^([0-9a-f]{2})+$', maxLength: 8192 })
 const Key = Type.Object({ outPrivate: Hex, outPublic: Hex }, { additionalProperties: false })
 const NVHandle = Type.Integer({ minimum: 0x01800000, maximum: 0x01bfffff })
 const Kept = Type.Object(
-  { place: Type.String(), jobKey: Key, attestationKey: Key, authValue: Hex, starts: NVHandle, blocks: NVHandle },
+  {
+    place: Type.String(),
+    jobKey: Key,
+    attestationKey: Key,
+    envelopeKey: Type.Optional(Key),
+    authValue: Hex,
+    starts: NVHandle,
+    blocks: NVHandle,
+  },
   { additionalProperties: false },
 )
 type Kept = Static<typeof Kept>
@@ -73,10 +84,16 @@ export async function makeTPMMachine(place: TPMPlace, world: World): Promise<Kep
   const tpm = await connect(place, world)
   try {
     const authValue = new Uint8Array(random.octets(32))
-    const [jobKey, attesting] = await withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, async (parent) => [
-      await createKey(tpm, parent, { template: signingKey(), authValue: secret(authValue) }),
-      await createKey(tpm, parent, { template: attestationKey(), authValue: secret(authValue) }),
-    ])
+    const [jobKey, attesting, agreeing] = await withPrimary(
+      tpm,
+      hierarchies.owner,
+      { template: storageRootKey },
+      async (parent) => [
+        await createKey(tpm, parent, { template: signingKey(), authValue: secret(authValue) }),
+        await createKey(tpm, parent, { template: attestationKey(), authValue: secret(authValue) }),
+        await createKey(tpm, parent, { template: agreementKey, authValue: secret(authValue) }),
+      ],
+    )
     const define = async (): Promise<number> => {
       for (let tries = 0; ; tries++) {
         const nvIndex = INDEX_FIRST + Number(`0x${random.octets(INDEX_SPREAD_OCTETS).toHex()}`)
@@ -89,7 +106,15 @@ export async function makeTPMMachine(place: TPMPlace, world: World): Promise<Kep
       }
     }
     const [starts, blocks] = [await define(), await define()]
-    return { place, jobKey: kept(jobKey), attestationKey: kept(attesting), authValue: authValue.toHex(), starts, blocks }
+    return {
+      place,
+      jobKey: kept(jobKey),
+      attestationKey: kept(attesting),
+      envelopeKey: kept(agreeing),
+      authValue: authValue.toHex(),
+      starts,
+      blocks,
+    }
   } finally {
     await tpm.close()
   }
@@ -118,7 +143,10 @@ export async function openTPMMachine(text: string, world: World): Promise<Machin
   }
 }
 
-async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValue: hex, ...indexes }: Kept): Promise<Machine> {
+async function machineIn(
+  tpm: TPM,
+  { jobKey, attestationKey: attesting, envelopeKey: agreeing, authValue: hex, ...indexes }: Kept,
+): Promise<Machine> {
   const authValue = secret(Uint8Array.fromHex(hex))
   const signer = await openSigner(tpm, { label: 'job', key: { wrapped: wrapped(jobKey) }, authValue })
   const [starts, blocks] = [await openIndex(tpm, indexes.starts, authValue), await openIndex(tpm, indexes.blocks, authValue)]
@@ -143,8 +171,17 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
     }
   }
 
+  const envelopeKey = agreeing === undefined ? undefined : { ...wrapped(agreeing), authValue }
+
   return {
     signer,
+    envelopeKey: envelopeKey && {
+      publicKey: publicKeyOf(envelopeKey.outPublic).spki,
+      agree: (spki) =>
+        withPrimary(tpm, hierarchies.owner, { template: storageRootKey }, (parent) =>
+          withKey(tpm, parent, envelopeKey, (key) => proving(key, (one) => agree(tpm, one, importPublicKey(spki)))),
+        ),
+    },
     counters: { starts: counter(starts), blocks: counter(blocks) },
     counterNames: { starts: starts.name.toHex(), blocks: blocks.name.toHex() },
     async attest(nonce) {
@@ -157,6 +194,9 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
             await withKey(tpm, parent, { ...wrapped(jobKey), authValue }, (object) => certify(tpm, { object, by, nonce })),
             await certifyIndex(tpm, { index: starts, by, nonce }),
             await certifyIndex(tpm, { index: blocks, by, nonce }),
+            ...(envelopeKey === undefined
+              ? []
+              : [await withKey(tpm, parent, envelopeKey, (object) => certify(tpm, { object, by, nonce }))]),
           ]
           return {
             attestationKey: Uint8Array.fromHex(attesting.outPublic).toBase64(),
@@ -164,6 +204,7 @@ async function machineIn(tpm: TPM, { jobKey, attestationKey: attesting, authValu
             starts: marshal(TPMS_NV_PUBLIC, starts.publicArea).toBase64(),
             blocks: marshal(TPMS_NV_PUBLIC, blocks.publicArea).toBase64(),
             certified: certified.map(({ attest, signature }) => ({ attest: attest.toBase64(), signature: signature.toBase64() })),
+            ...(agreeing !== undefined && { envelopeKey: Uint8Array.fromHex(agreeing.outPublic).toBase64() }),
             ...(endorsed !== undefined && { endorsement: endorsed }),
           }
         })

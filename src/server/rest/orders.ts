@@ -187,6 +187,20 @@ export function orderRoutes(orders: OrdersContext) {
       },
     }),
     route({
+      id: 'showTicket',
+      method: 'GET',
+      path: '/api/v1/orders/{name}/jobs/{job}/ticket',
+      permission: 'order.read',
+      summary: 'The ticket of a job, as it was signed',
+      params: Type.Object({ name: Name, job: Uuid }),
+      response: record({ ticket: Statement }),
+      async handle(_, { params: { name, job } }) {
+        const found = (await jobsOf(orders, await openOrder(orders, name))).find(({ id }) => id === job)
+        if (found === undefined) throw new TrustError('notFound', 'productionJobUnknown', { facts: { job } })
+        return { ticket: found.ticketText }
+      },
+    }),
+    route({
       id: 'giveUpJob',
       method: 'POST',
       path: '/api/v1/orders/{name}/jobs/{job}/give-up',
