@@ -19,10 +19,10 @@ const ENTRIES = ['src/cli/device-agent.ts'] as const
 /** Neither database nor authority nor server, and none of their packages. */
 const REFUSED = [
   /^src\/(?:store|ca|server|audit|access|approvals|backup|orders|config|trial)\//,
-  /^src\/devices\/(?!(?:.+\/)?messages\.ts$)/,
+  /^src\/(?:devices|updates|licenses|commands|usage)\/(?!(?:.+\/)?messages\.ts$)/,
   /^src\/keys\/(?!contract\.ts$|key-store\.ts$)/,
-  /^src\/signing\/(?!formats\/|artifact\/|format\.ts$)/,
-  /^src\/protocols\/(?!http-client\.ts$|[^/]+\/(?:client|messages|csr-attributes)\.ts$)/,
+  /^src\/signing\/(?!formats\/|artifact\/|format\.ts$|messages\.ts$)/,
+  /^src\/protocols\/(?!http-client\.ts$|[^/]+\/(?:client|messages|csr-attributes)\.ts$|ddi\/service\.ts$)/,
   /^(?!src\/|node:)/,
 ]
 

@@ -86,7 +86,15 @@ export interface Generation {
   readonly chain: readonly Uint8Array[]
 }
 
-export type FileName = 'trust-list.json' | 'report.jws' | 'components.json' | 'device.json' | 'attestation-key.pem'
+export type FileName =
+  | 'trust-list.json'
+  | 'report.jws'
+  | 'components.json'
+  | 'device.json'
+  | 'attestation-key.pem'
+  | 'updates.json'
+  | 'update.json'
+  | 'software-anchors.pem'
 
 export class AgentDirectory {
   readonly path: string

@@ -9,10 +9,12 @@ import { certificate } from './certificate.ts'
 import { trustList } from './follow-trust.ts'
 import type { Part } from './part.ts'
 import { report } from './report-part.ts'
+import { updates } from './update-part.ts'
 
 export const parts: readonly Part[] = [
   certificate,
   trustList,
+  updates,
   // what changes the device goes before what tells of it
   report,
 ]

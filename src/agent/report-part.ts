@@ -17,6 +17,8 @@ export async function sendState(device: Device): Promise<number> {
     directory,
     world,
     identity,
+    running: async () =>
+      directory.read('updates.json') === undefined ? [] : (await import('./update-running.ts')).runningComponents(device),
     ...(attestation !== undefined && tpm !== undefined && { measure }),
     send: async (octets) =>
       sendReport({ server: directory.settings().server, tls: await device.tls(), timeoutSeconds: TIMEOUT_SECONDS }, octets),

@@ -16,13 +16,23 @@ import { encodeHeader, encodeJWS, encodeSigningInputHead } from '#jose/jws.ts'
 import type { World } from '#base/world.ts'
 import type { AgentDirectory } from './directory.ts'
 import type { Identity } from './enroll.ts'
-import { type Boot, encodeReport, parseComponents, quoteNonce, reportDigest, REPORT_TYPE } from '#devices/state/messages.ts'
+import {
+  type Boot,
+  type Component,
+  encodeReport,
+  parseComponents,
+  quoteNonce,
+  reportDigest,
+  REPORT_TYPE,
+} from '#devices/state/messages.ts'
 
 export interface Reporting {
   readonly directory: AgentDirectory
   readonly world: World
   /** Who signs: the operational key. */
   readonly identity: Identity
+  /** Components that updates brought, as they are found to run: each goes before what `components.json` says of it. */
+  running?(): Promise<readonly Component[]>
   /** Where there is a TPM. */
   measure?(nonce: Uint8Array): Promise<Boot>
   /** @returns what the next report answers @throws TrustError `unavailable` when nobody heard it */
@@ -55,16 +65,19 @@ async function sendOrDrop({ directory, send }: Reporting, octets: Uint8Array): P
   }
 }
 
-async function makeReport({ directory, world, identity, measure }: Reporting): Promise<Uint8Array> {
+async function makeReport({ directory, world, identity, running, measure }: Reporting): Promise<Uint8Array> {
   const { counter, previous, challenge, trustVersion } = directory.state()
-  const components = directory.read('components.json')
+  const file = directory.read('components.json')
+  const updated = (await running?.()) ?? []
+  const others = file === undefined ? [] : parseComponents(parseJSON(file))
+  const components = [...updated, ...others.filter(({ name }) => updated.every((one) => one.name !== name))]
   const place = { counter: counter + 1, previous, challenge }
   const boot = await measure?.(quoteNonce(place))
   const payload = encodeReport({
     ...place,
     at: new Date(world.clock.now()),
     trustVersion,
-    components: components === undefined ? [] : parseComponents(parseJSON(components)),
+    components,
     ...(boot !== undefined && { boot }),
   })
   const report = await signReport(payload, identity)

@@ -31,6 +31,8 @@ export interface Component {
   readonly version: string
   /** SHA-256, hexadecimal. */
   readonly digest: string
+  /** Of the release that it is of, where an update brought it. */
+  readonly counter?: number
 }
 
 /** Registers of the TPM's SHA-256 bank, and its word for them. */
@@ -140,10 +142,11 @@ const isCount = (value: JSONValue | undefined): value is number =>
 export function parseComponents(list: JSONValue | undefined): readonly Component[] {
   if (!Array.isArray(list) || list.length > COMPONENTS_MAX) throw malformed('its components are no list, or too many')
   const components = (list as readonly JSONValue[]).map((item) => {
-    const { name, version, digest } = isJSONObject(item) ? item : {}
+    const { name, version, digest, counter } = isJSONObject(item) ? item : {}
     if (typeof name !== 'string' || typeof version !== 'string' || typeof digest !== 'string' || !/^[0-9a-f]{64}$/.test(digest))
       throw malformed('a component lacks its name, version or SHA-256 digest')
-    return { name, version, digest }
+    if (counter !== undefined && !isCount(counter)) throw malformed('the counter of a component is no number')
+    return { name, version, digest, ...(counter !== undefined && { counter }) }
   })
   if (new Set(components.map(({ name }) => name)).size !== components.length) throw malformed('a component is in it twice')
   return components
