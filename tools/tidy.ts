@@ -29,10 +29,19 @@ export interface Check {
 
 /** Where each package may be imported, and nowhere else; `docs/decisions/0002-dependencies.md` says why it is there. */
 export const packagePlaces: Readonly<Record<string, readonly string[]>> = {
+  aedes: ['src/mqtt/aedes/'],
   koffi: ['src/keys/pkcs11/', 'src/keys/openssl.ts'],
   pg: ['src/store/postgres/'],
   'smol-toml': ['src/config/'],
-  typebox: ['src/ca/', 'src/devices/ownership/', 'src/orders/', 'src/server/', 'src/config/', 'src/cli/'],
+  typebox: [
+    'src/ca/',
+    'src/devices/ownership/',
+    'src/orders/',
+    'src/updates/campaigns/',
+    'src/server/',
+    'src/config/',
+    'src/cli/',
+  ],
 }
 
 /** Files beside `registry.ts` that every protocol folder has; `*` stands for the folder's name. */

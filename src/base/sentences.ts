@@ -634,6 +634,7 @@ export const english = {
   agentFile: '{file} in the agent’s directory is not as it must be: {detail}. Correct it.',
   agentFileMissing: 'The agent’s directory holds no {file}. Write it, as the page about the agent says.',
   updateNotOnStick: 'There is no update for this device in {folder}. Have one written for it.',
+  updateNoConsent: 'No update waits for an agreement here. Ask the server for one with "sealworks agent update".',
   updateNotServed: 'The server lists no {name}, which the statement names. It is asked again.',
   updateNoStatement:
     'The update came without a director’s statement for this device, which is never done without. Find out who sent it.',
@@ -767,6 +768,10 @@ export const english = {
   issuerNotEnabled: 'The authority that issued the certificate is not in use. Enroll with one that is.',
   ruleRefuses: 'The rule for {rule} does not allow this: "{missing}" is not so. Ask whoever is responsible to see to it.',
   modelNotUsable: 'The product model is not one of this manufacturer, or is disabled. Choose another model.',
+  organizationNotTheirs:
+    'Whoever asks does not speak for the organization "{organization}". Have an administrator bind them: "sealworks organization bind".',
+  organizationSpeakersMany:
+    '{limit} people and services speak for the organization "{organization}", which is the most. Unbind some of them.',
   notGenuineQuestion:
     'This is no question whether a device is genuine, or no answer to one: {detail}. Ask again, and sign exactly its text.',
   genuineQuestionOver:
@@ -811,6 +816,7 @@ export const english = {
   usageSetBack: 'A counter was set back: {counter} is {value} and was {before}. An officer has to look at the device.',
   usageChainLost:
     'The device begins its records anew, which nobody allowed. An officer may, after a look: "sealworks usage begin-anew".',
+  usageChanged: 'Another record of the device came in between. Send this one again.',
   usageUnknown: 'There are no usage records of {device}. It may not have sent any.',
   usageCounterUnit: 'The counter {counter} counts {unit}, not {other}. Keep its unit.',
   usageCountersMany: 'A device has at most {limit} counters. Use one that there is.',
@@ -1053,6 +1059,7 @@ export const english = {
   commandNonceNone: 'The device gave no challenge for this command, or it was answered already. Order it again.',
   commandNonceOther: 'The signature of {operator} does not answer the challenge of the device. Order it again.',
   commandUnknown: 'There is no command {command} here. List the commands to see their ids.',
+  commandDeviceState: 'A device that is {state} and in no area takes no commands. Bring it into an area first.',
   commandChanged: 'Somebody else changed the command at the same moment. Look at it again.',
   commandOver: 'The command {command} is {state}: nothing is added to it. Order it again.',
   commandSigned: '{name} signed this command already. It needs other people.',

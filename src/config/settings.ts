@@ -171,8 +171,44 @@ const devices = {
   assurancePolicyArc: objectIdentifier(
     'an arc of yours: a birth certificate says its assurance level by the policy ARC.0 to ARC.4; without it only the record does',
   ),
+  offersAlone: integer(
+    0,
+    1_000_000,
+    1000,
+    'devices that an organization offers within 24 hours before another person, with the role approver, has to agree to each',
+  ),
   unconfirmedHours: integer(1, 8760, 72, 'how long a device may take to use a certificate before it is revoked'),
   birthChallengeSeconds: integer(10, 3600, 300, 'how long a device may take to answer the challenge of its birth'),
+}
+
+const mqtt = {
+  listen: address('off', 'MQTT listener of the built-in message broker: TLS with client certificates; usually port 8883'),
+  connectionsMax: integer(1, 1_000_000, 10_000, 'most connections to the built-in broker at once'),
+  packetMaxBytes: integer(1024, 16_777_216, 262_144, 'longest MQTT packet of a device'),
+  messagesPerSecondPerDevice: integer(1, 100_000, 200, 'messages that a device may publish; more wait'),
+  subscriptionsPerDevice: integer(1, 1000, 32, 'most subscriptions of a device'),
+  messagesQueuedPerDevice: integer(1, 65_535, 1000, 'most messages that wait for a device, or for its acknowledgment'),
+  retainedPerDevice: integer(0, 1000, 32, 'most topics of a device whose last message is kept for later subscribers'),
+  connectsPerMinutePerDevice: integer(1, 10_000, 60, 'how often a device may connect'),
+  keepAliveMaxSeconds: integer(10, 65_535, 1200, 'longest time that a device may leave between two signs of life'),
+}
+
+const commands = {
+  issuer: text('sealworks', 'the name under which this installation counts the commands that it sends; a policy names it'),
+  anchors: listOf(
+    path(undefined, 'a file'),
+    [],
+    'files of PEM certificates: those who sign command policies, and the authorities of people who order and agree',
+  ),
+}
+
+const updates = {
+  directory: path(
+    undefined,
+    'directory of the artifacts of releases, which all nodes share; releases in the data directory unless told',
+  ),
+  directorSigner: text('', 'the signer that signs what devices may install; nothing is directed without one'),
+  statementHours: integer(1, 8760, 168, 'how long a device may take to begin with what it was told to install'),
 }
 
 const log = {
@@ -192,6 +228,9 @@ export const sections = {
   approvals,
   signing,
   devices,
+  commands,
+  mqtt,
+  updates,
   log,
 } as const satisfies Record<string, Record<string, Setting<unknown>>>
 

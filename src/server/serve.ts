@@ -22,6 +22,7 @@ import { forgetAnswered, forgetSecrets, SLICES } from '#ca/forget.ts'
 import type { Config } from '#config/config.ts'
 import { publishDue } from '#licenses/status.ts'
 import { purgeBirths } from '#devices/birth/births.ts'
+import { listAreas } from '#devices/areas.ts'
 import { CHANGES_SECONDS } from '#devices/changes.ts'
 import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
@@ -48,6 +49,7 @@ import { publicationTargets } from './publication/targets.ts'
 import { rateLimit } from './rate-limit.ts'
 import { forgetIdempotencyKeys } from './rest/idempotency.ts'
 import { TICKET_SECRET_OCTETS, type TLSFace, type TLSIdentity } from './tls-options.ts'
+import { startBroker } from './mqtt.ts'
 import { composeWeb } from './web.ts'
 import { composeWitnessing } from './witnesses.ts'
 import { AUTHORITIES_SECONDS } from './front-messages.ts'
@@ -66,7 +68,13 @@ export interface ServeOptions {
 }
 
 export interface Served {
-  readonly addresses: { readonly tls: Address; readonly public: Address; readonly console: Address | undefined }
+  readonly addresses: {
+    readonly tls: Address
+    readonly public: Address
+    readonly console: Address | undefined
+    /** Of the built-in message broker. */
+    readonly mqtt: Address | undefined
+  }
   /** Takes nothing new, finishes what is under way, puts the last audit entries in order. */
   stop(): Promise<void>
 }
@@ -102,12 +110,14 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const identity = await serverIdentity(options, ca)
   let current = identity.issued
   const face = async (): Promise<TLSFace> => ({ identity: identity.now(), clientAuthorities: await clientAuthorities(ca) })
+  const brokerFace = async (): Promise<TLSFace> => ({ identity: identity.now(), clientAuthorities: await areaAuthorities(ca) })
   const listeners: Listener[] = []
   let fronts: Fronts | undefined
   const present = async (): Promise<void> => {
     const next = await face()
     fronts?.present(next)
     for (const listener of listeners) if (listener.id !== 'public') listener.present(next)
+    broker?.present(await brokerFace())
   }
 
   /** Whoever has changed something by REST finds it changed, whichever thread is asked next. */
@@ -149,6 +159,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     observe: web.observe,
   }
   const firstFace = await face()
+  const broker = await startBroker({ config, devices: ca.devices, world, log, face: await brokerFace() })
+  undo.push(() => broker?.stop())
   const ticketSecret = new Uint8Array(world.random.octets(TICKET_SECRET_OCTETS))
   const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
     const all = id === 'console' ? routers.console : [dispatcher(mounted, id, log), ...routers[id]]
@@ -210,6 +222,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       },
       { name: 'clock', everySeconds: 1, run: () => clock.runOnce() },
       { name: 'signing jobs', everySeconds: 2, run: async () => (isClosed ? undefined : web.jobs.runOnce()) },
+      { name: 'licenses taken back', everySeconds: 60, run: async () => (isClosed ? undefined : publishDue(web.licenses)) },
       { name: 'signing archive', everySeconds: 3600, run: () => web.archive.purge() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'read outbox', everySeconds: 3600, run: () => pruneOutbox(db, world) },
@@ -222,7 +235,6 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
       { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
-      { name: 'licenses taken back', everySeconds: 60, run: async () => (isClosed ? undefined : publishDue(web.licenses)) },
       { name: 'births', everySeconds: 3600, run: () => purgeBirths(ca.devices.births) },
       { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },
       { name: 'ended secrets', everySeconds: 3600, run: () => forgetSecrets(ca.context) },
@@ -251,8 +263,9 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   )
 
   return {
-    addresses: { ...addresses, console: console?.address },
+    addresses: { ...addresses, console: console?.address, mqtt: broker?.address },
     async stop() {
+      await broker?.stop()
       await Promise.all([fronts?.stop(), ...listeners.map((listener) => listener.stop())])
       await background.stop()
       await web.jobs.close()
@@ -313,5 +326,14 @@ async function clientAuthorities({ context, authorities }: CAServices): Promise<
   )
   return [...authorities.list(), ...authorities.trusted()]
     .filter(({ address }) => addresses.has(address))
+    .map(({ certificate }) => certificate.der)
+}
+
+/** Only those that issue for areas: a device then offers its operational certificate. */
+async function areaAuthorities({ authorities, devices }: CAServices): Promise<readonly Uint8Array[]> {
+  const addresses = new Set((await listAreas(devices.context)).map(({ authority }) => authority))
+  return authorities
+    .list()
+    .filter(({ address, slug }) => addresses.has(address) || addresses.has(slug))
     .map(({ certificate }) => certificate.der)
 }

@@ -150,6 +150,14 @@ export const programs = {
     purpose: 'its way to the TPM in software',
     at: '/usr/lib/*/libtss2-tcti-swtpm.so.0',
   },
+  mosquitto: { debian: 'mosquitto', purpose: 'a message broker that the server drives', at: '/usr/sbin/mosquitto' },
+  'mosquitto-dynsec': {
+    debian: 'mosquitto',
+    purpose: 'its rules, changed while it runs',
+    at: '/usr/lib/*/mosquitto_dynamic_security.so',
+  },
+  mosquitto_pub: { debian: 'mosquitto-clients', purpose: 'a client of message brokers' },
+  mosquitto_sub: { debian: 'mosquitto-clients', purpose: 'the same, listening' },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
   postgres: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/postgres' },
 } as const satisfies Readonly<Record<string, Program>>
