@@ -590,6 +590,14 @@ export const english = {
   attestationMissing:
     'The order asks for a node of tier {asked}, and the request proves {shown}. Use a machine that can show it.',
   attestationWrong: 'What the TPM says does not go with the request: {detail}. Make the request anew.',
+  lineNotCounted:
+    'The line {line} bears without an order, so that nothing would count. Make a line with --ordered, and close this one.',
+  lineOfOtherModel: 'The line {line} bears another model than {model}, which is ordered. Name a line of that model.',
+  lineAllotted: 'The line {line} works for an order already. End that allotment first.',
+  allotmentNotOpen: 'The order has no such allotment that is open. "order show" lists them.',
+  allotmentUsedUp: 'All {quota} devices that were given to the line {line} are born. Scrap those that failed, or give it more.',
+  birthNotOrdered: 'The line {line} bears only what is ordered, and no order that is open now gives it anything. Give it a part with "order allot".',
+  orderHasAllotments: 'Lines still work for this order ({lines}). End their allotments before the order is closed.',
   imageNotInTicket:
     'The ticket names no image {image}. Take one that was made for this model, or ask the maker for a ticket that names it.',
   imageSignature: 'The image {image} is not signed by one whom the ticket names: {detail}. Get it again from the maker.',

@@ -7,6 +7,7 @@ import { encodeCBOR, parseCBOR, type CBORMap } from '#cbor/cbor.ts'
 import { encodeCOSE, parseCOSE } from '#cbor/cose.ts'
 import { signCOSE1 } from '#cbor/cose-signing.ts'
 import { messageTrust } from '#signing/messages.ts'
+import { fingerprint } from '#x509/certificate.ts'
 import {
   type Command,
   encodeCommand,
@@ -293,7 +294,7 @@ for (const [what, wrong] of [
       ...policy,
       roles: policy.roles.map((role) => ({
         ...role,
-        members: [...role.members, { name: 'di', certificate: policy.roles[1]?.members[1]?.certificate as Uint8Array }],
+        members: [...role.members, { name: 'di', certificate: fingerprint(cy.certificate) }],
       })),
     },
   ],

@@ -64,6 +64,9 @@ import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import { ordersMigrations } from '#orders/migrations.ts'
+import { expireCommands } from '#commands/commands.ts'
+import type { CommandsContext } from '#commands/context.ts'
+import { commandsMigrations } from '#commands/migrations.ts'
 import type { DeviceMessagesService } from '#protocols/device-messages/index.ts'
 import type { RepositoryService } from '#protocols/repository/index.ts'
 import { signingMigrations } from '#signing/migrations.ts'
@@ -76,6 +79,7 @@ import { openDatabase } from '#store/registry.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { databaseURLOf } from './database-url.ts'
 import { deviceMessagesService } from './device-messages.ts'
+import { commandMailboxes, openCommands } from './commands.ts'
 import { licenseMailbox } from './licenses.ts'
 import { publicationMigrations } from './publication/migrations.ts'
 import { destroyActs } from './rest/agreed.ts'
@@ -101,6 +105,7 @@ export const migrations: readonly Migration[] = [
   ...deviceStateMigrations,
   ...genuineMigrations,
   ...licensesMigrations,
+  ...commandsMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -211,6 +216,7 @@ export interface DeviceServices {
   readonly births: BirthsContext
   readonly reports: DeviceReports
   readonly messages: DeviceMessagesService
+  readonly commands: CommandsContext
   readonly connections: DeviceConnections
   /** Read for connections, and for brokers. */
   readonly changes: DeviceChanges
@@ -293,6 +299,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
   const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => certificateFacts(ca, der)
+  const connections = deviceConnections({ ...context, changes, certificate, refreshIssuers: () => ca.authorities.refresh() })
+  const commands = openCommands({ context, ...config.commands, certificate })
   return {
     context,
     enrollment: deviceEnrollment(context),
@@ -303,18 +311,18 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     },
     ownership,
     changes,
-    connections: deviceConnections({
-      ...context,
-      changes,
-      certificate: (der) => certificateFacts(ca, der),
-      refreshIssuers: () => ca.authorities.refresh(),
-    }),
+    connections,
     reports: deviceReports({ ...context, tellDue: tellAll, certificate }),
-    messages: deviceMessagesService({ ...context, certificate }, { license: licenseMailbox({ context, ownership }) }),
+    commands,
+    messages: deviceMessagesService(connections, {
+      ...commandMailboxes(commands),
+      license: licenseMailbox({ context, ownership }),
+    }),
     tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)
       await takeBackUnconfirmed(context, config.devices.unconfirmedHours)
+      await expireCommands(commands)
     },
   }
 }

@@ -3,28 +3,20 @@
  *
  * @module
  */
-import { TrustError } from '#base/errors.ts'
-import type { DevicesContext } from '#devices/context.ts'
-import { type CertificateFacts, isUsable } from '#devices/usable.ts'
+import type { DeviceConnections } from '#devices/connections.ts'
 import type { DeviceMessagesService, Mailboxes } from '#protocols/device-messages/index.ts'
 
-export interface DeviceMessagesParts extends Pick<DevicesContext, 'db' | 'world'> {
-  /** The CA's record of this very certificate. @returns undefined for one that it did not issue */
-  certificate(der: Uint8Array): Promise<CertificateFacts | undefined>
-}
-
-/** A connection has no other name than its certificate's, so that the rule `connect` asks for no more than that it is usable. */
+/**
+ * A connection has no other name than its certificate's. A device whose operational key cannot speak TLS (it lies in a TPM)
+ * connects with its birth certificate; what it sends is signed by the operational key all the same.
+ */
 export const deviceMessagesService = (
-  { db, world, certificate }: DeviceMessagesParts,
+  connections: Pick<DeviceConnections, 'admit'>,
   mailboxes: Mailboxes,
 ): DeviceMessagesService => ({
   mailboxes,
-  async admit([own]) {
-    if (own === undefined) throw new TrustError('unauthenticated', 'deviceCertificateNeeded')
-    const facts = await certificate(own)
-    if (facts === undefined) throw new TrustError('unauthenticated', 'certificateUnknown')
-    const usable = await isUsable(db, facts, world.clock.now())
-    if (!usable.isUsable) throw new TrustError('forbidden', usable.reason)
-    return usable.deviceId
+  async admit(chain) {
+    const question = { protocol: 'device-messages', name: undefined, roles: ['operational', 'birth'] } as const
+    return (await connections.admit(chain, question)).deviceId
   },
 })

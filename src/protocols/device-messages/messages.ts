@@ -2,7 +2,7 @@
 import { TrustError } from '#base/errors.ts'
 
 /** Closed: what each is, its room says. */
-export const messageKinds = ['command', 'receipt', 'license', 'usage'] as const
+export const messageKinds = ['command', 'command-policy', 'receipt', 'license', 'usage'] as const
 export type MessageKind = (typeof messageKinds)[number]
 
 /** A message as the server keeps it for one device: the numbers of one kind grow, and may leave some out. */
