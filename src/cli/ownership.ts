@@ -17,6 +17,7 @@ import { readInput } from './files.ts'
 import { deliver, outputOptions } from './formats.ts'
 import { fields, table } from './terminal.ts'
 import { UsageError } from './usage.ts'
+import { waitsFor } from './waiting.ts'
 
 type Transfer = AnswerOf<'showTransfer'>
 type Recovery = AnswerOf<'showRecovery'>
@@ -135,6 +136,7 @@ export const ownershipCommands = [
         ...(days !== undefined && { days }),
       }
       const value = await client.call('offerDevice', { body })
+      if (value.state === 'waiting') return waitsFor(value)
       if (output.out === undefined) return { value, text: transferText(value) }
       const carried = await client.call('fetchTransferPackage', { params: { id: value.id } })
       return deliver(context, output, packageText(carried), value)

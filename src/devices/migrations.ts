@@ -242,4 +242,18 @@ export const devicesMigrations: readonly Migration[] = [
       'CREATE INDEX area_conduit_to ON area_conduit (to_area_id)',
     ],
   },
+  {
+    // 'anyone': with the role, as it was before there were bindings; 'bound': those who are listed
+    id: '0558-devices-speakers',
+    statements: [
+      "ALTER TABLE organization ADD COLUMN speakers TEXT NOT NULL DEFAULT 'anyone'",
+      `CREATE TABLE organization_speaker (
+        party_id TEXT NOT NULL REFERENCES organization (id),
+        actor TEXT NOT NULL,
+        organization_id TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        PRIMARY KEY (party_id, actor)
+      )`,
+    ],
+  },
 ]

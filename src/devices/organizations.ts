@@ -27,8 +27,14 @@ export async function createOrganization(
   try {
     await db.transaction(async (tx) => {
       await tx.query(
-        'INSERT INTO organization (id, organization_id, version, name, title, kind, created_at) VALUES (?, ?, 1, ?, ?, ?, ?)',
+        `INSERT INTO organization (id, organization_id, version, name, title, kind, speakers, created_at)
+          VALUES (?, ?, 1, ?, ?, ?, 'bound', ?)`,
         ...[organization.id, organizationId, name, title, kind, organization.createdAt],
+      )
+      // whoever records it speaks for it: speakers.ts
+      await tx.query(
+        'INSERT INTO organization_speaker (party_id, actor, organization_id, created_at) VALUES (?, ?, ?, ?)',
+        ...[organization.id, actor, organizationId, organization.createdAt],
       )
       const object = `organization:${organization.id}`
       await audit.record(tx, { actor, act: 'organization.create', object, outcome: 'done', facts: { kind } })

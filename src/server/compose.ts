@@ -63,6 +63,7 @@ import { keyStores } from '#keys/registry.ts'
 import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
+import { countBirth } from '#orders/allotments.ts'
 import { ordersMigrations } from '#orders/migrations.ts'
 import { expireCommands } from '#commands/commands.ts'
 import type { CommandsContext } from '#commands/context.ts'
@@ -76,14 +77,18 @@ import type { Database, Migration } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
+import { campaignsMigrations } from '#updates/campaigns/migrations.ts'
 import { parseCertificate } from '#x509/certificate.ts'
+import { updatesMigrations } from '#updates/migrations.ts'
+import { updateActs } from '#updates/releases.ts'
 import { databaseURLOf } from './database-url.ts'
 import { deviceMessagesService } from './device-messages.ts'
 import { commandMailboxes, openCommands } from './commands.ts'
 import { licenseMailbox } from './licenses.ts'
 import { publicationMigrations } from './publication/migrations.ts'
-import { destroyActs } from './rest/agreed.ts'
+import { destroyActs, transferActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
+import { softwareReports } from './updates.ts'
 import { VERSION } from './version.ts'
 
 /** Every step of the schema, of all rooms. */
@@ -105,7 +110,9 @@ export const migrations: readonly Migration[] = [
   ...deviceStateMigrations,
   ...genuineMigrations,
   ...licensesMigrations,
+  ...campaignsMigrations,
   ...commandsMigrations,
+  ...updatesMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores
@@ -307,12 +314,13 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     births: {
       ...context,
       issuer: birthIssuer(ca),
+      counting: (toBe) => countBirth(context, toBe),
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
     changes,
     connections,
-    reports: deviceReports({ ...context, tellDue: tellAll, certificate }),
+    reports: deviceReports({ ...context, tellDue: tellAll, certificate, software: softwareReports(context) }),
     commands,
     messages: deviceMessagesService(connections, {
       ...commandMailboxes(commands),
@@ -392,7 +400,7 @@ export function certificateStates(context: CAContext): CertificateStates {
 }
 
 /** What can be asked approval for: each room lists its own. */
-const actKinds: readonly ActKind[] = [...signingActs, ...destroyActs]
+const actKinds: readonly ActKind[] = [...signingActs, ...destroyActs, ...transferActs, ...updateActs]
 
 export const openApprovalsFor = ({ db, audit, world, organizationId }: Omit<Foundation, 'keys'>): Approvals =>
   openApprovals({ db, audit, world, organizationId, people: approvers(organizationId), kinds: actKinds })

@@ -20,8 +20,10 @@ import { mount, type Mounted, type Router } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import type { ClockWatch } from '#signing/tsp/clock.ts'
 import { formatName, parseName } from '#x509/name.ts'
+import type { Updates } from '#updates/updates.ts'
 import { type CAServices, type Foundation, openApprovalsFor, openSigningFor } from './compose.ts'
 import { composeArtifacts } from './artifacts.ts'
+import { type Campaigns, openCampaigns } from './campaigns.ts'
 import { health, type HealthCheck, healthRouter } from './health.ts'
 import type { Listener, Observe } from './listener.ts'
 import { metricsPage } from './metrics-page.ts'
@@ -34,6 +36,7 @@ import { allRoutes } from './rest/routes.ts'
 import { signInPages } from './sign-in.ts'
 import { statusPage, type StatusSource } from './status-page.ts'
 import { tlogRouter } from './tlog.ts'
+import { campaignReleases, openUpdatesFor } from './updates.ts'
 import { VERSION } from './version.ts'
 
 export interface WebParts {
@@ -54,6 +57,8 @@ export interface Web {
   readonly observe: Observe
   /** What the main thread answers for all, since it watches the clock. */
   readonly publicProtocols: readonly Mounted[]
+  /** What needs more than what each thread has: signers, and who is under way. */
+  readonly tlsProtocols: readonly Mounted[]
   /** Fields of every answer. */
   readonly headers: Readonly<Record<string, string>>
   routers(listener: Listener['id']): readonly Router[]
@@ -61,6 +66,8 @@ export interface Web {
   readonly jobs: Jobs
   readonly archive: Archive
   readonly licenses: LicensesContext
+  readonly updates: Updates
+  readonly campaigns: Campaigns
 }
 
 /** Nothing here is to be framed, sniffed, cached or referred from. */
@@ -104,6 +111,16 @@ export function composeWeb({
   const numbers = metrics({ version: VERSION, startedAt })
   const signing = openSigningFor(foundation, ca, approvals, clock)
   const licenses = openLicenses(foundation, ca.devices, signing)
+  const updates = openUpdatesFor({
+    foundation,
+    devices: ca.devices.context,
+    licenses,
+    signing,
+    approvals,
+    config,
+    dataDirectory: where.dataDirectory,
+  })
+  const campaigns = openCampaigns(foundation, ca.devices, campaignReleases(updates))
   showClock(numbers, clock)
   const artifacts = composeArtifacts({ foundation, signing, approvals, access, config, world, log, ...where })
   const { installationName: name, publicUrl } = config.server
@@ -117,8 +134,12 @@ export function composeWeb({
     artifacts: { ...artifacts, waitSeconds: config.signing.uploadWaitSeconds },
     approvals,
     agreed: agreement({ approvals, access, db, least: config.approvals.destroyKeyPeople }),
+    offersAgreed: agreement({ approvals, access, db, least: 1 }),
+    offersAlone: config.devices.offersAlone,
     orders: openOrders(foundation, ca),
     licenses,
+    updates,
+    campaigns: campaigns.context,
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
@@ -130,8 +151,11 @@ export function composeWeb({
   ]
   return {
     publicProtocols: [mount(protocols.tsp, signing.timeStamps)],
+    tlsProtocols: [mount(protocols.ddi, campaigns.door)],
     ...artifacts,
     licenses,
+    updates,
+    campaigns,
     observe: numbers.observe,
     headers: {
       ...SECURITY_HEADERS,

@@ -84,4 +84,9 @@ export const ownershipMigrations: readonly Migration[] = [
         WHERE state IN ('published', 'completing')`,
     ],
   },
+  {
+    // how many an organization offered of late
+    id: '0572-ownership-seller',
+    statements: ['CREATE INDEX ownership_transfer_seller ON ownership_transfer (organization_id, seller, created_at)'],
+  },
 ]

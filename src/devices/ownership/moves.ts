@@ -10,6 +10,8 @@ import { checkAdmits, findArea } from '../areas.ts'
 import { stepsToChange } from '../change.ts'
 import type { DevicesContext } from '../context.ts'
 import { type Device, openDevice } from '../device.ts'
+import { openOrganization } from '../organizations.ts'
+import { checkSpeaks } from '../speakers.ts'
 import type { DeviceState } from '../states.ts'
 
 /**
@@ -26,6 +28,7 @@ export async function moveDevice(
   const device = await openDevice(context, db, deviceId)
   if (device.ownerId === undefined)
     throw new TrustError('conflict', 'deviceState', { facts: { state: device.state, act: 'change-area' } })
+  await checkSpeaks(db, await openOrganization(db, device.ownerId), actor)
   const area = await findArea(db, device.ownerId, name)
   checkAdmits(area, device)
   if (area.id === device.areaId) throw new TrustError('conflict', 'deviceInArea', { facts: { name } })
@@ -35,9 +38,11 @@ export async function moveDevice(
 
 /** The move is given up: what was issued for the next area is revoked. @throws TrustError `conflict` */
 export async function stayDevice(context: DevicesContext, deviceId: string, actor: string): Promise<Device> {
-  const device = await openDevice(context, context.db, deviceId)
-  await keep(context.db, stepsToChange(context, device, { act: 'stay', actor }))
-  return openDevice(context, context.db, deviceId)
+  const { db } = context
+  const device = await openDevice(context, db, deviceId)
+  if (device.ownerId !== undefined) await checkSpeaks(db, await openOrganization(db, device.ownerId), actor)
+  await keep(db, stepsToChange(context, device, { act: 'stay', actor }))
+  return openDevice(context, db, deviceId)
 }
 
 const BATCH = 100

@@ -11,6 +11,7 @@ import { jwkThumbprint } from '#jose/jwk.ts'
 import { keep } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { findOrganization, type Organization } from '../organizations.ts'
+import { checkSpeaks } from '../speakers.ts'
 import type { OwnershipContext } from './context.ts'
 import type { StatementKey } from './messages.ts'
 import { keyOf, type Party } from './statement.ts'
@@ -53,7 +54,8 @@ export async function setPartyKey(
   actor: string,
 ): Promise<PartyKey> {
   const { db, world, audit, organizationId, keys } = context
-  const { id: partyId } = await findOrganization(context, db, organization)
+  const { id: partyId, name } = await findOrganization(context, db, organization)
+  await checkSpeaks(db, { id: partyId, name }, actor)
   const key = 'label' in source ? importPublicKey((await keys.open(source.label)).publicKey) : keyOf(source.key)
   const label = 'label' in source ? source.label : undefined
   const thumbprint = jwkThumbprint(key)

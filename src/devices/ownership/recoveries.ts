@@ -36,7 +36,7 @@ import {
 import { currentKey, findKey, openKey, type PartyKey } from './parties.ts'
 import { entryStep, openChain } from './records.ts'
 import { keyOf, type Read, readStatement } from './statement.ts'
-import { check, ownerKey, revokeFormer, stillAsRead } from './transfers.ts'
+import { check, checkSpeaksFor, ownerKey, revokeFormer, stillAsRead } from './transfers.ts'
 
 export const recoveryStates = [
   'asked', // the device has to prove that it is there
@@ -166,6 +166,7 @@ export async function publishRecovery(
   const claims = await findKey(context, jwkThumbprint(keyOf(to.key)))
   if (nonce !== recovery.nonce || claims?.partyId !== claimant.id) throw new TrustError('badProof', 'ownershipPresence')
   const maker = await makerKey(context, standing)
+  await checkSpeaksFor(context, maker, actor)
   const now = world.clock.now()
   const endsAt = now + Math.max(waitDays, RECOVERY_WAIT_MIN_DAYS) * DAY_MILLISECONDS
   const notice = await signNotice(presence, { reason, publishedAt: now, endsAt }, await openKey(context, maker))
@@ -199,22 +200,21 @@ export async function objectTo(
   checkState(recovery, ['published'])
   const { device, standing } = await opened(context, recovery)
   const notice = noticeOf(recovery)
-  const statement =
-    'statement' in objecting
-      ? objecting.statement
-      : (
-          await signObjection(
-            notice,
-            { reason: objecting.reason, objectedAt: context.world.clock.now() },
-            await openKey(context, await ownerKey(context, device, standing)),
-          )
-        ).statement
+  const statement = 'statement' in objecting ? objecting.statement : await objectHere()
   await checkObjection(standing, notice, statement)
   await keep(context.db, [
     moveStep(context, recovery, { state: 'objected', objection: statement }),
     note(context, 'ownership.object', recovery, actor),
   ])
   return openRecovery(context, id)
+
+  async function objectHere(): Promise<string> {
+    const { reason } = objecting as { readonly reason: string }
+    const owner = await ownerKey(context, device, standing)
+    await checkSpeaksFor(context, owner, actor)
+    const objectedAt = context.world.clock.now()
+    return (await signObjection(notice, { reason, objectedAt }, await openKey(context, owner))).statement
+  }
 }
 
 /** @throws TrustError `conflict` */
@@ -247,6 +247,7 @@ export async function completeRecovery(
   const notice = noticeOf(before)
   const { endsAt } = notice.payload
   const maker = await makerKey(context, standing)
+  await checkSpeaksFor(context, maker, actor)
   const holding: readonly Condition[] = [
     'present',
     ...(maker.label === undefined ? [] : (['maker-states'] as const)),

@@ -22,6 +22,7 @@ import { findModel, openModel } from '../models.ts'
 import { findOrganization, type Organization, openOrganization } from '../organizations.ts'
 import { stepsToRecordBirth } from '../birth-record.ts'
 import { stepsToRegister } from '../register.ts'
+import { checkSpeaks } from '../speakers.ts'
 import { checkRules, type Condition } from '../rules.ts'
 import type { OwnershipContext } from './context.ts'
 import {
@@ -135,6 +136,7 @@ export async function offer(context: OwnershipContext, wanted: NewTransfer, acto
   checkEpoch(device, standing)
   checkGivable(device, actor)
   const seller = await ownerKey(context, device, standing)
+  if (seller.label !== undefined) await checkSpeaksFor(context, seller, actor)
   await check(context, { actor, act: 'ownership.offer', device }, [...ownsIf(seller), 'agreed'])
   const buyer = await findOrganization(context, db, wanted.to)
   const buyerKey = await currentKey(context, buyer)
@@ -178,6 +180,23 @@ export async function offer(context: OwnershipContext, wanted: NewTransfer, acto
   return transfer
 }
 
+/** How many devices the organization whose this one is has offered lately. @throws TrustError `notFound`, `conflict` */
+export async function offersOfSeller(
+  context: OwnershipContext,
+  deviceId: string,
+  seconds: number,
+): Promise<{ readonly seller: string; readonly offered: number }> {
+  const { db, world, organizationId } = context
+  const device = await openDevice(context, db, deviceId)
+  const { standing } = await openChain(context, device)
+  const seller = standing?.owner.name ?? (await openOrganization(db, device.manufacturerId)).name
+  const [row] = await db.query<{ offered: number }>(
+    'SELECT count(*) AS offered FROM ownership_transfer WHERE organization_id = ? AND seller = ? AND created_at > ?',
+    ...[organizationId, seller, world.clock.now() - seconds * 1000],
+  )
+  return { seller, offered: row?.offered ?? 0 }
+}
+
 /** What is lost, stolen or a clone is nobody's to sell, and what could not be released is not offered. */
 function checkGivable(device: Device, actor: string): void {
   const rule = 'ownership.offer'
@@ -206,6 +225,10 @@ export async function ownerKey(
   return found
 }
 
+/** @throws TrustError `forbidden` unless they speak for the organization of this key */
+export const checkSpeaksFor = ({ db }: OwnershipContext, { partyId: id, name }: PartyKey, actor: string): Promise<void> =>
+  checkSpeaks(db, { id, name }, actor)
+
 const ownsIf = ({ label }: PartyKey): readonly Condition[] => (label === undefined ? [] : ['asker-owns'])
 
 export const check = (
@@ -233,7 +256,7 @@ export async function answerHere(context: OwnershipContext, id: string, isAccept
   const transfer = await openTransfer(context, id)
   checkState(transfer, ['offered'])
   const read = readStatement('offer', transfer.offer)
-  const answer = await signedAnswer(context, read, isAccepted)
+  const answer = await signedAnswer(context, read, isAccepted, actor)
   const next = { ...transfer, answer: answer.statement, state: isAccepted ? 'accepted' : 'rejected' } as const
   await keep(context.db, [
     ...stepsToMove(context, transfer, next),
@@ -243,13 +266,19 @@ export async function answerHere(context: OwnershipContext, id: string, isAccept
   return openTransfer(context, id)
 }
 
-async function signedAnswer(context: OwnershipContext, read: Read<'offer'>, isAccepted: boolean): Promise<Read<'answer'>> {
+async function signedAnswer(
+  context: OwnershipContext,
+  read: Read<'offer'>,
+  isAccepted: boolean,
+  actor: string,
+): Promise<Read<'answer'>> {
   const { world } = context
   const { to, expiresAt } = read.payload
   const now = world.clock.now()
   if (now > expiresAt) throw new TrustError('policyRefused', 'ownershipExpired', { facts: { what: 'offer' } })
   const buyer = await findKey(context, jwkThumbprint(keyOf(to.key)))
   if (buyer === undefined) throw new TrustError('forbidden', 'ownershipKeyElsewhere', { facts: { organization: to.name } })
+  await checkSpeaksFor(context, buyer, actor)
   return signAnswer(read, { isAccepted, answeredAt: now }, await openKey(context, buyer))
 }
 
@@ -267,7 +296,7 @@ export async function answerElsewhere(
   const { read } = await checkOffer(standing, statement, rules)
   checkBirth(carried, read.payload.device)
   const buyer = await findKey(context, jwkThumbprint(keyOf(read.payload.to.key)))
-  const answer = await signedAnswer(context, read, isAccepted)
+  const answer = await signedAnswer(context, read, isAccepted, actor)
   const now = world.clock.now()
   const transfer: Transfer = {
     id: uuidv7(world),
@@ -343,6 +372,7 @@ export async function withdraw(context: OwnershipContext, id: string, actor: str
   checkState(transfer, ['offered', 'accepted'])
   if (!transfer.sellsHere)
     throw new TrustError('forbidden', 'ownershipKeyElsewhere', { facts: { organization: transfer.seller } })
+  await checkSpeaks(context.db, await findOrganization(context, context.db, transfer.seller), actor)
   await keep(context.db, [
     ...stepsToMove(context, transfer, { ...transfer, state: 'withdrawn' }),
     ...(await stepsToGiveBack(context, transfer, actor)),
@@ -399,6 +429,7 @@ export async function release(context: OwnershipContext, id: string, actor: stri
   const { standing } = await openChain(context, device)
   checkEpoch(device, standing)
   const seller = await ownerKey(context, device, standing)
+  await checkSpeaksFor(context, seller, actor)
   const offered = readStatement('offer', transfer.offer)
   const accepted = await checkAnswer(offered, keyOf(offered.payload.to.key), answer)
   const holding: readonly Condition[] = [...ownsIf(seller), ...(accepted.payload.isAccepted ? (['accepted'] as const) : [])]
@@ -454,7 +485,9 @@ export async function completeHere(context: OwnershipContext, id: string, actor:
   const { db } = context
   const transfer = await openTransfer(context, id)
   checkState(transfer, ['released'])
-  if (transfer.deviceId === undefined) throw new TypeError('what was released here is recorded here')
+  if (transfer.deviceId === undefined || transfer.buyerId === undefined)
+    throw new TypeError('what was released here is recorded here')
+  await checkSpeaks(db, { id: transfer.buyerId, name: transfer.buyer }, actor)
   const device = await openDevice(context, db, transfer.deviceId)
   await keep(db, [
     ...stepsToMove(context, transfer, { ...transfer, state: 'completed' }),
@@ -475,6 +508,7 @@ export async function completeElsewhere(context: OwnershipContext, carried: Pack
   const buyer = await findKey(context, jwkThumbprint(standing.ownerKey))
   if (buyer?.label === undefined)
     throw new TrustError('forbidden', 'ownershipKeyElsewhere', { facts: { organization: standing.owner.name } })
+  await checkSpeaksFor(context, buyer, actor)
   const known = await findByName(context, standing.device)
   if (known !== undefined && known.epoch > standing.epoch)
     throw new TrustError('conflict', 'ownershipStale', { facts: { epoch: standing.epoch, known: known.epoch } })

@@ -26,6 +26,17 @@ export const destroyActs: readonly ActKind[] = [
   { id: DESTROY_KEY, describe: ({ parameters: { label } }) => `Destroy the key ${textOf(label)}, for good` },
 ]
 
+/** Of more devices in a day than its organization may offer by one person: each is agreed to by another. */
+export const OFFER_DEVICE = 'ownership.offer'
+
+export const transferActs: readonly ActKind[] = [
+  {
+    id: OFFER_DEVICE,
+    describe: ({ parameters: { device, seller, to } }) =>
+      `Offer the device ${textOf(device)} of ${textOf(seller)} to ${textOf(to)}, beyond the number of a day`,
+  },
+]
+
 export const WaitingShape = record({ state: Type.Literal('waiting'), approval: ApprovalShape })
 
 interface Waiting {

@@ -11,8 +11,16 @@ import {
   type ProductModel,
   setModelState,
 } from '#devices/models.ts'
-import { createOrganization, findOrganization, listOrganizations, organizationKinds } from '#devices/organizations.ts'
+import {
+  createOrganization,
+  findOrganization,
+  listOrganizations,
+  type Organization,
+  organizationKinds,
+} from '#devices/organizations.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import type { CAServices } from '../compose.ts'
+import { recordingRefusals } from './refusals.ts'
 import { record, route } from './route.ts'
 import { Address, Empty, Time, Uuid } from './shapes.ts'
 
@@ -103,6 +111,13 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
     compatible: { ...compatible },
     createdAt: timeOf(createdAt),
   })
+  /** @throws TrustError `forbidden`, once it is in the audit log */
+  const spokenFor = (actor: string, act: string, name: string): Promise<Organization> =>
+    recordingRefusals(context.audit, { actor, act, object: `organization:${name}` }, async () => {
+      const organization = await findOrganization(context, db, name)
+      await checkSpeaks(db, organization, actor)
+      return organization
+    })
   const openModel = async (manufacturer: string, name: string): Promise<ProductModel> =>
     findModel(db, (await findOrganization(context, db, manufacturer)).id, name)
   const openArea = async (owner: string, name: string): Promise<ApplicationArea> =>
@@ -144,6 +159,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       body: Empty,
       response: ShownModel,
       async handle({ actor }, { params: { manufacturer, model } }) {
+        await spokenFor(actor, `model.${verb}`, manufacturer)
         const { id: modelId } = await openModel(manufacturer, model)
         return shownModel(await setModelState(context, modelId, `${verb}d`, actor), manufacturer)
       },
@@ -159,6 +175,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       body: Empty,
       response: AreaShape,
       async handle({ actor }, { params: { owner, area } }) {
+        await spokenFor(actor, `area.${verb}`, owner)
         const { id: areaId } = await openArea(owner, area)
         return areaShape(await setAreaState(context, areaId, `${verb}d`, actor))
       },
@@ -212,7 +229,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       response: ModelShape,
       status: 201,
       async handle({ actor }, { body: { manufacturer, hardwareType, assuranceMin, ...body } }) {
-        const { id: manufacturerId } = await findOrganization(context, db, manufacturer)
+        const { id: manufacturerId } = await spokenFor(actor, 'model.create', manufacturer)
         const least = assuranceMin as AssuranceLevel
         return modelShape(
           await createModel(context, { ...body, manufacturerId, hardwareType, assuranceMin: least }, actor),
@@ -267,7 +284,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       response: AreaShape,
       status: 201,
       async handle({ actor }, { body: { owner, models, assuranceMin, authority, ...body } }) {
-        const { id: ownerId } = await findOrganization(context, db, owner)
+        const { id: ownerId } = await spokenFor(actor, 'area.create', owner)
         const wanted = models?.map(async (written) => {
           const [manufacturer = '', model = ''] = written.split('/')
           return (await openModel(manufacturer, model)).id

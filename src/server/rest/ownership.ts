@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { certificateSignatureOf } from '#algorithms/table.ts'
 import { listAreas } from '#devices/areas.ts'
 import { type Device, openDevice } from '#devices/device.ts'
-import { findOrganization, listOrganizations } from '#devices/organizations.ts'
+import { findOrganization, listOrganizations, openOrganization } from '#devices/organizations.ts'
 import type { Standing } from '#devices/ownership/messages.ts'
 import { verifyChain } from '#devices/ownership/messages.ts'
 import { moveDevice, stayDevice } from '#devices/ownership/moves.ts'
@@ -31,6 +31,7 @@ import {
   completeHere,
   listTransfers,
   offer,
+  offersOfSeller,
   openTransfer,
   packageOf,
   release,
@@ -40,7 +41,9 @@ import {
   withdraw,
 } from '#devices/ownership/transfers.ts'
 import { issuerOf, signVoucher } from '#devices/ownership/voucher.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import type { CAServices } from '../compose.ts'
+import { type Agreed, OFFER_DEVICE, WaitingShape } from './agreed.ts'
 import { CatalogName } from './device-catalog.ts'
 import { KeyLabel } from './keys.ts'
 import { recordingRefusals } from './refusals.ts'
@@ -190,7 +193,13 @@ const packageIn = ({ chain, offer: statement, certificates }: Carried): Package 
   certificates: certificates.map(octetsOf),
 })
 
-export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 'keys'>) {
+interface Offers {
+  readonly agreed: Agreed
+  /** How many an organization offers in a day before others have to agree. */
+  readonly alone: number
+}
+
+export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 'keys'>, offers: Offers) {
   const { ownership: context } = devices
   const { db } = context
 
@@ -285,12 +294,19 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
           Type.Integer({ minimum: 1, maximum: OFFER_MAX_DAYS, description: 'how long it stands; 30 unless told' }),
         ),
       }),
-      response: TransferShape,
+      response: Type.Union([TransferShape, WaitingShape]),
       status: 201,
-      handle: (call, { body: { device: deviceId, to, terms = '', days = 30 } }) =>
-        doing(call, 'ownership.offer', `device:${deviceId}`, async () =>
-          transferShape(await offer(context, { deviceId, to, terms, validSeconds: days * DAY_SECONDS }, call.actor)),
-        ),
+      isPending: ({ state }) => state === 'waiting',
+      async handle(call, { body: { device: deviceId, to, terms = '', days = 30 } }) {
+        const work = () =>
+          doing(call, 'ownership.offer', `device:${deviceId}`, async () =>
+            transferShape(await offer(context, { deviceId, to, terms, validSeconds: days * DAY_SECONDS }, call.actor)),
+          )
+        const { seller, offered } = await offersOfSeller(context, deviceId, DAY_SECONDS)
+        if (offered < offers.alone) return work()
+        const parameters = { device: deviceId, seller, to, terms, days }
+        return offers.agreed({ kind: OFFER_DEVICE, object: `device:${deviceId}`, parameters }, call, work)
+      },
     }),
     route({
       id: 'listTransfers',
@@ -450,6 +466,7 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
       handle: (call, { params: { id }, body: { key: label, certificates, pinnedDomainCert, days = 365 } }) =>
         doing(call, 'ownership.voucher', `device:${id}`, async () => {
           const device = await openDevice(context, db, id)
+          await checkSpeaks(db, await openOrganization(db, device.manufacturerId), call.actor)
           const { certificates: births } = await carriedOf(context, id)
           const [birth] = births
           const issuer = birth === undefined ? undefined : issuerOf(birth)

@@ -4,6 +4,7 @@ import type { Approvals } from '#approvals/approvals.ts'
 import type { Signing } from '#signing/service.ts'
 import type { CAServices } from '../compose.ts'
 import type { Agreed } from './agreed.ts'
+import type { Updates } from '#updates/updates.ts'
 import { approvalRoutes } from './approvals.ts'
 import { accessRoutes } from './access.ts'
 import type { Backups } from '#backup/runs.ts'
@@ -13,6 +14,7 @@ import { authorityRoutes } from './authorities.ts'
 import { authorityLifeRoutes } from './authority-life.ts'
 import { backupRoutes } from './backups.ts'
 import { birthRoutes } from './births.ts'
+import { campaignRoutes } from './campaigns.ts'
 import { certificateRoutes } from './certificates.ts'
 import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceReportRoutes } from './device-reports.ts'
@@ -20,6 +22,7 @@ import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
 import { genuineRoutes } from './genuine.ts'
 import { keyRoutes } from './keys.ts'
+import type { CampaignsContext } from '#updates/campaigns/context.ts'
 import type { LicensesContext } from '#licenses/context.ts'
 import { licenseRoutes } from './licenses.ts'
 import type { OrdersContext } from '#orders/orders.ts'
@@ -27,6 +30,8 @@ import { orderRoutes } from './orders.ts'
 import { ownershipRoutes } from './ownership.ts'
 import { profileRoutes } from './profiles.ts'
 import { revocationPolicyRoutes } from './revocation-policy.ts'
+import { speakerRoutes } from './speakers.ts'
+import { releaseRoutes } from './releases.ts'
 import { signerRoutes } from './signers.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
 import { verificationRoutes } from './verification.ts'
@@ -41,8 +46,13 @@ export interface RouteServices {
   readonly artifacts: Pick<ArtifactServices, 'jobs' | 'archive' | 'waitSeconds'>
   readonly approvals: Approvals
   readonly agreed: Agreed
+  /** For devices that are offered beyond the number of a day. */
+  readonly offersAgreed: Agreed
+  readonly offersAlone: number
   readonly orders: OrdersContext
   readonly licenses: LicensesContext
+  readonly updates: Updates
+  readonly campaigns: CampaignsContext
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
@@ -57,8 +67,12 @@ export const allRoutes = ({
   artifacts,
   approvals,
   agreed,
+  offersAgreed,
+  offersAlone,
   orders,
   licenses,
+  updates,
+  campaigns,
   endpointsChanged,
 }: RouteServices) => [
   ...serverRoutes(server),
@@ -73,7 +87,8 @@ export const allRoutes = ({
   ...birthRoutes(ca),
   ...verificationRoutes(ca),
   ...deviceCatalogRoutes(ca),
-  ...ownershipRoutes(ca),
+  ...ownershipRoutes(ca, { agreed: offersAgreed, alone: offersAlone }),
+  ...speakerRoutes(ca, access),
   ...deviceRoutes(ca),
   ...deviceReportRoutes(ca),
   ...genuineRoutes(ca),
@@ -83,7 +98,9 @@ export const allRoutes = ({
   ...artifactRoutes({ signing, ...artifacts, db: audit.db, organizationId: audit.organizationId }),
   ...approvalRoutes(approvals, access),
   ...orderRoutes(orders),
+  ...releaseRoutes({ updates, access }),
   ...licenseRoutes(licenses, access),
+  ...campaignRoutes(campaigns),
 ]
 
 /** Every row with its types, for the client. */

@@ -267,7 +267,9 @@ async function makeAreas(scene: Scene): Promise<void> {
 async function sell(scene: Scene, to: Party, between?: () => Promise<void>): Promise<{ released: string; owner: string }> {
   const client = scene.known(officer)
   const { id: device } = scene.known(press)
-  const { id } = await client.call('offerDevice', { body: { device, to: parties[to], terms: `invoice 47${to.length}` } })
+  const offer = await client.call('offerDevice', { body: { device, to: parties[to], terms: `invoice 47${to.length}` } })
+  must(offer.state !== 'waiting', 'the offer waits for a person, which nobody asked for')
+  const { id } = offer
   await client.call('acceptTransfer', { params: { id } })
   const { state } = await client.call('releaseTransfer', { params: { id } })
   await between?.()
