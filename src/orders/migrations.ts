@@ -124,4 +124,39 @@ export const ordersMigrations: readonly Migration[] = [
       'CREATE INDEX node_challenge_order ON node_challenge (order_id, id)',
     ],
   },
+  {
+    // what is born at lines of the server; its entries stand with those of nodes' logs, under its id
+    id: '0563-orders-allotment',
+    statements: [
+      `CREATE TABLE order_allotment (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        order_id TEXT NOT NULL REFERENCES production_order (id),
+        line_id TEXT NOT NULL,
+        line TEXT NOT NULL,
+        quota INTEGER NOT NULL,
+        scrap_allowance INTEGER NOT NULL,
+        serial_from INTEGER NOT NULL,
+        serial_to INTEGER NOT NULL,
+        issued INTEGER NOT NULL,
+        good INTEGER NOT NULL,
+        scrap INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'ended')),
+        created_at INTEGER NOT NULL,
+        CHECK (scrap <= issued AND issued - scrap <= quota AND issued <= quota + scrap_allowance)
+      )`,
+      'CREATE INDEX order_allotment_order ON order_allotment (order_id, id)',
+      // a line works for one order at a time
+      "CREATE UNIQUE INDEX order_allotment_line ON order_allotment (line_id) WHERE state = 'open'",
+      `CREATE TABLE order_verdict (
+        organization_id TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        product_serial TEXT NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('good', 'scrap')),
+        PRIMARY KEY (order_id, product_serial)
+      )`,
+    ],
+  },
 ]

@@ -16,6 +16,7 @@ import type { Database, Row } from '#store/database.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import type { EndorsementTrust } from '#tpm2/endorsement.ts'
+import { allotmentsOf } from './allotment-record.ts'
 import { type Course, newCourse, termsOf } from './course.ts'
 import { checkEnvelope } from './firmware.ts'
 import { challengeFor, checkChallengeAnswer, type OpenedRequest } from './endorsement.ts'
@@ -137,6 +138,15 @@ export interface JobDevices {
   stepsToJudge(productSerial: string, verdict: 'good' | 'scrap', actor: string): Promise<readonly Step[]>
 }
 
+export interface OrderedLine {
+  readonly id: string
+  readonly name: string
+  /** As orders write it: `acme/pump`. */
+  readonly model: string
+  /** Whether it bears only what is ordered. */
+  readonly requiresOrder: boolean
+}
+
 export interface OrdersContext {
   readonly db: Database
   readonly audit: Audit
@@ -147,6 +157,14 @@ export interface OrdersContext {
   readonly certifyNode: (wanted: NodeAuthority, actor: string) => Promise<readonly Uint8Array[]>
   /** Makers of TPMs, by the addresses of their authorities. @throws TrustError `notFound`, `policyRefused` */
   readonly endorsementTrust: (addresses: readonly string[]) => EndorsementTrust
+  /** Of the server. @throws TrustError `notFound` */
+  readonly birthLine: (name: string) => Promise<OrderedLine>
+  /** Of a device that is born at such a line; nothing where the records know it already. */
+  readonly stepsToJudge: (
+    born: { readonly model: string; readonly job: string; readonly productSerial: string },
+    verdict: 'good' | 'scrap',
+    actor: string,
+  ) => Promise<readonly Step[]>
   /** @returns undefined where devices do not know the model that was ordered: its births wait until they do */
   readonly devicesOf: (job: Job) => Promise<JobDevices | undefined>
 }
@@ -252,7 +270,7 @@ export async function listOrders(
   return rows.map(orderOf)
 }
 
-const orderOf = (row: Row): ProductionOrder => ({
+export const orderOf = (row: Row): ProductionOrder => ({
   id: row['id'] as string,
   name: row['name'] as string,
   version: row['version'] as number,
@@ -293,19 +311,48 @@ export async function orderSheet(context: OrdersContext, name: string): Promise<
   )
 }
 
+/** What an order gave to be born somewhere. */
+interface Part {
+  readonly state: JobState
+  readonly quota: number
+  readonly scrapAllowance: number
+  readonly issued: number
+  readonly scrap: number
+}
+
 /**
- * What is not given to a job yet. What an ended job did not use comes back; what a lost one had does not. Each birth is used up,
+ * What is not given to a job or a line yet. What an ended job did not use comes back; what a lost one had does not. Each birth is used up,
  * by the scrap allowance as far as it goes, by the quota beyond: a node that says it scrapped more gains nothing.
  */
-export function roomIn({ terms }: ProductionOrder, jobs: readonly Job[]): { readonly quota: number; readonly scrap: number } {
+export function roomIn(
+  { terms }: ProductionOrder,
+  jobs: readonly Job[],
+  allotments: readonly Part[] = [],
+): { readonly quota: number; readonly scrap: number } {
   let quota = terms.quantity
   let scrap = terms.scrapAllowance
-  for (const { state, ticket, course } of jobs) {
-    const scrapped = Math.min(course.scrap, course.issued, ticket.scrapAllowance)
-    quota -= state === 'ended' ? course.issued - scrapped : ticket.quota
-    scrap -= state === 'ended' ? scrapped : ticket.scrapAllowance
+  const ofJobs = jobs.map(({ state, ticket, course: { issued, scrap: scrapped } }): Part => {
+    const { quota: most, scrapAllowance } = ticket
+    return { state, quota: most, scrapAllowance, issued, scrap: scrapped }
+  })
+  for (const part of [...ofJobs, ...allotments]) {
+    const scrapped = Math.min(part.scrap, part.issued, part.scrapAllowance)
+    quota -= part.state === 'ended' ? part.issued - scrapped : part.quota
+    scrap -= part.state === 'ended' ? scrapped : part.scrapAllowance
   }
   return { quota: Math.max(0, quota), scrap: Math.max(0, scrap) }
+}
+
+/** The next numbers of an order's block: those of two parts do not overlap. @throws TrustError `quotaExceeded` */
+export function serialsFor(
+  { terms: { serials } }: ProductionOrder,
+  given: readonly { readonly serials: SerialBlock }[],
+  asked: number,
+): SerialBlock {
+  const from = Math.max(serials.from, ...given.map(({ serials: { to } }) => to + 1))
+  const to = from + asked - 1
+  if (to > serials.to) throw new TrustError('quotaExceeded', 'orderSerialsUsedUp', { facts: { asked } })
+  return { ...serials, from, to }
 }
 
 export interface WantedTicket {
@@ -374,15 +421,13 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
   if (known !== undefined) throw new TrustError('conflict', 'nodeKeyUsed')
 
   const jobs = await jobsOf(context, order)
-  const room = roomIn(order, jobs)
+  const allotments = await allotmentsOf(context, order)
+  const room = roomIn(order, jobs, allotments)
   const quota = wanted.quota ?? room.quota
   const scrapAllowance = wanted.scrapAllowance ?? room.scrap
   if (quota < 1 || quota > room.quota || scrapAllowance > room.scrap)
     throw new TrustError('quotaExceeded', 'orderUsedUp', { facts: { asked: quota + scrapAllowance, left: room.quota } })
-  const from = Math.max(terms.serials.from, ...jobs.map(({ ticket }) => ticket.serials.to + 1))
-  const to = from + quota + scrapAllowance - 1
-  if (to > terms.serials.to)
-    throw new TrustError('quotaExceeded', 'orderSerialsUsedUp', { facts: { asked: quota + scrapAllowance } })
+  const serials = serialsFor(order, [...jobs.map(({ ticket }) => ticket), ...allotments], quota + scrapAllowance)
 
   const signer = await ticketSigner(context, terms)
   const chain = await context.certifyNode({ authority: terms.authority, request, subject: terms.subject }, actor)
@@ -400,7 +445,7 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
     blockSize,
     stations: [...wanted.stations],
     ...{ quota, scrapAllowance },
-    serials: { ...terms.serials, from, to },
+    serials,
     profile: 'idevid',
     ...{ hardwareType, subject, notBefore, notAfter },
     authority: chain.map((der) => der.toBase64()),
@@ -415,7 +460,7 @@ export async function issueTicket(context: OrdersContext, name: string, wanted: 
       sql: `INSERT INTO production_job (id, organization_id, version, order_id, state, tier, node_key, ticket, serial_next, size, head, course,
           job_end, created_at, seen_at) VALUES (?, ?, 1, ?, 'open', ?, ?, ?, ?, 0, ?, ?, NULL, ?, NULL)`,
       parameters: [
-        ...[ticket.id, organizationId, order.id, tier, publicKey.spki, text, to + 1],
+        ...[ticket.id, organizationId, order.id, tier, publicKey.spki, text, serials.to + 1],
         ...[emptyChain.head, JSON.stringify(course), createdAt],
       ],
       refusal: () => new TrustError('conflict', 'nodeKeyUsed'),
@@ -448,7 +493,7 @@ const blockFacts = ({ serials: { prefix, from, to } }: JobTicket) => ({ serials:
 const tierRank = { N0: 0, NV: 1, N1: 2, N2: 3 } as const satisfies Record<Tier, number>
 
 /** Two who change an order at once: the second begins anew. */
-const nextVersion = ({ id, version }: ProductionOrder): Step => ({
+export const nextVersion = ({ id, version }: ProductionOrder): Step => ({
   sql: `UPDATE production_order SET version = version + 1 WHERE id = ? AND version = ? AND state = 'open' RETURNING state`,
   parameters: [id, version],
   expects: { state: 'open' },
@@ -482,6 +527,9 @@ export async function closeOrder(context: OrdersContext, name: string, actor: st
   const order = await openOrder(context, name)
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const open = (await jobsOf(context, order)).filter(({ state }) => state === 'open')
+  const allotted = (await allotmentsOf(context, order)).filter(({ state }) => state === 'open')
+  if (allotted.length > 0)
+    throw new TrustError('conflict', 'orderHasAllotments', { facts: { lines: allotted.map(({ line }) => line).join(', ') } })
   if (open.length > 0) throw new TrustError('conflict', 'orderHasJobs', { facts: { jobs: open.map(({ id }) => id).join(', ') } })
   await keep(db, [
     nextVersion(order), // a ticket that is issued meanwhile makes this fail

@@ -10,6 +10,7 @@ import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { attributeOf, parseName } from '#x509/name.ts'
+import { type Allotment, allotmentsOf } from './allotment-record.ts'
 import { burnedIn, termsOf } from './course.ts'
 import { positionOf } from './messages.ts'
 import { type AlarmKind, alarmStep } from './alarms.ts'
@@ -59,6 +60,8 @@ export interface Reconciliation {
   /** Devices that were seen in the field. */
   readonly seen: number
   readonly jobs: readonly JobReport[]
+  /** What was born at lines of the server. */
+  readonly allotments: readonly Allotment[]
   /** The newest first, at most {@link ALARMS_SHOWN}. */
   readonly alarms: readonly OrderAlarm[]
   readonly alarmCount: number
@@ -75,14 +78,16 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
   const order = await openOrder(context, name)
   const jobs = await jobsOf(context, order)
   for (const job of jobs) await recordDue(context, job, actor)
+  const allotments = await allotmentsOf(context, order)
   const found: Step[] = []
-  for (const job of jobs) found.push(...(await findingsOf(context, order, job)))
-  found.push(...(await fieldFindings(context, order, jobs)))
+  for (const { id, course } of jobs) found.push(...(await findingsOf(context, order, { id, good: course.good })))
+  for (const allotment of allotments) found.push(...(await findingsOf(context, order, allotment)))
+  found.push(...(await fieldFindings(context, order, [...jobs, ...allotments])))
   for (let at = 0; at < found.length; at += FOUND_MAX) await keep(db, found.slice(at, at + FOUND_MAX))
 
   const reports = jobs.map(reportOf)
   const sum = (field: 'issued' | 'good' | 'scrap' | 'unjudged' | 'burned'): number =>
-    reports.reduce((total, report) => total + report[field], 0)
+    [...reports, ...allotments.map(countsOf)].reduce((total, report) => total + report[field], 0)
   const [shipped, seen, alarmCount] = await Promise.all([
     count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id),
     count(context, 'SELECT COUNT(DISTINCT product_serial) AS number FROM order_sighting WHERE order_id = ?', order.id),
@@ -93,7 +98,7 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
     order: name,
     state: order.state,
     ordered: order.terms.quantity,
-    room: roomIn(order, jobs),
+    room: roomIn(order, jobs, allotments),
     issued: sum('issued'),
     good,
     scrap: sum('scrap'),
@@ -102,9 +107,10 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
     shipped,
     seen,
     jobs: reports,
+    allotments,
     alarms: await alarmsOf(context, order),
     alarmCount,
-    agrees: alarmCount === 0 && good === order.terms.quantity && jobs.every(({ state }) => state === 'ended'),
+    agrees: alarmCount === 0 && good === order.terms.quantity && [...jobs, ...allotments].every(({ state }) => state === 'ended'),
   }
   await db.transaction((tx) =>
     audit.record(tx, {
@@ -124,6 +130,9 @@ function reportOf({ id, state, tier, ticket, course, size, seenAt }: Job): JobRe
   const counts = { issued, good, scrap, unjudged: issued - good - scrap, burned: burnedIn(termsOf(ticket), course), refused }
   return { id, state, tier, endorsement: ticket.endorsement?.key, quota, scrapAllowance, size, ...counts, seenAt }
 }
+
+/** Nothing burns where each birth is counted with its certificate. */
+const countsOf = ({ issued, good, scrap }: Allotment) => ({ issued, good, scrap, unjudged: issued - good - scrap, burned: 0 })
 
 async function count({ db }: OrdersContext, sql: string, ...parameters: string[]): Promise<number> {
   const [row] = await db.query(sql, ...parameters)
@@ -149,7 +158,11 @@ export async function alarmsOf(
 }
 
 /** What no single entry shows: the same position, serial number or key twice, in this job or another. */
-async function findingsOf(context: OrdersContext, order: ProductionOrder, job: Job): Promise<readonly Step[]> {
+async function findingsOf(
+  context: OrdersContext,
+  order: ProductionOrder,
+  job: { readonly id: string; readonly good: number },
+): Promise<readonly Step[]> {
   const { db } = context
   const raise = (kind: AlarmKind, subject: string, row: Row): Step =>
     alarmStep(context, {
@@ -191,7 +204,7 @@ async function findingsOf(context: OrdersContext, order: ProductionOrder, job: J
           AND o.type = 'scrap' AND o.job_id = e.job_id)`,
     job.id,
   )
-  const said = job.course.good
+  const said = job.good
   return [
     ...(good < said && judged.length === 0 ? [raise('judgedTwice', job.id, { said, good })] : []),
     ...judged.map((row) => raise('judgedTwice', row['product_serial'] as string, row)),
@@ -206,7 +219,7 @@ async function findingsOf(context: OrdersContext, order: ProductionOrder, job: J
 async function fieldFindings(
   context: OrdersContext,
   { id: orderId }: ProductionOrder,
-  jobs: readonly Job[],
+  jobs: readonly { readonly state: string }[],
 ): Promise<readonly Step[]> {
   const { db, organizationId } = context
   const judged = (type: 'good' | 'scrap'): string =>

@@ -11,9 +11,11 @@ import { createLine, type LineTerms } from '#devices/birth/lines.ts'
 import { testMaker, type TestMaker } from '#devices/birth/testing.ts'
 import type { AssuranceLevel } from '#devices/device.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
+import { createOrder, type OrdersContext } from '#orders/orders.ts'
 import type { Database } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
 import { type CAServices, migrations, openCA, openFoundation } from './compose.ts'
+import { openOrders } from './orders.ts'
 
 const officer = 'person:olga'
 /** As `init` makes it. */
@@ -120,4 +122,39 @@ export async function makeFactory({
       rmSync(directory, { recursive: true })
     },
   }
+}
+
+/** Orders pumps for a line that bears only what is ordered: serial numbers are `P-` and so many digits. */
+export async function orderPumps(
+  { ca, births, world, line }: Factory,
+  {
+    quantity,
+    scrapAllowance,
+    digits = 4,
+    terms = {},
+  }: {
+    readonly quantity: number
+    readonly scrapAllowance: number
+    readonly digits?: number
+    /** Of the line. */
+    readonly terms?: Partial<LineTerms>
+  },
+): Promise<OrdersContext> {
+  await line('line', { ...terms, requiresOrder: true })
+  const { db, audit, organizationId } = births
+  const orders = openOrders({ db, audit, world, organizationId }, ca)
+  await ca.keys.generate('orders', 'ecdsa-p256')
+  const now = world.clock.now()
+  await createOrder(
+    orders,
+    'pumps',
+    {
+      ...{ model: 'acme/pump', hardwareRevision: 'A', firmware: [], factory: 'ours', tier: 'N0', blockSize: 4 },
+      ...{ serials: { prefix: 'P-', digits, from: 1, to: 9 }, hardwareType: '1.3.6.1.4.1.32473.1' },
+      ...{ subject: [{ type: 'O', value: 'Example' }], authority: 'line1', ticketKey: 'orders' },
+      ...{ notBefore: now - 1000, notAfter: now + 86_400_000, quantity, scrapAllowance },
+    },
+    officer,
+  )
+  return orders
 }

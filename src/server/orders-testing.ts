@@ -96,7 +96,7 @@ export async function testMaker(
   await keys.generate('orders', 'ecdsa-p256')
   const organizationId = 'default'
   const orders = openOrders(
-    { db, audit, world, organizationId, keys: keys as never },
+    { db, audit, world, organizationId },
     { context: ca.context, authorities: ca.authorities, keys: keys as never },
   )
   let nodes = 0

@@ -7,20 +7,22 @@ import { asTrustError } from '#base/errors.ts'
 import { crossSign } from '#ca/cross-sign.ts'
 import { chainOf } from '#ca/authorities.ts'
 import { NO_EXPIRY } from '#ca/issue.ts'
+import { findLine } from '#devices/birth/lines.ts'
 import type { DevicesContext } from '#devices/context.ts'
 import type { AssuranceLevel } from '#devices/device.ts'
-import { findModel, listRevisions, type ProductModel } from '#devices/models.ts'
-import { findOrganization } from '#devices/organizations.ts'
+import { findModel, openModel, listRevisions, type ProductModel } from '#devices/models.ts'
+import { findOrganization, openOrganization } from '#devices/organizations.ts'
 import { foreignCertificateId } from '#devices/ownership/transfers.ts'
 import { stepsForProduced, stepsForVerdict } from '#devices/produced.ts'
 import type { Tier } from '#orders/messages.ts'
-import type { Job, JobDevices, NodeAuthority, OrdersContext } from '#orders/orders.ts'
+import type { Job, JobDevices, NodeAuthority, OrderedLine, OrdersContext } from '#orders/orders.ts'
+import type { Step } from '#store/batch.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import { formatName, nameOf } from '#x509/name.ts'
 import { type CAServices, endorsementTrust, type Foundation } from './compose.ts'
 
 export const openOrders = (
-  { db, audit, world, organizationId }: Foundation,
+  { db, audit, world, organizationId }: Omit<Foundation, 'keys'>,
   ca: Pick<CAServices, 'context' | 'authorities' | 'keys'>,
 ): OrdersContext => ({
   db,
@@ -30,8 +32,32 @@ export const openOrders = (
   keys: ca.keys,
   certifyNode: (wanted, actor) => certifyNode(ca, wanted, actor),
   endorsementTrust: endorsementTrust(ca),
+  birthLine: (name) => orderedLine({ db, organizationId }, name),
+  stepsToJudge: ({ model, ...born }, verdict, actor) =>
+    stepsToJudge({ db, audit, world, organizationId }, model, born, verdict, actor),
   devicesOf: (job) => devicesOf({ db, audit, world, organizationId }, job),
 })
+
+async function orderedLine(context: Pick<DevicesContext, 'db' | 'organizationId'>, name: string): Promise<OrderedLine> {
+  const { id, modelId, terms } = await findLine(context, name)
+  const model = await openModel(context.db, modelId)
+  const { name: maker } = await openOrganization(context.db, model.manufacturerId)
+  return { id, name, model: `${maker}/${model.name}`, requiresOrder: terms.requiresOrder === true }
+}
+
+async function stepsToJudge(
+  context: DevicesContext,
+  written: string,
+  born: { readonly job: string; readonly productSerial: string },
+  verdict: 'good' | 'scrap',
+  actor: string,
+): Promise<readonly Step[]> {
+  const model = await modelNamed(context, written)
+  if (model === undefined) return []
+  return stepsForVerdict(context, { model, ...born }, verdictOf[verdict], actor)
+}
+
+const verdictOf = { good: 'release', scrap: 'scrap' } as const
 
 const DAY_MILLISECONDS = 86_400_000
 
@@ -93,7 +119,7 @@ async function devicesOf(context: DevicesContext, { id: job, tier, ticket }: Job
         actor,
       ),
     stepsToJudge: (productSerial, verdict, actor) =>
-      stepsForVerdict(context, { model, job, productSerial }, verdict === 'good' ? 'release' : 'scrap', actor),
+      stepsForVerdict(context, { model, job, productSerial }, verdictOf[verdict], actor),
   }
 }
 

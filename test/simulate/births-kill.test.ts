@@ -1,4 +1,4 @@
-/** `kill -9` at each step of a birth: the device has one usable certificate, or its state says what to do. R4, R22. */
+/** `kill -9` at each step of a birth: the device has one usable certificate, or its state says what to do, and it counts once. R4, R15, R22. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,7 +11,9 @@ import { bear, challenge } from '#devices/birth/births.ts'
 import { bearWithKey } from '#devices/birth/external.ts'
 import { listExternalKeys } from '#devices/birth/external-record.ts'
 import { testTPM } from '#devices/birth/testing.ts'
-import { type Factory, makeFactory } from '#server/births-testing.ts'
+import type { LineTerms } from '#devices/birth/lines.ts'
+import { allot } from '#orders/allotments.ts'
+import { type Factory, makeFactory, orderPumps } from '#server/births-testing.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import { type Asked, STATION } from './births-worker.ts'
 
@@ -30,11 +32,23 @@ async function killedAt(plant: Factory, point: string, asked: Asked): Promise<vo
   assert.equal(signal, 'SIGKILL', `it reached "${point}"`)
 }
 
+/** For one device: one birth more would be refused. */
+async function ordered(plant: Factory, terms: Partial<LineTerms> = {}): Promise<void> {
+  const orders = await orderPumps(plant, { quantity: 1, scrapAllowance: 0, digits: 1, terms })
+  await allot(orders, 'pumps', { line: 'line' }, STATION)
+}
+
+const each = (count: number) => ({
+  ...{ births: count, devices: count, certificates: count, attached: count },
+  ...{ counted: count, entries: count },
+})
+
 const countOf = async ({ births: { db } }: Pick<Factory, 'births'>) => {
   const [row] = await db.query(
     `SELECT (SELECT count(*) FROM birth_record) AS births, (SELECT count(*) FROM device WHERE state = 'born') AS devices,
       (SELECT count(*) FROM certificate WHERE profile = 'idevid' AND state = 'active') AS certificates,
-      (SELECT count(*) FROM device_certificate WHERE role = 'birth') AS attached`,
+      (SELECT count(*) FROM device_certificate WHERE role = 'birth') AS attached,
+      (SELECT issued FROM order_allotment) AS counted, (SELECT count(*) FROM job_entry) AS entries`,
   )
   return { ...row }
 }
@@ -42,23 +56,23 @@ const countOf = async ({ births: { db } }: Pick<Factory, 'births'>) => {
 for (const point of POINTS) {
   test(`a birth from a TPM that is killed at "${point}" goes on when it is asked again`, async () => {
     await using plant = await makeFactory()
-    await plant.line('line')
+    await ordered(plant)
     const tpm = await testTPM(plant.maker)
     const at = { line: 'line', productSerial: 'P-1' }
     const evidence = tpm.answer(await challenge(plant.births, { ...tpm.introduction, ...at }, STATION))
     await killedAt(plant, point, { type: 'bear', ...at, evidence })
     await using again = await plant.reopened()
     const left = point === 'birth kept' ? 1 : 0
-    assert.deepEqual(await countOf(again), { births: left, devices: left, certificates: left, attached: left })
+    assert.deepEqual(await countOf(again), each(left))
     const born = await bear(again.births, { ...at, evidence }, STATION)
     assert.equal((await bear(again.births, { ...at, evidence }, STATION)).certificateId, born.certificateId)
-    assert.deepEqual(await countOf(again), { births: 1, devices: 1, certificates: 1, attached: 1 })
+    assert.deepEqual(await countOf(again), each(1))
   })
 
   test(`a key for a device that is killed at "${point}" was never there, or its state says what to do`, async () => {
     await using plant = await makeFactory()
     const unit = await recipientParty('P-256')
-    await plant.line('line', { units: [unit.certificate.toBase64()] })
+    await ordered(plant, { units: [unit.certificate.toBase64()] })
     const print = fingerprint(unit.certificate).toHex()
     const wanted = { line: 'line', productSerial: 'P-1', keyAlgorithm: 'ecdsa-p256', unit: print } as const
     await killedAt(plant, point, { type: 'key', ...wanted })
@@ -74,6 +88,6 @@ for (const point of POINTS) {
       )
     }
     assert.equal((await open()).length, 1)
-    assert.deepEqual(await countOf(again), { births: 1, devices: 1, certificates: 1, attached: 1 })
+    assert.deepEqual(await countOf(again), each(1))
   })
 }

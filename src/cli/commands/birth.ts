@@ -44,6 +44,7 @@ export const commands = [
       station: many('ACTOR', 'who may bear there, such as service:…; whoever may bear, unless told'),
       endorsementCa: many('CA', 'a trusted authority of a maker of TPMs'),
       endorsementList: flag('take endorsement keys that are on the list, without a certificate'),
+      ordered: flag('bear only what "order allot" gave to this line'),
       unit: many('FILE', 'certificate of a unit that gets or makes keys'),
     },
     async run(client, { line: name, model: written, ca, profile, station, unit, ...given }, context) {
@@ -56,6 +57,7 @@ export const commands = [
         variants: [...given.variant] as Line['variants'], // the server knows which there are
         endorsementAuthorities: [...given.endorsementCa],
         endorsementList: given.endorsementList,
+        ...(given.ordered && { requiresOrder: true }),
         units: await Promise.all(unit.map(async (file) => (await certificateIn(context, file)).toBase64())),
         ...(profile !== undefined && { profile }),
         ...(station.length > 0 && { stations: [...station] }),

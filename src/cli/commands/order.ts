@@ -303,6 +303,57 @@ export const commands = [
 
   clientCommand({
     noun: 'order',
+    verb: 'allot',
+    summary: 'Give a line of this server so many devices to bear',
+    details: 'The line is one that bears only what is ordered ("birth line --ordered"), of the model of the order.',
+    example: 'sealworks order allot pumps-3 --line line-7 --quantity 500 --scrap 20',
+    operands: { name },
+    options: {
+      line: required(text('LINE', 'its name')),
+      quantity: integer('N', 1, 2_000_000, 'good devices; all that the order has left unless told'),
+      scrap: integer('N', 0, 2_000_000, 'how many more; all that the order has left unless told'),
+    },
+    async run(client, { name, line, quantity, scrap }) {
+      const body = {
+        line,
+        ...(quantity !== undefined && { quota: quantity }),
+        ...(scrap !== undefined && { scrapAllowance: scrap }),
+      }
+      const value = await client.call('allotOrder', { params: { name }, body })
+      return { value, text: fields(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'order',
+    verb: 'end-allotment',
+    summary: 'Let a line bear no more of an order',
+    example: 'sealworks order end-allotment pumps-3 --allotment 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b',
+    operands: { name },
+    options: { allotment: required(text('ID', 'as "order show" names it')) },
+    async run(client, { name, allotment }) {
+      const value = await client.call('endAllotment', { params: { name, allotment } })
+      return { value, text: 'What the line did not use is back with the order.\n' }
+    },
+  }),
+
+  clientCommand({
+    noun: 'order',
+    verb: 'judge',
+    summary: 'Say how a device that was born at a line of this server did in its test',
+    details: 'What is scrapped may be born anew, under another serial number. Devices of issuing nodes are judged at the node.',
+    example: 'sealworks order judge pumps-3 P-1042 --as scrap --reason "does not start"',
+    operands: { name, serial: required(text('SERIAL', 'serial of the device')) },
+    options: { as: required(oneOf(['good', 'scrap'], 'how it did')), reason: text('TEXT', 'of scrap') },
+    async run(client, { name, serial: productSerial, as: verdict, reason }) {
+      const body = { productSerial, verdict, ...(reason !== undefined && { reason }) }
+      const value = await client.call('judgeDevice', { params: { name }, body })
+      return { value, text: `${productSerial} is ${verdict === 'good' ? 'good' : 'scrapped'}.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'order',
     verb: 'give-up',
     summary: 'Give up a job whose node is gone or counts no further',
     details: 'What it had is not given out again: its devices may be in the world.',
@@ -364,12 +415,12 @@ function certificateIn(octets: Uint8Array): Uint8Array {
   return block.der
 }
 
-function reportText({ jobs, alarms, room, ...counts }: Report, columns: number | undefined): string {
+function reportText({ jobs, alarms, allotments, room, ...counts }: Report, columns: number | undefined): string {
   const shape = [
     { title: 'ALARM', cell: ({ kind }: Report['alarms'][number]) => kind },
     { title: 'ABOUT', cell: ({ subject }: Report['alarms'][number]) => subject },
     { title: 'SINCE', cell: ({ at }: Report['alarms'][number]) => at.slice(0, 19) },
   ]
   const alarmed = alarms.length === 0 ? '' : `\n${table(alarms, shape, columns)}`
-  return fields({ ...counts, jobs: jobs.length, notGivenOut: room.quota }) + alarmed
+  return fields({ ...counts, jobs: jobs.length, allotments: allotments.length, notGivenOut: room.quota }) + alarmed
 }

@@ -130,7 +130,8 @@ export async function issueAndKeep(
   const { issuer, settings, world } = context
   const { line, model, productSerial, variant } = place
   checkEnough(model, proven.assurance)
-  const { authority, profile, productSerials } = line.terms
+  const { authority, profile, productSerials, requiresOrder = false } = line.terms
+  const counted = requiresOrder ? await context.counting({ lineId: line.id, line: line.name, productSerial, station }) : undefined
   const signed = await issuer.sign(
     {
       authority,
@@ -152,10 +153,12 @@ export async function issueAndKeep(
     bornAt: world.clock.now(),
     station: line.name,
     operator: station,
-    evidence: proven.evidence,
+    evidence: { ...proven.evidence, ...(counted !== undefined && { order: counted.order }) },
+    ...(counted !== undefined && { job: counted.job }),
   }
   await keep(context.db, [
     ...more(signed),
+    ...(counted?.stepsFor(signed) ?? []),
     ...proven.stepsFor(signed),
     ...signed.steps,
     ...stepsForDevice(context, place, birth, station),
@@ -229,7 +232,9 @@ export async function purgeBirths({ db, world, settings }: Pick<BirthsContext, '
   ])
 }
 
-const REFUSALS: ReadonlySet<TrustErrorCode> = new Set(['policyRefused', 'badProof', 'conflict', 'forbidden', 'unsupported'])
+const REFUSALS: ReadonlySet<TrustErrorCode> = new Set([
+  ...(['policyRefused', 'badProof', 'conflict', 'forbidden', 'unsupported', 'quotaExceeded'] as const),
+])
 
 /** @throws whatever `work` throws, once it is in the audit log when it is a refusal (decision 9) */
 export async function recorded<T>(

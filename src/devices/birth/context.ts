@@ -7,6 +7,23 @@ import type { AssuranceLevel } from '../device.ts'
 export interface BirthsContext extends DevicesContext {
   readonly issuer: BirthIssuer
   readonly settings: BirthSettings
+  readonly counting: BirthCounting
+}
+
+/** Who counts births against production orders, for lines that bear only what is ordered. */
+export type BirthCounting = (toBe: {
+  readonly lineId: string
+  readonly line: string
+  readonly productSerial: string
+  readonly station: string
+}) => Promise<CountedBirth>
+
+interface CountedBirth {
+  /** What it counts for. */
+  readonly job: string
+  readonly order: string
+  /** Count it, in the batch that keeps it; they end where nothing is left. */
+  stepsFor(signed: SignedBirthCertificate): readonly Step[]
 }
 
 export interface BirthSettings {

@@ -29,6 +29,8 @@ export interface LineTerms {
   readonly endorsementList: boolean
   /** Base64 of DER certificates: of stations and units that get keys, or make them, and sign that they destroyed them. */
   readonly units: readonly string[]
+  /** Whether it bears only what a production order gave to it. */
+  readonly requiresOrder?: boolean
 }
 
 export interface BirthLine {

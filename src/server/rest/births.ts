@@ -56,6 +56,7 @@ const TermsFields = {
   endorsementList: Type.Optional(
     Type.Boolean({ description: 'take endorsement keys that are on the list, without a certificate' }),
   ),
+  requiresOrder: Type.Optional(Type.Boolean({ description: 'bear only what a production order gave to this line' })),
   units: Type.Optional(
     Type.Array(Base64, {
       maxItems: 64,
@@ -76,6 +77,7 @@ const LineShape = record({
   stations: Type.Optional(Type.Array(Type.String())),
   endorsementAuthorities: Type.Array(Type.String()),
   endorsementList: Type.Boolean(),
+  requiresOrder: Type.Boolean(),
   units: Type.Array(SHA256, { description: 'fingerprints of their certificates' }),
   state: Type.Enum(['enabled', 'disabled']),
   createdAt: Time,
@@ -393,6 +395,7 @@ interface Terms {
   readonly stations?: readonly string[]
   readonly endorsementAuthorities?: readonly string[]
   readonly endorsementList?: boolean
+  readonly requiresOrder?: boolean
   readonly units?: readonly string[]
 }
 
@@ -435,6 +438,7 @@ const lineShape = ({ id, name, modelId, revisionId, terms, state, createdAt }: B
   ...(terms.stations !== undefined && { stations: [...terms.stations] }),
   endorsementAuthorities: [...terms.endorsementAuthorities],
   endorsementList: terms.endorsementList,
+  requiresOrder: terms.requiresOrder === true,
   units: terms.units.map((unit) => fingerprint(octetsOf(unit)).toHex()),
   state,
   createdAt: timeOf(createdAt),

@@ -3,7 +3,9 @@ import { Type } from 'typebox'
 import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { alarmKinds } from '#orders/alarms.ts'
-import { BUNDLE_MAX_OCTETS, STATEMENT_MAX_OCTETS, tiers } from '#orders/messages.ts'
+import { type Allotment, allotmentsOf } from '#orders/allotment-record.ts'
+import { allot, endAllotment, judge } from '#orders/allotments.ts'
+import { BUNDLE_MAX_OCTETS, SerialBlock, STATEMENT_MAX_OCTETS, tiers } from '#orders/messages.ts'
 import {
   challengeNode,
   closeOrder,
@@ -52,6 +54,21 @@ const AlarmShape = record({
   facts: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
   at: Time,
 })
+const AllotmentShape = record({
+  id: Uuid,
+  line: Type.String(),
+  state: Type.Enum(['open', 'ended']),
+  quota: Count,
+  scrapAllowance: Count,
+  serials: SerialBlock,
+  issued: Count,
+  good: Count,
+  scrap: Count,
+})
+const allotted = ({ id, line, state, quota, scrapAllowance, serials, issued, good, scrap }: Allotment) => ({
+  ...{ id, line, state, quota, scrapAllowance, serials },
+  ...{ issued, good, scrap },
+})
 const ReconciliationShape = record({
   order: Name,
   state: Type.Enum(['open', 'closed']),
@@ -61,6 +78,7 @@ const ReconciliationShape = record({
   shipped: Count,
   seen: Type.Integer({ description: 'devices that were seen in the field' }),
   jobs: Type.Array(JobShape),
+  allotments: Type.Array(AllotmentShape),
   alarms: Type.Array(AlarmShape),
   alarmCount: Count,
   agrees: Type.Boolean({ description: 'every job ended, as many are good as were ordered, and there is no alarm' }),
@@ -80,8 +98,9 @@ const shown = ({ id, name, state, terms, createdAt }: ProductionOrder) => ({
 
 const timeOf = (at: number): string => new Date(at).toISOString()
 
-const reported = ({ jobs, alarms, ...rest }: Reconciliation) => ({
+const reported = ({ jobs, alarms, allotments, ...rest }: Reconciliation) => ({
   ...rest,
+  allotments: allotments.map(allotted),
   jobs: jobs.map(({ seenAt, endorsement, ...job }) => ({
     ...job,
     endorsement: endorsement ?? null,
@@ -130,11 +149,17 @@ export function orderRoutes(orders: OrdersContext) {
       response: record({
         ...OrderShape.properties,
         jobs: Type.Array(record({ id: Uuid, state: JobState, tier: Tier, size: Count })),
+        allotments: Type.Array(AllotmentShape),
       }),
       async handle(_, { params: { name } }) {
         const order = await openOrder(orders, name)
         const jobs = await jobsOf(orders, order)
-        return { ...shown(order), jobs: jobs.map(({ id, state, tier, size }) => ({ id, state, tier, size })) }
+        const allotments = await allotmentsOf(orders, order)
+        return {
+          ...shown(order),
+          jobs: jobs.map(({ id, state, tier, size }) => ({ id, state, tier, size })),
+          allotments: allotments.map(allotted),
+        }
       },
     }),
     route({
@@ -198,6 +223,54 @@ export function orderRoutes(orders: OrdersContext) {
         const found = (await jobsOf(orders, await openOrder(orders, name))).find(({ id }) => id === job)
         if (found === undefined) throw new TrustError('notFound', 'productionJobUnknown', { facts: { job } })
         return { ticket: found.ticketText }
+      },
+    }),
+    route({
+      id: 'allotOrder',
+      method: 'POST',
+      path: '/api/v1/orders/{name}/allotments',
+      permission: 'order.manage',
+      summary: 'Give a line of this server so many devices of an order to bear',
+      params: ByName,
+      body: record({
+        line: Type.String({ minLength: 1, maxLength: 64 }),
+        quota: Type.Optional(Type.Integer({ minimum: 1 })),
+        scrapAllowance: Type.Optional(Count),
+      }),
+      response: AllotmentShape,
+      status: 201,
+      handle: async ({ actor }, { params: { name }, body }) =>
+        allotted(await refusable(actor, 'order.allot', name, () => allot(orders, name, body, actor))),
+    }),
+    route({
+      id: 'endAllotment',
+      method: 'POST',
+      path: '/api/v1/orders/{name}/allotments/{allotment}/end',
+      permission: 'order.manage',
+      summary: 'Let a line bear no more of an order; what it did not use goes back',
+      params: Type.Object({ name: Name, allotment: Uuid }),
+      response: Empty,
+      async handle({ actor }, { params: { name, allotment } }) {
+        await refusable(actor, 'order.end-allotment', name, () => endAllotment(orders, name, allotment, actor))
+        return {}
+      },
+    }),
+    route({
+      id: 'judgeDevice',
+      method: 'POST',
+      path: '/api/v1/orders/{name}/verdicts',
+      permission: 'order.report',
+      summary: 'Say of a device that was born at a line of this server how it did in its test',
+      params: ByName,
+      body: record({
+        productSerial: Type.String({ minLength: 1, maxLength: 64 }),
+        verdict: Type.Enum(['good', 'scrap']),
+        reason: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
+      }),
+      response: Empty,
+      async handle({ actor }, { params: { name }, body }) {
+        await refusable(actor, 'order.judge', name, () => judge(orders, name, body, actor))
+        return {}
       },
     }),
     route({
