@@ -19,6 +19,7 @@ import { sendState } from './report-part.ts'
 import { backoffMilliseconds } from './schedule.ts'
 import { heldTrustList, takeTrustList } from './trust.ts'
 import type { TrustList } from './trust-list.ts'
+import { readUpdateState, type UpdateState } from './update-state.ts'
 
 export interface Agent extends AsyncDisposable {
   readonly device: Device
@@ -46,6 +47,13 @@ export interface Status {
   readonly problem?: string
   readonly trustList?: { readonly name: string; readonly version: number; readonly expires: string; readonly ended: boolean }
   readonly reports: number
+  readonly updates?: {
+    readonly installed: UpdateState['installed']
+    /** What is being installed, and how far that is. */
+    readonly at?: { readonly component: string; readonly version: string; readonly step: string }
+    readonly ended?: { readonly component: string; readonly version: string; readonly result: string; readonly problem: string }
+    readonly waitsForConsent: boolean
+  }
 }
 
 /** @throws TrustError `conflict` while another process works on the directory */
@@ -77,6 +85,7 @@ function statusOf(directory: AgentDirectory, { clock }: World): Status {
   const list = heldTrustList(directory)
   const common = {
     reports: state.counter,
+    ...(directory.read('updates.json') !== undefined && { updates: updatesOf(readUpdateState(directory)) }),
     ...(state.problem !== '' && { problem: state.problem }),
     ...(state.nextAt > now && { nextAt: iso(state.nextAt) }),
     ...(list !== undefined && {
@@ -99,6 +108,17 @@ function statusOf(directory: AgentDirectory, { clock }: World): Status {
     renewAt: iso(state.renewAt),
     keys: directory.settings().keys,
     ...common,
+  }
+}
+
+function updatesOf({ installed, job, ended, consent }: UpdateState): NonNullable<Status['updates']> {
+  return {
+    installed,
+    ...(job !== null && { at: { component: job.component, version: job.version, step: job.step } }),
+    ...(ended !== null && {
+      ended: { component: ended.component, version: ended.version, result: ended.result, problem: ended.problem },
+    }),
+    waitsForConsent: consent?.answer === 'asked',
   }
 }
 

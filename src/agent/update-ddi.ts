@@ -150,6 +150,13 @@ async function answerConfirmation({ device, client, settings }: Asking, link: st
   writeUpdateState(device.directory, { consent: null }, 'update consent given')
 }
 
+/** @throws TrustError `notFound` where nothing waits for it */
+export function decideConsent({ directory }: Device, answer: 'confirmed' | 'denied'): void {
+  const { consent } = readUpdateState(directory)
+  if (consent === null) throw new TrustError('notFound', 'updateNoConsent')
+  writeUpdateState(directory, { consent: { ...consent, answer } }, 'update consent decided')
+}
+
 /** What a server may know to offer the right files; it believes none of it where it matters. */
 function attributesOf({ facts, settings }: Asking): Readonly<Record<string, string>> {
   const installers = [...settings.components.values()].map(({ installer }) => installer)

@@ -596,7 +596,8 @@ export const english = {
   lineAllotted: 'The line {line} works for an order already. End that allotment first.',
   allotmentNotOpen: 'The order has no such allotment that is open. "order show" lists them.',
   allotmentUsedUp: 'All {quota} devices that were given to the line {line} are born. Scrap those that failed, or give it more.',
-  birthNotOrdered: 'The line {line} bears only what is ordered, and no order that is open now gives it anything. Give it a part with "order allot".',
+  birthNotOrdered:
+    'The line {line} bears only what is ordered, and no order that is open now gives it anything. Give it a part with "order allot".',
   orderHasAllotments: 'Lines still work for this order ({lines}). End their allotments before the order is closed.',
   imageNotInTicket:
     'The ticket names no image {image}. Take one that was made for this model, or ask the maker for a ticket that names it.',
@@ -825,6 +826,7 @@ export const english = {
   usageChainLost:
     'The device begins its records anew, which nobody allowed. An officer may, after a look: "sealworks usage begin-anew".',
   usageChanged: 'Another record of the device came in between. Send this one again.',
+  usageExportLong: 'There are more than {limit} lines. Ask for a shorter period, or for one owner or device.',
   usageUnknown: 'There are no usage records of {device}. It may not have sent any.',
   usageCounterUnit: 'The counter {counter} counts {unit}, not {other}. Keep its unit.',
   usageCountersMany: 'A device has at most {limit} counters. Use one that there is.',
@@ -832,6 +834,12 @@ export const english = {
 
   // mqtt
   topicNotYours: 'The topic {topic} is not one of this device. Use its own subtree, or have a conduit made.',
+  brokerAway: 'The message broker cannot be driven: {detail}. Look at its log; it is tried again by itself.',
+  brokerDisagrees:
+    'The message broker says it did what it did not do: {detail}. Look at its dynamic security plugin; everything is compared again by itself.',
+  brokerProcess:
+    'The message broker cannot be told of new CRLs by the process id in {file}. Look at the file, and who may signal it.',
+  brokerTwice: 'There is one message broker: set mqtt.listen for the built-in one, or mqtt.mosquitto for one beside, not both.',
   brokerAddress: 'The message broker cannot listen on {address}. Choose another address in mqtt.listen.',
 
   // backup

@@ -126,6 +126,28 @@ export const verify = (
     }
   })
 
+export const update = (
+  context: Context,
+  place: string,
+  { from, confirm, deny }: { readonly from: string | undefined; readonly confirm: boolean; readonly deny: boolean },
+): Promise<Answer> =>
+  withAgent(context, place, async ({ device, directory }) => {
+    const { decideConsent, sentenceOf, updateOverAir } = await import('#agent/update-ddi.ts')
+    const { updateFrom } = await import('#agent/update-stick.ts')
+    directory.recover()
+    if (confirm || deny) decideConsent(device, confirm ? 'confirmed' : 'denied')
+    const over = from === undefined ? await updateOverAir(device) : undefined
+    const results =
+      from === undefined ? (over === undefined ? [] : [over]) : await updateFrom(device, resolve(context.directory, from))
+    const isGood = results.every((one) => one === 'restarting' || one.result === 'installed')
+    const lines = results.length === 0 ? ['There is nothing to install.'] : results.map(sentenceOf)
+    return {
+      value: { updates: results.map((one) => (one === 'restarting' ? { result: one } : one)) },
+      text: `${lines.join('\n')}\n`,
+      exitCode: isGood ? exitCodes.done : exitCodes.refused,
+    }
+  })
+
 export const prove = (
   context: Context,
   place: string,

@@ -87,6 +87,21 @@ export const commands = [
   }),
   command({
     noun: 'agent',
+    verb: 'update',
+    summary: 'Install what is meant for this very device: from its server, or from a stick',
+    details:
+      'Nothing is installed without a director’s statement for this device, a release signed by its maker, and an artifact that says the same of itself. Goes on with an update that was cut. Ends with 7 when an update was refused or went back.',
+    example: 'sealworks agent update --from /media/stick',
+    options: {
+      from: text('DIR', 'a stick, as docs/agent.md says what is on one'),
+      confirm: flag('agree to the update that waits for it'),
+      deny: flag('have nothing of the update that waits for an agreement'),
+    },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await work()).update(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
     verb: 'prove',
     summary: 'Sign, with the key that the device was born with, that it is the one that somebody asks about',
     example: 'sealworks agent prove question.json --out proof.json',
