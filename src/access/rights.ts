@@ -52,6 +52,8 @@ export const permissions = [
   'license.manage', // which signer signs for a maker, and how many there are
   'usage.read',
   'usage.manage', // letting a device begin its records anew
+  'campaign.read',
+  'campaign.manage', // rolling out, and the addresses at which devices ask
   'order.read',
   'order.manage', // production orders and their tickets
   'order.report', // what came of them: logs of nodes, shipments, sightings
@@ -64,6 +66,8 @@ export const permissions = [
   'signer.manage',
   'approval.read', // each request says who may approve it
   'signer.use', // each signer says further who may use it
+  'release.read',
+  'release.manage', // releases of software; each is approved by two others
 ] as const
 export type Permission = (typeof permissions)[number]
 
@@ -75,9 +79,11 @@ const READ_PKI = [
   'approval.read',
   'birth.read',
   'device.read',
+  'campaign.read',
   'order.read',
   'license.read',
   'usage.read',
+  'release.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -105,6 +111,7 @@ export const rights = {
     'endpoint.secret',
     'certificate.issue',
     'certificate.revoke',
+    'campaign.manage',
     'device.register',
     'device.change',
     'device.manage',
@@ -122,7 +129,15 @@ export const rights = {
     'user.read', // signers and rules name people
   ],
   'line-operator': [...READ_PKI, 'order.report', 'device.register', 'birth.issue', 'endpoint.secret'],
-  'release-engineer': [...READ_PKI, 'license.issue', 'key.read', 'signer.read', 'signer.use'],
+  'release-engineer': [
+    ...READ_PKI,
+    'campaign.manage',
+    'license.issue',
+    'key.read',
+    'signer.read',
+    'signer.use',
+    'release.manage',
+  ],
   approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
   service: [
@@ -137,6 +152,7 @@ export const rights = {
     'birth.issue',
     'signer.read',
     'signer.use',
+    'release.manage',
   ],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>

@@ -62,6 +62,6 @@ export interface UpdateDevices {
 }
 
 export interface UpdateLicenses {
-  /** That a device is licensed for now. */
-  features(deviceId: string): Promise<ReadonlySet<string>>
+  /** Whether the device is licensed for it now. */
+  isLicensed(deviceId: string, feature: string): Promise<boolean>
 }

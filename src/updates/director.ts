@@ -129,7 +129,7 @@ export function openDirector(context: UpdatesContext): Director {
     const here = installed.get(component) ?? 0
     if (order.kind === 'rollback' && here <= counter)
       return refused('updateRollbackOther', { component, from: counter + 1, here })
-    const features: ReadonlySet<string> = feature === undefined ? new Set() : await licenses.features(device.id)
+    const isLicensed = feature !== undefined && (await licenses.isLicensed(device.id, feature))
     const wanted: Wanted = {
       device: { manufacturer: device.manufacturer, productSerial: device.productSerial, birthKey },
       owner: { name: owner, epoch: device.epoch },
@@ -139,6 +139,7 @@ export function openDirector(context: UpdatesContext): Director {
       ...{ component, counter, source, requires, feature },
       rollback: order.kind === 'rollback' ? { from: here, to: counter } : undefined,
     }
+    const features = new Set(isLicensed ? [feature] : [])
     const facts: DeviceFacts = { ...device, birthKey, owner, installed, features }
     const differs = refusalOf(wanted, facts)
     if (differs !== undefined) return refused(differs.reason, differs.facts)

@@ -61,6 +61,7 @@ async function setting(t: TestContext) {
     ...context,
     tellDue: async () => {},
     certificate: async (der) => (Buffer.compare(der, own) === 0 ? good : undefined),
+    software: { isDirected: async () => false, stepsToRecord: async () => [] },
   })
   const machine = (before?: AgentDirectory): AgentDirectory => {
     const path = mkdtempSync(join(tmpdir(), 'sealworks-agent-'))

@@ -5,7 +5,7 @@
  * @module
  */
 import { faultsOf } from './judgment.ts'
-import { type Continuity, continuityOf, type ReadReport, readReport, REPORT_MAX_OCTETS } from './messages.ts'
+import { type Component, type Continuity, continuityOf, type ReadReport, readReport, REPORT_MAX_OCTETS } from './messages.ts'
 import { TrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
@@ -20,6 +20,19 @@ export interface ReportsContext extends DevicesContext {
   certificate(der: Uint8Array): Promise<CertificateFacts | undefined>
   /** Tells the CA of certificates that are to be held now. */
   tellDue(): Promise<void>
+  readonly software: SoftwareReports
+}
+
+/** Who looks after what devices are told to run. */
+export interface SoftwareReports {
+  /** Whether the device runs it because it was told to, whatever an officer accepted before. */
+  isDirected(deviceId: string, component: Component): Promise<boolean>
+  /** What it runs, to be kept with the report. */
+  stepsToRecord(
+    device: Pick<Device, 'id' | 'modelId'>,
+    components: readonly Component[],
+    isAttested: boolean,
+  ): Promise<readonly Step[]>
 }
 
 export interface DeviceReports {
@@ -57,11 +70,13 @@ export function deviceReports(context: ReportsContext): DeviceReports {
     const row = await rowOf(context, device.id)
     const continuity: Continuity = row?.is_awaited === 1 ? 'next' : continuityOf(read, row)
     if (continuity === 'repeated') return { challenge: row?.challenge ?? '' }
-    const faults = continuity === 'forked' ? [FORKED] : await faultsFor(read, row)
+    const { faults, isAttested } =
+      continuity === 'forked' ? { faults: [FORKED], isAttested: false } : await judge(context, device.id, read, row)
     if (faults.length > 0) return cutOff(device, row, faults, continuity === 'forked')
     const challenge = world.random.octets(CHALLENGE_OCTETS).toBase64({ alphabet: 'base64url' })
     await keep(db, [
       ...(usable.isFirst ? await confirming(device, certificate.certificateId) : []),
+      ...(await context.software.stepsToRecord(device, read.report.components, isAttested)),
       stepToKeep(context, device, row, {
         ...{ counter: read.report.counter, digest: read.digest, challenge, certificateId: certificate.certificateId },
         ...{ expected: row?.is_awaited === 1 ? octets : row?.expected, isAwaited: false, faults: [] },
@@ -105,12 +120,44 @@ export function deviceReports(context: ReportsContext): DeviceReports {
 
 const FORKED = 'two machines speak with its key, or it was put back to an earlier day'
 
-async function faultsFor({ report }: ReadReport, row: ReportRow | undefined): Promise<readonly string[]> {
-  if (row?.is_awaited === 1) return faultsOf(report, { challenge: report.challenge, ...(report.boot && { boot: report.boot }) })
-  const challenge = row?.challenge ?? ''
-  if (row?.expected === null || row?.expected === undefined) return faultsOf(report, { challenge })
-  const { components, boot } = (await readReport(row.expected)).report
-  return faultsOf(report, { challenge, components, ...(boot !== undefined && { boot }) })
+interface Judgment {
+  readonly faults: readonly string[]
+  /** A TPM that is known vouches for how the device started. */
+  readonly isAttested: boolean
+}
+
+async function judge(
+  { software }: Pick<ReportsContext, 'software'>,
+  deviceId: string,
+  { report }: ReadReport,
+  row: ReportRow | undefined,
+): Promise<Judgment> {
+  const { challenge, boot } = report
+  if (row?.is_awaited === 1)
+    return { faults: await faultsOf(report, { challenge, ...(boot !== undefined && { boot }) }), isAttested: false }
+  const expected = row?.expected ?? undefined
+  const accepted = expected === undefined ? undefined : (await readReport(expected)).report
+  const components = accepted && (await acceptedOrDirected(software, deviceId, report.components, accepted.components))
+  const faults = await faultsOf(report, {
+    challenge: row?.challenge ?? '',
+    ...(components !== undefined && { components }),
+    ...(accepted?.boot !== undefined && { boot: accepted.boot }),
+  })
+  return { faults, isAttested: accepted?.boot !== undefined }
+}
+
+/** What an officer accepted, but for what the device was told to run since. */
+async function acceptedOrDirected(
+  software: SoftwareReports,
+  deviceId: string,
+  found: readonly Component[],
+  accepted: readonly Component[],
+): Promise<readonly Component[]> {
+  const isAccepted = (one: Component): boolean =>
+    accepted.some(({ name, version, digest }) => name === one.name && version === one.version && digest === one.digest)
+  const directed: Component[] = []
+  for (const one of found) if (!isAccepted(one) && (await software.isDirected(deviceId, one))) directed.push(one)
+  return [...accepted.filter(({ name }) => directed.every((one) => one.name !== name)), ...directed]
 }
 
 /** An officer's word: the next report of the device is right, and its numbers begin there. @throws TrustError `notFound` */
