@@ -40,6 +40,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'verify', summary: 'who signed a file, when, and whether it is untouched', load: () => import('./commands/verify.ts') },
   { noun: 'license', summary: 'what of a device may be used until when', load: () => import('./commands/license.ts') },
   { noun: 'campaign', summary: 'releases rolled out to devices, in waves', load: () => import('./commands/campaign.ts') },
+  { noun: 'usage', summary: 'what devices counted, and the bill of it', load: () => import('./commands/usage.ts') },
   { noun: 'agent', summary: 'the device’s side: enroll, renew, verify, report', load: () => import('./commands/agent.ts') },
   { noun: 'trust-list', summary: 'whom devices trust, signed', load: () => import('./commands/trust-list.ts') },
   { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },

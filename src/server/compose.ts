@@ -79,6 +79,8 @@ import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { campaignsMigrations } from '#updates/campaigns/migrations.ts'
 import { parseCertificate } from '#x509/certificate.ts'
+import { usageMigrations } from '#usage/migrations.ts'
+import type { UsageContext } from '#usage/usage.ts'
 import { updatesMigrations } from '#updates/migrations.ts'
 import { updateActs } from '#updates/releases.ts'
 import { databaseURLOf } from './database-url.ts'
@@ -90,6 +92,7 @@ import { destroyActs, transferActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { softwareReports } from './updates.ts'
 import { VERSION } from './version.ts'
+import { openUsage, usageMailbox } from './usage.ts'
 
 /** Every step of the schema, of all rooms. */
 export const migrations: readonly Migration[] = [
@@ -111,6 +114,7 @@ export const migrations: readonly Migration[] = [
   ...genuineMigrations,
   ...licensesMigrations,
   ...campaignsMigrations,
+  ...usageMigrations,
   ...commandsMigrations,
   ...updatesMigrations,
 ]
@@ -229,6 +233,7 @@ export interface DeviceServices {
   readonly changes: DeviceChanges
   readonly ownership: OwnershipContext
   /** Tells the authorities what became of devices, since the last time. */
+  readonly usage: UsageContext
   tellDue(): Promise<void>
   /** Offers that nobody answered, and certificates that no device was seen to use, are taken back. */
   takeBack(): Promise<void>
@@ -304,6 +309,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
   }
   const changes = deviceChanges(context)
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
+  const usage = openUsage(context, (der) => certificateFacts(ca, der))
   const { retryWindowSeconds } = config.ca
   const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => certificateFacts(ca, der)
   const connections = deviceConnections({ ...context, changes, certificate, refreshIssuers: () => ca.authorities.refresh() })
@@ -319,6 +325,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     },
     ownership,
     changes,
+    usage,
     connections,
     reports: deviceReports({ ...context, tellDue: tellAll, certificate, software: softwareReports(context) }),
     commands,
@@ -326,6 +333,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       ...commandMailboxes(commands),
       license: licenseMailbox({ context, ownership }),
     }),
+      usage: usageMailbox(usage),
     tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)

@@ -187,7 +187,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.equal(await take(chain[3]), 'usageChainLost', 'there is no way back')
         assert.equal((await Array.fromAsync(usageTotals(context, all)))[0]?.amount, 5000)
         const acts = await context.db.query("SELECT act, actor FROM audit_entry WHERE act LIKE 'usage.begin%'")
-        assert.deepEqual(acts.map(({ act, actor }) => `${act} ${actor}`).toSorted(), [
+        assert.deepEqual(acts.map((row) => `${row['act'] as string} ${row['actor'] as string}`).toSorted(), [
           'usage.begin service:device-usage',
           'usage.begin service:device-usage',
           'usage.begin-anew person:olga',

@@ -34,6 +34,7 @@ import { speakerRoutes } from './speakers.ts'
 import { releaseRoutes } from './releases.ts'
 import { signerRoutes } from './signers.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
+import { usageRoutes } from './usage.ts'
 import { verificationRoutes } from './verification.ts'
 
 export interface RouteServices {
@@ -100,6 +101,7 @@ export const allRoutes = ({
   ...orderRoutes(orders),
   ...releaseRoutes({ updates, access }),
   ...licenseRoutes(licenses, access),
+  ...usageRoutes(ca.devices.usage),
   ...campaignRoutes(campaigns),
 ]
 
