@@ -28,6 +28,8 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   beside: async () => (await import('./beside.ts')).benchBeside(),
   crl: async () => (await import('./crl.ts')).benchCRL(),
   devices: async () => (await import('./devices.ts')).benchDevices(),
+  campaign: async () => (await import('./campaign.ts')).benchCampaign(),
+  ddi: async () => (await import('./ddi.ts')).benchDDI(),
   orders: async () => (await import('./orders.ts')).benchOrders(),
   scale: async () => (await import('./scale.ts')).benchScale(),
   pkcs11: async () => (await import('./pkcs11.ts')).benchPKCS11(),
@@ -46,7 +48,7 @@ if (unknown.length > 0) {
   process.exit(2)
 }
 /** They take minutes. */
-const ONLY_BY_NAME = new Set(['scale', 'devices', 'sign-memory'])
+const ONLY_BY_NAME = new Set(['scale', 'devices', 'sign-memory', 'campaign', 'ddi'])
 const wanted = positionals.length === 0 ? Object.keys(benches).filter((name) => !ONLY_BY_NAME.has(name)) : positionals
 
 const before = loadNow()

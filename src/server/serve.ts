@@ -139,7 +139,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const clock = openClock(config, world, log)
   const web = composeWeb({ ...options, foundation, backups, ca, clock, auditLog, endpointsChanged: present })
   const routers = {
-    tls: web.routers('tls').map(seenByAll),
+    tls: [dispatcher(web.tlsProtocols, 'tls', log), ...web.routers('tls').map(seenByAll)],
     public: [dispatcher(web.publicProtocols, 'public', log), ...web.routers('public').map(seenByAll)],
     console: web.routers('console').map(seenByAll),
   }
@@ -234,6 +234,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         // what another process made, rotated or revoked
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
+      { name: 'campaigns', everySeconds: 2, run: async () => (isClosed ? undefined : web.campaigns.work.runOnce()) },
+      { name: 'devices that asked for updates', everySeconds: 60, run: () => web.campaigns.door.writeContacts() },
       { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
       { name: 'births', everySeconds: 3600, run: () => purgeBirths(ca.devices.births) },
       { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },

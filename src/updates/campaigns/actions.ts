@@ -82,7 +82,7 @@ const DETAIL_MAX_CHARACTERS = 200
 
 /** Ends and consents are in the audit log, each with its reason. @throws TrustError `conflict` (`actionOver`) for a step that there is not */
 export function stepsToMove(
-  { world, audit }: CampaignsContext,
+  { world, audit }: Pick<CampaignsContext, 'world' | 'audit'>,
   action: Action,
   change: ActionChange,
   actor: string,

@@ -6,6 +6,7 @@
  */
 import { asTrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
+import type { Queries } from '#store/database.ts'
 import { type ActionChange, openActionOf, stepsToMove } from './actions.ts'
 import {
   ACTOR,
@@ -23,9 +24,11 @@ import { type WaveProgress, wavesOf } from './progress.ts'
 import { OPEN_STATES, openStates } from './states.ts'
 
 /** A component that runs, as a device's signed report has it. */
-export interface RunningComponent {
+interface RunningComponent {
   readonly name: string
   readonly version: string
+  /** SHA-256 of what it was installed from, hexadecimal. */
+  readonly digest: string
 }
 
 /** Reports that say otherwise before it counts as failed: one may have been under way while the device installed. */
@@ -37,15 +40,16 @@ const CONTRADICTIONS_MAX = 2
  * @param components of a report whose signature and continuity were checked
  */
 export async function stepsOnReport(
-  context: CampaignsContext,
+  context: Pick<CampaignsContext, 'db' | 'world' | 'audit'>,
   deviceId: string,
   components: readonly RunningComponent[],
 ): Promise<readonly Step[]> {
   const action = await openActionOf(context.db, deviceId)
   if (action === undefined) return []
-  const { component, releaseVersion } = await campaignById(context.db, action.campaignId)
+  const { component, releaseVersion, terms } = await campaignById(context.db, action.campaignId)
   const running = components.find(({ name }) => name === component)
-  if (running?.version === releaseVersion) return stepsToMove(context, action, { state: 'succeeded' }, `device:${deviceId}`)
+  if (running?.version === releaseVersion && (await isOfRelease(context.db, terms.release, running)))
+    return stepsToMove(context, action, { state: 'succeeded' }, `device:${deviceId}`)
   if (action.said !== 'success') return []
   const contradictions = action.contradictions + 1
   const end: ActionChange =
@@ -60,6 +64,12 @@ export async function stepsOnReport(
   return stepsToMove(context, action, end, `device:${deviceId}`)
 }
 
+/** A version is a word; what it was installed from is what was released. */
+async function isOfRelease(db: Queries, releaseId: string, { digest }: RunningComponent): Promise<boolean> {
+  const [artifact] = await db.query('SELECT name FROM campaign_artifact WHERE release_id = ? AND sha256 = ?', releaseId, digest)
+  return artifact !== undefined
+}
+
 /** Looks at a campaign and does what is due. @returns whether there was something to do */
 export async function judgeCampaign(context: CampaignsContext, id: string): Promise<boolean> {
   const campaign = await campaignById(context.db, id)
@@ -71,7 +81,7 @@ export async function judgeCampaign(context: CampaignsContext, id: string): Prom
   const steps = await stepsDue(context, campaign, await wavesOf(context.db, campaign))
   if (steps.length === 0) return false
   await keep(context.db, steps)
-  context.world.faults.reach('campaign.judged')
+  context.world.faults.reach('campaign judged')
   return true
 }
 

@@ -27,15 +27,22 @@ const failure = { execution: 'closed', finished: 'failure', code: 3, details: ['
 const begun = { execution: 'proceeding', finished: 'none', code: undefined, details: [] } as const
 
 /** A signed report came, and its signature was found good. */
-async function report({ context }: TestCampaigns, deviceId: string, version: string): Promise<void> {
-  await keep(context.db, await stepsOnReport(context, deviceId, [{ name: 'press-os', version }]))
+async function report({ context, release }: TestCampaigns, deviceId: string, version: string, digest?: string): Promise<void> {
+  const components = [{ name: 'press-os', version, digest: digest ?? release.artifacts[0]?.sha256 ?? '' }]
+  await keep(context.db, await stepsOnReport(context, deviceId, components))
+}
+
+type Visitor = Awaited<ReturnType<TestCampaigns['visit']>>
+
+async function offered({ door }: TestCampaigns, visitor: Visitor): Promise<number> {
+  const { deployment } = await door.poll(visitor)
+  return deployment ?? assert.fail(`${visitor.name} is offered nothing`)
 }
 
 /** The device takes its update and shows that it runs. */
 async function install(all: TestCampaigns, deviceId: string): Promise<void> {
   const visitor = await all.visit(deviceId)
-  const { deployment } = (await all.door.poll(visitor)) as { deployment?: number }
-  assert.ok(deployment !== undefined, `${deviceId} is offered nothing`)
+  const deployment = await offered(all, visitor)
   await all.door.deployment(visitor, deployment)
   await all.door.feedback(visitor, deployment, done)
   await report(all, deviceId, '2.0.0')
@@ -43,7 +50,7 @@ async function install(all: TestCampaigns, deviceId: string): Promise<void> {
 
 async function fail(all: TestCampaigns, deviceId: string): Promise<void> {
   const visitor = await all.visit(deviceId)
-  const { deployment } = (await all.door.poll(visitor)) as { deployment?: number }
+  const { deployment } = await all.door.poll(visitor)
   if (deployment !== undefined) await all.door.feedback(visitor, deployment, failure)
 }
 
@@ -87,8 +94,7 @@ for (const { id, skip } of engines) {
 
       const [one = ''] = first
       const visitor = await all.visit(one)
-      const offered = (await all.door.poll(visitor)) as { deployment: number }
-      await all.door.feedback(visitor, offered.deployment, done)
+      await all.door.feedback(visitor, await offered(all, visitor), done)
       await all.work.runOnce()
       assert.equal((await openCampaign(all.context, 'press')).wave, 0, 'its word alone opens no gate')
       await report(all, one, '1.0.0')
@@ -113,7 +119,7 @@ for (const { id, skip } of engines) {
       await startCampaign(all.context, 'press', officer)
       const [a = '', b = '', c = '', d = '', e = ''] = (await all.actions()).map(({ deviceId }) => deviceId)
       const begins = await all.visit(d)
-      const { deployment: number } = (await all.door.poll(begins)) as { deployment: number }
+      const number = await offered(all, begins)
       await all.door.feedback(begins, number, begun)
       await install(all, a)
       await fail(all, b)
@@ -147,7 +153,7 @@ for (const { id, skip } of engines) {
       await all.create('press')
       await startCampaign(all.context, 'press', officer)
       const visitor = await all.visit('d0000')
-      const { deployment: number } = (await all.door.poll(visitor)) as { deployment: number }
+      const number = await offered(all, visitor)
       await all.door.feedback(visitor, number, begun)
       await stopCampaign(all.context, 'press', 'a fault', officer)
       await all.door.cancelFeedback(visitor, number, { ...begun, execution: 'rejected' })
@@ -178,7 +184,7 @@ for (const { id, skip } of engines) {
       await startCampaign(all.context, 'press', officer)
       const [yes, no, always] = await Promise.all(['d0000', 'd0001', 'd0002'].map((device) => all.visit(device)))
       assert.ok(yes && no && always)
-      const { confirmation: number = 0 } = (await all.door.poll(yes)) as { confirmation?: number }
+      const { confirmation: number = 0 } = await all.door.poll(yes)
       assert.equal((await all.door.toConfirm(yes, number)).chunks[0]?.artifacts.length, 2, 'no statement before there is consent')
       await assert.rejects(all.door.deployment(yes, number), { reason: 'actionNotOffered' })
       await assert.rejects(all.door.artifact(yes, number, 'press.swu'), { reason: 'actionNotOffered' })
@@ -194,7 +200,7 @@ for (const { id, skip } of engines) {
         /"release":"0190a1b2.*"by":"driver".*"action":\d+,"remarks":\["by the wheel"\]/,
       )
 
-      const { confirmation: other = 0 } = (await all.door.poll(no)) as { confirmation?: number }
+      const { confirmation: other = 0 } = await all.door.poll(no)
       await all.door.confirm(no, other, { confirmation: 'denied', details: [] })
       assert.deepEqual(await all.door.poll(no), { pollingSeconds: 60, wantsAttributes: true })
       await assert.rejects(all.door.confirm(no, other, { confirmation: 'confirmed', details: [] }), { reason: 'actionOver' })
@@ -220,10 +226,10 @@ for (const { id, skip } of engines) {
       const [anns, bens] = [await all.visit('d0000'), await all.visit('d0001')]
       assert.deepEqual(await all.door.poll(anns), { pollingSeconds: 60, wantsAttributes: true })
       await consentForOwner(all.context, 'press', { owner: 'ann', deviceIds: ['d0000', 'd0001'] }, officer)
-      const { deployment: number } = (await all.door.poll(anns)) as { deployment: number }
+      const number = await offered(all, anns)
       await all.door.deployment(anns, number)
       assert.equal(all.orders[0]?.consent?.length, 32)
-      const { deployment: other } = (await all.door.poll(bens)) as { deployment: number }
+      const other = await offered(all, bens)
       await assert.rejects(all.door.deployment(bens, other), { code: 'notFound' })
       assert.equal((await all.actions()).find(({ deviceId }) => deviceId === 'd0001')?.reason, 'ownerChanged')
     })
@@ -234,12 +240,9 @@ for (const { id, skip } of engines) {
       await all.create('press')
       await startCampaign(all.context, 'press', officer)
       const visitors = [await all.visit('d0000'), await all.visit('d0001')] as const
-      const numbers = [
-        (await all.door.poll(visitors[0])) as { deployment: number },
-        (await all.door.poll(visitors[1])) as { deployment: number },
-      ]
-      await assert.rejects(all.door.deployment(visitors[0], numbers[0]?.deployment ?? 0), { reason: 'actionNotOffered' })
-      await assert.rejects(all.door.artifact(visitors[1], numbers[1]?.deployment ?? 0, 'press.swu'), {
+      const numbers = [await offered(all, visitors[0]), await offered(all, visitors[1])] as const
+      await assert.rejects(all.door.deployment(visitors[0], numbers[0]), { reason: 'actionNotOffered' })
+      await assert.rejects(all.door.artifact(visitors[1], numbers[1], 'press.swu'), {
         reason: 'actionNotOffered',
       })
       assert.deepEqual(
@@ -256,7 +259,7 @@ for (const { id, skip } of engines) {
       await all.create('press')
       await startCampaign(all.context, 'press', officer)
       const [own, other] = [await all.visit('d0000'), await all.visit('d0001')]
-      const { deployment: number } = (await all.door.poll(own)) as { deployment: number }
+      const number = await offered(all, own)
       for (const asked of [
         () => all.door.deployment(other, number),
         () => all.door.artifact(other, number, 'press.swu'),
@@ -282,14 +285,14 @@ for (const { id, skip } of engines) {
       await all.create('press')
       await startCampaign(all.context, 'press', officer)
       const visitor = await all.visit('d0000')
-      const { deployment: number } = (await all.door.poll(visitor)) as { deployment: number }
+      const number = await offered(all, visitor)
       await all.door.feedback(visitor, number, done)
       assert.equal('deployment' in (await all.door.poll(visitor)), false)
       const lag = async () => (await laggardsOf(all.context, await openCampaign(all.context, 'press'), { limit: 1 }))[0]?.lag
       assert.equal(await lag(), 'noSignedReport')
       await report(all, 'd0000', '1.9.0')
       assert.equal(await lag(), 'otherVersionReported')
-      await report(all, 'd0000', '1.9.0')
+      await report(all, 'd0000', '2.0.0', '0'.repeat(64)) // the right word for other octets
       const [action] = await all.actions()
       assert.deepEqual([action?.state, action?.reason], ['failed', 'otherVersionRuns'])
       await all.door.feedback(visitor, number, { ...done, finished: 'failure' }) // it repeats itself: nothing changes

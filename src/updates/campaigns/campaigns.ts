@@ -220,7 +220,7 @@ export async function planCampaign(context: CampaignsContext, id: string): Promi
       if (kept === undefined) throw new TrustError('conflict', 'campaignChanged')
       await tx.insertMany('campaign_action', ACTION_COLUMNS, rows)
     })
-    world.faults.reach('campaign.planned')
+    world.faults.reach('campaign devices listed')
   }
 }
 
@@ -297,7 +297,7 @@ async function openFirstWave(context: CampaignsContext, campaign: Campaign): Pro
     ...stepsToOffer(context, campaign, 0),
     ...notes(context, campaign, 'open-wave', ACTOR, { wave: 1, waves: sizes.length, devices: sizes[0] ?? 0 }),
   ])
-  world.faults.reach('campaign.waveOpened')
+  world.faults.reach('campaign wave opened')
 }
 
 export const ACTOR = 'service:campaigns'

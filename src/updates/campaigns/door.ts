@@ -35,6 +35,16 @@ interface Feedback {
   readonly details: readonly string[]
 }
 
+/** Numbers of actions. */
+interface Poll {
+  readonly pollingSeconds: number
+  readonly wantsAttributes: boolean
+  readonly deployment?: number
+  readonly confirmation?: number
+  readonly cancel?: number
+  readonly installed?: number
+}
+
 interface Facts {
   readonly filename: string
   readonly octets: number
@@ -51,8 +61,6 @@ const CONTACTS_MAX = 100_000
 const CONTACTS_AT_ONCE = 500
 /** Of two answers of a device at once, the second is judged by what the first left. */
 const TRIES = 3
-/** Before the paper of the director ends, another is made: a download takes its time. */
-const PAPER_MARGIN_MILLISECONDS = 3_600_000
 
 export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork, 'lookAt'>) {
   const { db, world, devices, releases, organizationId } = context
@@ -66,7 +74,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     return { ...(await devices.admit(chain, name)), tenant }
   }
 
-  async function poll({ deviceId, tenant }: Visitor) {
+  async function poll({ deviceId, tenant }: Visitor): Promise<Poll> {
     const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
     const [known] = await db.query('SELECT device_id FROM ddi_attributes WHERE device_id = ?', deviceId)
     const answer = { pollingSeconds: tenant.pollingSeconds, wantsAttributes: known === undefined }
@@ -78,7 +86,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     return { ...answer, ...(await offerOf(actionOf(open), open.campaign_state)) }
   }
 
-  async function offerOf(action: Action, state: CampaignState) {
+  async function offerOf(action: Action, state: CampaignState): Promise<Pick<Poll, 'deployment' | 'confirmation' | 'cancel'>> {
     const { number } = action
     if (action.isCancelAsked) return { cancel: number }
     if (action.said !== undefined || !mayGoOn(action, state)) return {}
@@ -183,13 +191,17 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     return rows.map((row) => ({ format: row['format'] as string, facts: factsOfArtifact(row) }))
   }
 
-  /** Signed at the first time, and again when they come to their end. The director may refuse, which ends the action. */
-  async function papersFor(visitor: Visitor, action: Action, campaign: Campaign): Promise<readonly Paper[]> {
-    const known = await db.query<PaperRow>(
-      'SELECT name, octets, expires_at FROM campaign_paper WHERE number = ? ORDER BY name',
-      action.number,
+  /** Those that it was given last. */
+  const papersOf = (number: number): Promise<readonly PaperRow[]> =>
+    db.query<PaperRow>(
+      'SELECT name, octets, expires_at FROM campaign_paper WHERE number = ? AND expires_at > ? ORDER BY name',
+      ...[number, world.clock.now()],
     )
-    if (known.length > 0 && known.every((paper) => paper.expires_at > world.clock.now() + PAPER_MARGIN_MILLISECONDS)) return known
+
+  /** The director is asked each time until it is being installed, and may refuse, which ends the action. */
+  async function papersFor(visitor: Visitor, action: Action, campaign: Campaign): Promise<readonly Paper[]> {
+    const known = action.state === 'installing' ? await papersOf(action.number) : []
+    if (known.length > 0) return known
     const consent = await consentOf(visitor, action)
     const order = {
       releaseId: campaign.terms.release,
@@ -257,7 +269,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
       filename,
     )
     if (row === undefined) throw new TrustError('notFound', 'artifactUnknown')
-    await papersFor(visitor, action, campaign) // who may not install it does not read it
+    if ((await papersOf(number)).length === 0) await papersFor(visitor, action, campaign) // who may not install it does not read it
     const facts = factsOfArtifact(row)
     const found = { name: filename, format: row['format'] as string, octets: facts.octets, sha256: facts.hashes.sha256 }
     if (!hasBegun(action)) await move(visitor, number, (now) => (hasBegun(now) ? undefined : { state: 'downloading' }))
@@ -337,9 +349,9 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     async confirmations({ deviceId }: Visitor) {
       const [row] = await db.query('SELECT * FROM ddi_auto_confirmation WHERE device_id = ?', deviceId)
       const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
-      const offer = open === undefined ? {} : await offerOf(actionOf(open), open.campaign_state)
+      const offer: Pick<Poll, 'confirmation'> = open === undefined ? {} : await offerOf(actionOf(open), open.campaign_state)
       return {
-        waiting: 'confirmation' in offer ? offer.confirmation : undefined,
+        waiting: offer.confirmation,
         autoConfirm: row && {
           initiator: (row['initiator'] as string | null) ?? undefined,
           remark: (row['remark'] as string | null) ?? undefined,

@@ -67,12 +67,14 @@ const tenantOf = (row: Row): Tenant => ({
 
 const hashOf = (token: string): Uint8Array => new Uint8Array(createHash('sha256').update(utf8(token)).digest())
 
-/** A new one; the one before ends. Kept as a hash alone. */
+/** A new one; the one before ends. Kept as a hash alone. @throws TrustError `notFound` */
 export async function createToken(
-  { db, audit, world, organizationId }: CampaignsContext,
+  { db, audit, world, organizationId, devices }: CampaignsContext,
   deviceId: string,
   actor: string,
 ): Promise<string> {
+  if (!(await devices.serials([deviceId])).has(deviceId))
+    throw new TrustError('notFound', 'deviceUnknown', { facts: { device: deviceId } })
   const token = world.random.octets(TOKEN_OCTETS).toBase64({ alphabet: 'base64url', omitPadding: true })
   await keep(db, [
     {

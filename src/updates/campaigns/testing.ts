@@ -45,16 +45,14 @@ export interface TestCampaigns extends AsyncDisposable {
 export const swu = utf8('an update archive of the press\n'.repeat(500))
 const raucb = utf8('a bundle of the press\n')
 
-/** Devices are called d0000, d0001 and so on; the owner of every second one is `ann`, of the others `ben`. */
-export async function testCampaigns({
-  devices: count,
-  db,
-  world: given,
-}: {
+export interface TestCampaignsOptions {
   readonly devices: number
   readonly db?: Database
   readonly world?: World
-}): Promise<TestCampaigns> {
+}
+
+/** Devices are called d0000, d0001 and so on; the owner of every second one is `ann`, of the others `ben`. */
+export async function testCampaigns({ devices: count, db, world: given }: TestCampaignsOptions): Promise<TestCampaigns> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-campaigns-'))
   const database = db ?? sqlite({ path: join(directory, 'sealworks.db') })
   const system = given ?? systemWorld()
