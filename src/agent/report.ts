@@ -35,15 +35,25 @@ export interface Reporting {
   running?(): Promise<readonly Component[]>
   /** Where there is a TPM. */
   measure?(nonce: Uint8Array): Promise<Boot>
-  /** @returns what the next report answers @throws TrustError `unavailable` when nobody heard it */
-  send(report: Uint8Array): Promise<{ readonly challenge: string }>
+  /** @returns what the next report answers; `again` when it is wanted now @throws TrustError `unavailable` when nobody heard it */
+  send(report: Uint8Array): Promise<Answer>
 }
 
-/** Sends the one that waits, or makes the next. @returns its number */
+interface Answer {
+  readonly challenge: string
+  readonly again?: true
+}
+
+/** Sends the one that waits, or makes the next; and one more where the server asks for it. @returns its number */
 export async function reportState(reporting: Reporting): Promise<number> {
+  const { number, again } = await reportOnce(reporting)
+  return again === true ? (await reportOnce(reporting)).number : number
+}
+
+async function reportOnce(reporting: Reporting): Promise<{ readonly number: number; readonly again?: true }> {
   const { directory } = reporting
   const octets = directory.read('report.jws') ?? (await makeReport(reporting))
-  const { challenge } = await sendOrDrop(reporting, octets)
+  const { challenge, again } = await sendOrDrop(reporting, octets)
   reporting.world.faults.reach('agent report taken')
   const { counter, previous } = directory.state()
   const digest = reportDigest(octets)
@@ -51,11 +61,11 @@ export async function reportState(reporting: Reporting): Promise<number> {
   directory.update({ counter: noted, previous: digest, challenge }, 'agent report noted')
   directory.remove('report.jws')
   reporting.world.faults.reach('agent report removed')
-  return noted
+  return { number: noted, ...(again && { again }) }
 }
 
 /** What the server judged and did not take is not said again: once the device is mended, it says something else under this number. */
-async function sendOrDrop({ directory, send }: Reporting, octets: Uint8Array): Promise<{ readonly challenge: string }> {
+async function sendOrDrop({ directory, send }: Reporting, octets: Uint8Array): Promise<Answer> {
   try {
     return await send(octets)
   } catch (error) {

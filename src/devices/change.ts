@@ -127,11 +127,20 @@ export async function setFlag(
 ): Promise<Device> {
   const device = await openDevice(context, context.db, id)
   if (device.flags.includes(flag) === isSet) return device
+  await keep(context.db, stepsToFlag(context, device, { flag, isSet, actor }))
+  return openDevice(context, context.db, id)
+}
+
+/** They end with TrustError `conflict` when the device is no longer as it was read. */
+export function stepsToFlag(
+  context: DevicesContext,
+  device: Device,
+  { flag, isSet, actor }: { readonly flag: DeviceFlag; readonly isSet: boolean; readonly actor: string },
+): readonly Step[] {
   const flags = deviceFlags.filter((one) => (one === flag ? isSet : device.flags.includes(one)))
   const next: Device = { ...device, flags, version: device.version + 1, changedAt: context.world.clock.now() }
   const act = isSet ? 'flag' : 'unflag'
-  await keep(context.db, [updateStep(device, next), ...stepsToNote(context, device, next, { act, actor, facts: { flag } })])
-  return next
+  return [updateStep(device, next), ...stepsToNote(context, device, next, { act, actor, facts: { flag } })]
 }
 
 function updateStep({ id, version }: Device, next: Device): Step {

@@ -73,8 +73,8 @@ async function setting(t: TestContext) {
     if (before !== undefined) directory.update(before.state(), 'copied')
     return directory
   }
-  const report = (directory: AgentDirectory): Promise<number> =>
-    reportState({ directory, identity, world: systemWorld(), send: (octets) => server.take(octets) })
+  const report = (directory: AgentDirectory, send = (octets: Uint8Array) => server.take(octets)): Promise<number> =>
+    reportState({ directory, identity, world: systemWorld(), send })
   const runs = (directory: AgentDirectory, version: string): void =>
     directory.write('components.json', JSON.stringify([{ name: 'app', version, digest: 'a'.repeat(64) }]), 'written')
   return { context, id, machine, report, runs, server, state: async () => openDevice(context, context.db, id) }
@@ -139,6 +139,36 @@ test('R2, R15: of two machines with one directory, the second to speak has both 
   await here.report(device)
   await here.report(device)
   await assert.rejects(here.report(copy), { reason: 'deviceForked' })
+})
+
+test('R33: no report from before an officer’s word passes for the one that it is about, not even one that nobody looked at', async (t) => {
+  const here = await setting(t)
+  const device = here.machine()
+  here.runs(device, '1')
+  await here.report(device)
+  await acceptNextReport(here.context, here.id, officer)
+  await here.report(device)
+  const captured: Uint8Array[] = []
+  const sees = async (octets: Uint8Array) => {
+    captured.push(octets)
+    return here.server.take(octets)
+  }
+  here.runs(device, '6')
+  await assert.rejects(here.report(device, sees), { reason: 'deviceStateWrong' })
+  await assert.rejects(here.report(device, sees), { code: 'forbidden' }, 'cut off: not looked at')
+  assert.equal(captured.length, 2)
+
+  await changeState(here.context, here.id, { act: 'clear', actor: officer })
+  await acceptNextReport(here.context, here.id, officer)
+  for (const octets of captured) {
+    assert.ok((await here.server.take(octets)).again, 'it is asked to say it anew')
+    assert.ok((await reportStanding(here.context, here.id))?.isAwaited)
+  }
+  device.remove('report.jws') // what it could not send while it was cut off
+  here.runs(device, '1')
+  const number = await here.report(device)
+  const standing = await reportStanding(here.context, here.id)
+  assert.deepEqual([standing?.isAwaited, standing?.counter, standing?.faults], [false, number, []])
 })
 
 test('R33: each cut is in the history and in the audit log', async (t) => {

@@ -8,9 +8,10 @@ import { faultsOf } from './judgment.ts'
 import { type Component, type Continuity, continuityOf, type ReadReport, readReport, REPORT_MAX_OCTETS } from './messages.ts'
 import { TrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
+import type { World } from '#base/world.ts'
 import type { Row } from '#store/database.ts'
 import { stepsToConfirm } from '../certificates.ts'
-import { setFlag, stepsToChange } from '../change.ts'
+import { changed, stepsToChange, stepsToFlag } from '../change.ts'
 import type { DevicesContext } from '../context.ts'
 import { type Device, objectOf, openDevice } from '../device.ts'
 import { type CertificateFacts, isUsable } from '../usable.ts'
@@ -37,8 +38,14 @@ export interface SoftwareReports {
 
 export interface DeviceReports {
   readonly reportMaxOctets: number
-  /** @returns what the next report has to answer @throws TrustError `malformed`, `badProof`, `unauthenticated`, `forbidden` */
-  take(octets: Uint8Array): Promise<{ readonly challenge: string }>
+  /** @returns what the next report has to answer; `again` when this one was not looked at @throws TrustError `malformed`, `badProof`, `unauthenticated`, `forbidden` */
+  take(octets: Uint8Array): Promise<ReportAnswer>
+}
+
+export interface ReportAnswer {
+  readonly challenge: string
+  /** The report does not answer what an officer's word made the server ask for: it counts for nothing, and the next is wanted now. */
+  readonly again?: true
 }
 
 /** What is known of a device's reports. */
@@ -60,7 +67,7 @@ const FAULTS_MAX = 20
 export function deviceReports(context: ReportsContext): DeviceReports {
   const { db, world } = context
 
-  async function take(octets: Uint8Array): Promise<{ readonly challenge: string }> {
+  async function take(octets: Uint8Array): Promise<ReportAnswer> {
     const read = await readReport(octets)
     const certificate = await context.certificate(read.certificate)
     if (certificate === undefined) throw new TrustError('unauthenticated', 'certificateUnknown')
@@ -68,12 +75,14 @@ export function deviceReports(context: ReportsContext): DeviceReports {
     if (!usable.isUsable) throw new TrustError('forbidden', usable.reason)
     const device = await openDevice(context, db, usable.deviceId)
     const row = await rowOf(context, device.id)
+    // an older report, perhaps of a machine that was cut off for it, is not what the officer meant
+    if (row?.is_awaited === 1 && read.report.challenge !== row.challenge) return { challenge: row.challenge, again: true }
     const continuity: Continuity = row?.is_awaited === 1 ? 'next' : continuityOf(read, row)
     if (continuity === 'repeated') return { challenge: row?.challenge ?? '' }
     const { faults, isAttested } =
       continuity === 'forked' ? { faults: [FORKED], isAttested: false } : await judge(context, device.id, read, row)
     if (faults.length > 0) return cutOff(device, row, faults, continuity === 'forked')
-    const challenge = world.random.octets(CHALLENGE_OCTETS).toBase64({ alphabet: 'base64url' })
+    const challenge = freshChallenge(world)
     await keep(db, [
       ...(usable.isFirst ? await confirming(device, certificate.certificateId) : []),
       ...(await context.software.stepsToRecord(device, read.report.components, isAttested)),
@@ -100,15 +109,17 @@ export function deviceReports(context: ReportsContext): DeviceReports {
   ): Promise<never> {
     const told = faults.slice(0, FAULTS_MAX)
     const facts = { reason: isCopied ? 'copied' : 'state', detail: told.join('; ').slice(0, 500) }
+    const quarantine = { act: 'quarantine', actor: ACTOR, facts } as const
+    const quarantined = changed(device, quarantine, world.clock.now()).device
     await keep(db, [
-      ...stepsToChange(context, device, { act: 'quarantine', actor: ACTOR, facts }),
+      ...stepsToChange(context, device, quarantine),
+      ...(isCopied ? stepsToFlag(context, quarantined, { flag: 'clone', isSet: true, actor: ACTOR }) : []),
       stepToKeep(context, device, row, {
         ...{ counter: row?.counter ?? 0, digest: row?.digest ?? '', challenge: row?.challenge ?? '' },
         ...{ certificateId: row?.certificate_id ?? undefined, expected: row?.expected, isAwaited: false, faults: told },
       }),
     ])
     await context.tellDue()
-    if (isCopied) await setFlag(context, device.id, { flag: 'clone', isSet: true, actor: ACTOR })
     throw new TrustError('forbidden', isCopied ? 'deviceForked' : 'deviceStateWrong', { facts: { detail: facts.detail } })
   }
 
@@ -117,6 +128,8 @@ export function deviceReports(context: ReportsContext): DeviceReports {
     take,
   }
 }
+
+const freshChallenge = ({ random }: World): string => random.octets(CHALLENGE_OCTETS).toBase64({ alphabet: 'base64url' })
 
 const FORKED = 'two machines speak with its key, or it was put back to an earlier day'
 
@@ -160,13 +173,18 @@ async function acceptedOrDirected(
   return [...accepted.filter(({ name }) => directed.every((one) => one.name !== name)), ...directed]
 }
 
-/** An officer's word: the next report of the device is right, and its numbers begin there. @throws TrustError `notFound` */
+/**
+ * An officer's word: the next report of the device is right, and its numbers begin there. It has to answer a challenge that nobody
+ * has seen before, so that no older report of it passes for that one.
+ *
+ * @throws TrustError `notFound`
+ */
 export async function acceptNextReport(context: DevicesContext, deviceId: string, actor: string): Promise<void> {
   const device = await openDevice(context, context.db, deviceId)
   const row = await rowOf(context, device.id)
   await keep(context.db, [
     stepToKeep(context, device, row, {
-      ...{ counter: row?.counter ?? 0, digest: row?.digest ?? '', challenge: row?.challenge ?? '' },
+      ...{ counter: row?.counter ?? 0, digest: row?.digest ?? '', challenge: freshChallenge(context.world) },
       ...{ certificateId: row?.certificate_id ?? undefined, expected: row?.expected, isAwaited: true, faults: [] },
     }),
     context.audit.statement({ actor, act: 'device.accept-state', object: objectOf(device), outcome: 'done', facts: {} }),

@@ -16,20 +16,20 @@ const SENTENCE_MAX_OCTETS = 400
 
 /**
  * @param report JWS
- * @returns what the next report has to answer
+ * @returns what the next report has to answer; `again` when this one counted for nothing, and the next is wanted now
  * @throws TrustError `forbidden` when the server took it and holds it against the device; `unavailable` when it was not heard
  */
 export async function sendReport(
   { server, tls, timeoutSeconds }: DeviceStateClientOptions,
   report: Uint8Array,
-): Promise<{ readonly challenge: string }> {
+): Promise<{ readonly challenge: string; readonly again?: true }> {
   const url = new URL(`${MOUNT}${STATE_PATH}`, server)
   const transport = httpTransport(url, { ...tls, ca: [...tls.ca], minVersion: 'TLSv1.2' })
   try {
     const headers = { 'content-type': REPORT_MEDIA_TYPE }
     const limits = { timeoutSeconds, answerMaxOctets: ANSWER_MAX_OCTETS }
     const { status, body } = await transport.ask({ method: 'POST', url, headers, body: report, ...limits })
-    if (status === 200) return { challenge: challengeIn(body) }
+    if (status === 200) return answerIn(body)
     const detail = new TextDecoder().decode(body.subarray(0, SENTENCE_MAX_OCTETS)).trim()
     throw new TrustError(status === 401 || status === 403 ? 'forbidden' : 'unavailable', 'agentReportRefused', {
       facts: { status, detail, reason: / \((\w+)\)$/.exec(detail)?.[1] ?? '' },
@@ -39,10 +39,10 @@ export async function sendReport(
   }
 }
 
-function challengeIn(body: Uint8Array): string {
+function answerIn(body: Uint8Array): { readonly challenge: string; readonly again?: true } {
   try {
-    const { challenge } = JSON.parse(new TextDecoder().decode(body)) as { readonly challenge?: unknown }
-    if (typeof challenge === 'string') return challenge
+    const { challenge, again } = JSON.parse(new TextDecoder().decode(body)) as Readonly<Record<string, unknown>>
+    if (typeof challenge === 'string') return { challenge, ...(again === true && { again }) }
   } catch {
     // said below
   }

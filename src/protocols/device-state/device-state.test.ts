@@ -22,6 +22,11 @@ test('R33: a report goes to whoever judges, and the next challenge comes back', 
   assert.deepEqual([status, body], [200, '{"challenge":"next"}'])
 })
 
+test('R33: a device whose report was not looked at is told to say it again', async () => {
+  const talk = talkTo(deviceState, { reportMaxOctets, take: async () => ({ challenge: 'next', again: true as const }) })
+  assert.equal((await talk({ ...sent, body: 'a.b.c' })).body, '{"challenge":"next","again":true}')
+})
+
 for (const [what, more, status] of [
   ['another media type', { headers: { 'content-type': 'text/plain' } }, 400],
   ['a label', { path: '/device/v1/line1/state' }, 404],

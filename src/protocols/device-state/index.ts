@@ -16,7 +16,7 @@ export interface DeviceStateService {
   /** Longer ones are not read. */
   readonly reportMaxOctets: number
   /** @param report JWS @throws TrustError of any refusal */
-  take(report: Uint8Array): Promise<{ readonly challenge: string }>
+  take(report: Uint8Array): Promise<{ readonly challenge: string; readonly again?: true }>
 }
 
 const report: Operation<DeviceStateService> = {
@@ -28,9 +28,9 @@ const report: Operation<DeviceStateService> = {
     const mediaType = (headers['content-type'] ?? '').split(';', 1)[0] as string
     if (mediaType.trim().toLowerCase() !== REPORT_MEDIA_TYPE)
       throw new TrustError('malformed', 'mediaType', { facts: { expected: REPORT_MEDIA_TYPE } })
-    const { challenge } = await service.take(await body(service.reportMaxOctets))
+    const { challenge, again } = await service.take(await body(service.reportMaxOctets))
     const answer = { 'content-type': ANSWER_MEDIA_TYPE, 'cache-control': 'no-store' }
-    return { status: 200, headers: answer, body: JSON.stringify({ challenge }) }
+    return { status: 200, headers: answer, body: JSON.stringify({ challenge, ...(again && { again }) }) }
   },
 }
 
