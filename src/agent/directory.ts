@@ -95,6 +95,7 @@ export type FileName =
   | 'updates.json'
   | 'update.json'
   | 'software-anchors.pem'
+  | 'commands.json'
 
 export class AgentDirectory {
   readonly path: string

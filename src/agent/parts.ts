@@ -6,6 +6,7 @@
  * @module
  */
 import { certificate } from './certificate.ts'
+import { commands } from './command-part.ts'
 import { trustList } from './follow-trust.ts'
 import type { Part } from './part.ts'
 import { report } from './report-part.ts'
@@ -14,6 +15,7 @@ import { updates } from './update-part.ts'
 export const parts: readonly Part[] = [
   certificate,
   trustList,
+  commands,
   updates,
   // what changes the device goes before what tells of it
   report,

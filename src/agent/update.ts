@@ -64,7 +64,6 @@ export async function beginUpdate(device: Device, signed: Signed, source: Update
     ...{ step: 'fetch', statement: signed.statement.toBase64(), manifest: signed.manifest.toBase64() },
     ...{ component, version, counter, digest: '', action: source.action, before: '', boot: '', starts: 0, problem: '' },
   }
-  removeArtifacts(device) // what a cut left of the one before
   writeUpdateState(device.directory, { job }, 'update begun')
   return fetchAndTake(device, job, source)
 }
@@ -72,7 +71,10 @@ export async function beginUpdate(device: Device, signed: Signed, source: Update
 /** After a cut, or when a server that was away may be there again. @param source for an update that is still fetched */
 export async function continueUpdate(device: Device, source?: UpdateSource): Promise<Progress | undefined> {
   const { job } = readUpdateState(device.directory)
-  if (job === null) return undefined
+  if (job === null) {
+    removeArtifacts(device) // of one whose end was written down, and no more
+    return undefined
+  }
   if (job.step !== 'fetch') return drive(device, job)
   return source === undefined ? undefined : fetchAndTake(device, job, source)
 }
