@@ -304,10 +304,13 @@ function refusedName({ product_serial: serial, twins }: DeviceRow, { name }: Con
   return name === undefined || name === serial ? undefined : 'deviceNameOther'
 }
 
-/** `twins`: other devices of the owner with its serial, of other makers. */
+/**
+ * `twins`: other devices of the owner with its serial, of other makers; by `|| ''` they are sought by the serial, and not among all
+ * that the owner has.
+ */
 const DESCRIBE = `SELECT d.id, c.certificate_id, c.role, d.product_serial, d.kind, d.assurance, d.epoch, d.owner_id, o.name AS owner_name, c.area_id,
     a.name AS area_name, a.state AS area_state, a.policy,
-    (SELECT COUNT(*) FROM device t WHERE lower(t.product_serial) = lower(d.product_serial) AND t.owner_id = d.owner_id AND t.id <> d.id)
+    (SELECT COUNT(*) FROM device t WHERE lower(t.product_serial) = lower(d.product_serial) AND t.owner_id || '' = d.owner_id AND t.id <> d.id)
       AS twins
   FROM device_certificate c JOIN device d ON d.id = c.device_id
     LEFT JOIN organization o ON o.id = d.owner_id LEFT JOIN application_area a ON a.id = c.area_id
