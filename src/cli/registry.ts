@@ -39,6 +39,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'job', summary: 'files that the server signs', load: () => import('./commands/job.ts') },
   { noun: 'verify', summary: 'who signed a file, when, and whether it is untouched', load: () => import('./commands/verify.ts') },
   { noun: 'license', summary: 'what of a device may be used until when', load: () => import('./commands/license.ts') },
+  { noun: 'release', summary: 'releases of software, and who let them out', load: () => import('./commands/release.ts') },
   { noun: 'campaign', summary: 'releases rolled out to devices, in waves', load: () => import('./commands/campaign.ts') },
   { noun: 'usage', summary: 'what devices counted, and the bill of it', load: () => import('./commands/usage.ts') },
   { noun: 'agent', summary: 'the device’s side: enroll, renew, verify, report', load: () => import('./commands/agent.ts') },

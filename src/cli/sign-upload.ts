@@ -7,12 +7,12 @@ import { createHash } from 'node:crypto'
 import { setTimeout as wait } from 'node:timers/promises'
 import { uuidv7 } from '#base/world.ts'
 import { type AnswerOf, RemoteRefusal } from '#server/rest/client.ts'
-import { chunksOf, fileSource } from '#signing/artifact/blob.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { exitCodes } from './exit-codes.ts'
-import { openArtifact, writeOctets, writeOutput } from './files.ts'
+import { writeOctets, writeOutput } from './files.ts'
 import { proofOf, type SignValues } from './sign-artifact.ts'
+import { sendFile } from './send-file.ts'
 import { UsageError } from './usage.ts'
 
 export type Job = AnswerOf<'showSigningJob'>
@@ -36,28 +36,15 @@ interface Sent {
   readonly option: readonly string[]
 }
 
-async function send(client: Caller, context: Context, { file, name, format, option }: Sent): Promise<Job> {
-  const handle = await openArtifact(context, file)
-  try {
-    const source = fileSource(handle, (await handle.stat()).size)
-    const bar = context.progress(`sending ${file}`, source.size)
-    async function* read(): AsyncGenerator<Uint8Array> {
-      let sent = 0
-      for await (const octets of chunksOf(source)) {
-        yield octets
-        bar.at((sent += octets.length))
-      }
-    }
-    const query = { ...(format !== undefined && { format }), ...(option.length > 0 && { options: formOf(option) }) }
+function send(client: Caller, context: Context, { file, name, format, option }: Sent): Promise<Job> {
+  const query = { ...(format !== undefined && { format }), ...(option.length > 0 && { options: formOf(option) }) }
+  return sendFile(context, file, async (content) => {
     // an answer that was lost is not signed a second time
     const input = { params: { name }, query, idempotencyKey: uuidv7(context.world) }
-    const answer = await client.transfer('signArtifact', input, { octets: source.size, read, prefersAsync: true })
-    bar.end()
+    const answer = await client.transfer('signArtifact', input, { ...content, prefersAsync: true })
     if (answer.content !== undefined) throw new TypeError('the server was asked for a job')
     return answer.answer
-  } finally {
-    await handle.close()
-  }
+  })
 }
 
 function formOf(option: readonly string[]): string {

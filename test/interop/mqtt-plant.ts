@@ -19,6 +19,7 @@ import { runInBackground } from '#server/background.ts'
 import { deviceMessagesService } from '#server/device-messages.ts'
 import { type DevicePlant, devicePlant } from '#server/device-testing.ts'
 import { type ServedBroker, startBroker } from '#server/mqtt.ts'
+import { softwareReports } from '#server/updates.ts'
 import { face, testdata, testdataPath } from '#server/testing.ts'
 import { pemOf } from './plant.ts'
 
@@ -96,10 +97,16 @@ export async function mqttPlant(): Promise<MqttPlant> {
       const config: Config = parseConfig({ file: '', environment, dataDirectory: folder })
       const parts = {
         ...{ context: devices, connections, changes },
-        reports: deviceReports({ ...devices, tellDue: tell, certificate }),
+        reports: deviceReports({
+          ...{ ...devices, tellDue: tell, certificate },
+          software: { isDirected: async () => false, stepsToRecord: async () => [] },
+          stepsToSight: async () => [],
+        }),
         messages: deviceMessagesService(connections, {}),
       }
-      const served = await startBroker({ config, devices: parts, world: devices.world, log: silentLog, face: face('server', []) })
+      const served = await startBroker({
+        ...{ config, environment, ca, devices: parts, world: devices.world, log: silentLog, face: face('server', []) },
+      })
       if (served === undefined) throw new Error('no broker is configured')
       brokers.push(served)
       return served

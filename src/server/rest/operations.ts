@@ -138,6 +138,7 @@ export const operations = {
   moveDevice: 'POST /api/v1/devices/{id}/move',
   noteSeen: 'POST /api/v1/orders/{name}/sightings',
   noteShipped: 'POST /api/v1/orders/{name}/shipments',
+  objectElsewhere: 'POST /api/v1/recoveries/objections',
   objectToRecovery: 'POST /api/v1/recoveries/{id}/object',
   offerDevice: 'POST /api/v1/transfers',
   openNextWave: 'POST /api/v1/campaigns/{name}/next-wave',

@@ -1,0 +1,273 @@
+/** `sealworks release`: software for models of devices, from draft over two people to those who may have it. @module */
+import { basename } from 'node:path'
+import { TrustError } from '#base/errors.ts'
+import type { AnswerOf } from '#server/rest/client.ts'
+import { type Answer, type Context, flag, integer, many, required, some, text } from '../command.ts'
+import { type Caller, clientCommand } from '../connection.ts'
+import { deviceOperand, findDevice } from '../device.ts'
+import { writeOctets } from '../files.ts'
+import { sendFile } from '../send-file.ts'
+import { fields, table } from '../terminal.ts'
+import { UsageError } from '../usage.ts'
+import { waitsFor } from '../waiting.ts'
+
+type Release = AnswerOf<'showRelease'>
+type Outcome = AnswerOf<'approveRelease'>
+type Software = AnswerOf<'listDeviceSoftware'>['items'][number]
+type Statement = AnswerOf<'listDeviceStatements'>['items'][number]
+
+const release = required(text('RELEASE', 'its id, or COMPONENT/VERSION'))
+const EXAMPLE_ID = '0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'
+const LIST_MAX = 500
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+/** @throws TrustError `notFound`, `conflict` when releases for several models have this version */
+async function findRelease(client: Caller, written: string): Promise<string> {
+  if (UUID.test(written)) return written
+  const at = written.lastIndexOf('/')
+  const [component, version] = [written.slice(0, Math.max(at, 0)), written.slice(at + 1)]
+  const { items } =
+    component === '' ? { items: [] } : await client.call('listReleases', { query: { component, limit: LIST_MAX } })
+  const [found, other] = items.filter((one) => one.version === version)
+  if (found === undefined) throw new TrustError('notFound', 'releaseUnknown', { facts: { release: written } })
+  if (other !== undefined) throw new TrustError('conflict', 'releaseAmbiguous', { facts: { release: written } })
+  return found.id
+}
+
+/** `acme/pump` or `acme/pump:r1,r2`. */
+function modelIn(written: string): Release['models'][number] {
+  const [model = '', revisions, ...more] = written.split(':')
+  if (more.length > 0 || !model.includes('/'))
+    throw new UsageError('--model is written MANUFACTURER/MODEL, or MANUFACTURER/MODEL:REVISION,REVISION.', ['release', 'create'])
+  return { model, ...(revisions !== undefined && { revisions: revisions.split(',') }) }
+}
+
+function requirementIn(written: string): { component: string; version: string } {
+  const at = written.lastIndexOf('/')
+  if (at < 1) throw new UsageError('--requires is written COMPONENT/VERSION.', ['release', 'create'])
+  return { component: written.slice(0, at), version: written.slice(at + 1) }
+}
+
+const modelsText = ({ models }: Release): string =>
+  models.map(({ model, revisions = [] }) => `${model}${revisions.length === 0 ? '' : `:${revisions.join(',')}`}`).join(' ')
+
+const outcomeOf = (value: Outcome): Answer => (value.state === 'waiting' ? waitsFor(value) : { value, text: fields(value) })
+
+async function upload(
+  client: Caller,
+  context: Context,
+  file: string,
+  to:
+    | { readonly id: 'attachReleaseSBOM'; readonly release: string }
+    | {
+        readonly id: 'addReleaseArtifact'
+        readonly release: string
+        readonly query: { name: string; format: string; signer: string }
+      },
+): Promise<Answer> {
+  const params = { id: to.release }
+  const sent = await sendFile(context, file, (content) =>
+    to.id === 'addReleaseArtifact'
+      ? client.transfer(to.id, { params, query: to.query }, { ...content, prefersAsync: false })
+      : client.transfer(to.id, { params }, { ...content, prefersAsync: false }),
+  )
+  if (sent.content !== undefined) throw new TypeError('the answer is a release')
+  return { value: sent.answer, text: fields(sent.answer) }
+}
+
+export const commands = [
+  clientCommand({
+    noun: 'release',
+    verb: 'create',
+    summary: 'Begin a release, which gets the next counter of its component for its models',
+    details:
+      'Devices compare counters, not versions. A device comes here only from --source or later, and only where each --requires is installed.',
+    example: 'sealworks release create motor 4.2.0 --model acme/engine-a:r2,r3 --source 3.0.0',
+    operands: {
+      component: required(text('COMPONENT', 'what is updated by itself')),
+      version: required(text('VERSION', 'as people write it')),
+    },
+    options: {
+      model: some('MODEL', 'MANUFACTURER/MODEL for all its hardware, or with :REVISION,REVISION behind it'),
+      source: text('VERSION', 'the oldest version of the component from which one may come here'),
+      requires: many('COMPONENT/VERSION', 'another component that has to be there first'),
+      feature: text('FEATURE', 'what a device must be licensed for'),
+    },
+    async run(client, { component, version, model, source, requires, feature }) {
+      const body = {
+        ...{ component, version, models: model.map(modelIn) },
+        ...(source !== undefined && { source }),
+        ...(requires.length > 0 && { requires: requires.map(requirementIn) }),
+        ...(feature !== undefined && { feature }),
+      }
+      const value = await client.call('createRelease', { body })
+      return { value, text: fields(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'list',
+    summary: 'Releases of software, newest first',
+    example: 'sealworks release list --component motor',
+    options: {
+      component: text('COMPONENT', 'only of this one'),
+      state: text('STATE', 'draft, approved, published or withdrawn'),
+      limit: integer('N', 1, LIST_MAX, 'at most so many; 100 unless told'),
+      cursor: text('CURSOR', 'where to go on: `next` of the page before'),
+    },
+    async run(client, { component, state, limit, cursor }, { columns }) {
+      const query = {
+        ...(component !== undefined && { component }),
+        ...(state !== undefined && { state: state as Release['state'] }), // the server knows which there are
+        ...(limit !== undefined && { limit }),
+        ...(cursor !== undefined && { cursor }),
+      }
+      const value = await client.call('listReleases', { query })
+      const shape = [
+        { title: 'RELEASE', cell: ({ id }: Release) => id },
+        { title: 'COMPONENT', cell: (one: Release) => one.component },
+        { title: 'VERSION', cell: ({ version }: Release) => version },
+        { title: 'COUNTER', cell: ({ counter }: Release) => String(counter) },
+        { title: 'STATE', cell: (one: Release) => one.state },
+        { title: 'MODELS', cell: modelsText },
+      ]
+      return { value: { releases: value.items, next: value.next }, text: table(value.items, shape, columns) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'show',
+    summary: 'One release with its artifacts',
+    example: 'sealworks release show motor/4.2.0',
+    operands: { release },
+    async run(client, { release: written }) {
+      const value = await client.call('showRelease', { params: { id: await findRelease(client, written) } })
+      return { value, text: fields(value) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'add-artifact',
+    summary: 'Send a signed file of a release, or the signature that stands beside one',
+    details:
+      'A signature beside FILE is sent after it, named FILE with an ending. What is not signed by the signer is refused. Files are signed with "sealworks sign".',
+    example: `sealworks release add-artifact ${EXAMPLE_ID} motor-4.2.0.swu --format swupdate --signer acme-firmware`,
+    operands: { release, file: required(text('FILE', 'as it was signed')) },
+    options: {
+      format: required(text('FORMAT', 'how it is signed, such as swupdate, rauc, mcuboot or cms')),
+      signer: required(text('SIGNER', 'who signed it')),
+      name: text('NAME', 'what devices call it; its own name unless told'),
+    },
+    async run(client, { release: written, file, format, signer, name }, context) {
+      const query = { name: name ?? basename(file), format, signer }
+      return upload(client, context, file, { id: 'addReleaseArtifact', release: await findRelease(client, written), query })
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'attach-sbom',
+    summary: 'Send the bill of materials of a release: CycloneDX or SPDX, in JSON',
+    example: 'sealworks release attach-sbom motor/4.2.0 bom.json',
+    operands: { release, file: required(text('FILE', 'JSON')) },
+    run: async (client, { release: written, file }, context) =>
+      upload(client, context, file, { id: 'attachReleaseSBOM', release: await findRelease(client, written) }),
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'approve',
+    summary: 'Ask two people to approve a release; the same command again approves it once they have',
+    details: 'Ends with 6 while it waits for people. They agree with "sealworks approval approve".',
+    example: 'sealworks release approve motor/4.2.0',
+    operands: { release },
+    run: async (client, { release: written }) =>
+      outcomeOf(await client.call('approveRelease', { params: { id: await findRelease(client, written) } })),
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'publish',
+    summary: 'Sign the manifest of an approved release as the maker of the software, and let it out',
+    example: 'sealworks release publish motor/4.2.0 --signer acme-releases',
+    operands: { release },
+    options: { signer: required(text('SIGNER', 'whom devices trust for software; not the director')) },
+    run: async (client, { release: written, signer }) =>
+      outcomeOf(await client.call('publishRelease', { params: { id: await findRelease(client, written) }, body: { signer } })),
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'withdraw',
+    summary: 'Offer a release to nobody any more',
+    example: 'sealworks release withdraw motor/4.2.0 --reason "stalls at full load"',
+    operands: { release },
+    options: { reason: required(text('TEXT', 'for whoever asks later')) },
+    async run(client, { release: written, reason }) {
+      const id = await findRelease(client, written)
+      const value = await client.call('withdrawRelease', { params: { id }, body: { reason } })
+      return { value, text: `${value.component} ${value.version} is withdrawn.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'fetch-manifest',
+    summary: 'Write the signed manifest of a published release',
+    example: 'sealworks release fetch-manifest motor/4.2.0 --out motor-4.2.0.cose',
+    operands: { release },
+    options: { out: required(text('FILE', 'where it goes')), force: flag('replace the file if it is there') },
+    async run(client, { release: written, out, force }, context) {
+      const { content } = await client.transfer('fetchReleaseManifest', { params: { id: await findRelease(client, written) } })
+      if (content === undefined) throw new TypeError('a manifest is octets')
+      await writeOctets(context, { file: out, force, octets: content.read(), length: content.octets })
+      return { value: { file: out }, text: `The manifest is in ${out}.\n` }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'installed',
+    summary: 'What runs on a device, and how well that is known',
+    example: 'sealworks release installed A-1042',
+    operands: { device: deviceOperand },
+    async run(client, { device: written }, { columns }) {
+      const { items } = await client.call('listDeviceSoftware', { params: { id: await findDevice(client, written) } })
+      const shape = [
+        { title: 'COMPONENT', cell: ({ component }: Software) => component },
+        { title: 'VERSION', cell: ({ version }: Software) => version },
+        { title: 'COUNTER', cell: ({ counter }: Software) => (counter === undefined ? '' : String(counter)) },
+        { title: 'KNOWN', cell: ({ source }: Software) => source },
+        { title: 'SINCE', cell: ({ at }: Software) => at.slice(0, 19) },
+      ]
+      return { value: { software: items }, text: table(items, shape, columns) }
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
+    verb: 'directed',
+    summary: 'What a device was told to install, newest first',
+    example: 'sealworks release directed A-1042',
+    operands: { device: deviceOperand },
+    options: {
+      limit: integer('N', 1, LIST_MAX, 'at most so many; 100 unless told'),
+      cursor: text('CURSOR', 'where to go on: `next` of the page before'),
+    },
+    async run(client, { device: written, limit, cursor }, { columns }) {
+      const query = { ...(limit !== undefined && { limit }), ...(cursor !== undefined && { cursor }) }
+      const value = await client.call('listDeviceStatements', { params: { id: await findDevice(client, written) }, query })
+      const shape = [
+        { title: 'SEQUENCE', cell: ({ sequence }: Statement) => String(sequence) },
+        { title: 'RELEASE', cell: (one: Statement) => one.release },
+        { title: 'KIND', cell: ({ kind }: Statement) => kind },
+        { title: 'ACTION', cell: ({ action }: Statement) => action },
+        { title: 'UNTIL', cell: ({ expiresAt }: Statement) => expiresAt.slice(0, 19) },
+      ]
+      return { value: { statements: value.items, next: value.next }, text: table(value.items, shape, columns) }
+    },
+  }),
+]
