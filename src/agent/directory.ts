@@ -100,18 +100,23 @@ export type FileName =
 export class AgentDirectory {
   readonly path: string
   readonly #faults: Faults
-  readonly #lock: DatabaseSync
+  readonly #lock: DatabaseSync | undefined
 
-  /** One process at a time. @throws TrustError `conflict` while another works on it */
-  constructor(path: string, faults: Faults) {
+  /**
+   * One process at a time, beside those that only read: they see each file whole, as it was before a change or after it.
+   *
+   * @throws TrustError `conflict` while another works on it
+   */
+  constructor(path: string, faults: Faults, use: 'work' | 'read' = 'work') {
     this.path = path
     this.#faults = faults
+    if (use === 'read') return
     makeDirectory(join(path, 'keys'))
     this.#lock = lockOn(join(path, 'lock.db'))
   }
 
   close(): void {
-    this.#lock.close()
+    this.#lock?.close()
   }
 
   /** @throws TrustError `notFound` before the first enrollment */
@@ -247,6 +252,7 @@ export class AgentDirectory {
   }
 
   #replace(name: string, content: Uint8Array | string, point: string): void {
+    if (this.#lock === undefined) throw new TypeError('whoever only reads changed a file')
     const path = join(this.path, name)
     rmSync(`${path}.new`, { force: true })
     writeDurably(`${path}.new`, content, 0o600)
