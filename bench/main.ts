@@ -30,6 +30,7 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   devices: async () => (await import('./devices.ts')).benchDevices(),
   campaign: async () => (await import('./campaign.ts')).benchCampaign(),
   ddi: async () => (await import('./ddi.ts')).benchDDI(),
+  director: async () => (await import('./director.ts')).benchDirector(),
   orders: async () => (await import('./orders.ts')).benchOrders(),
   scale: async () => (await import('./scale.ts')).benchScale(),
   pkcs11: async () => (await import('./pkcs11.ts')).benchPKCS11(),
