@@ -375,13 +375,21 @@ export const ownershipCommands = [
     noun: 'device',
     verb: 'recover object',
     summary: 'The owner objects, and the claim is over',
+    details:
+      'A maker publishes in its own installation. The owner takes the notice from there (the "notice" of `device recover list --json`), objects here with --reason and --out, and brings what was written there with --statement; anybody may.',
     example: 'sealworks device recover object 0191d0a0-7c1e-7a43-9f2b-0242ac120002 --reason "it is in use"',
-    operands: { recovery },
+    operands: { recovery: required(text('RECOVERY|FILE', 'its id, or a file with the notice of another installation')) },
     options: {
       reason: text('TEXT', 'why, where the key of the owner is here'),
       statement: text('FILE', 'what the owner signed elsewhere, instead'),
+      ...outputOptions,
     },
-    async run(client, { recovery: id, reason, statement }, context) {
+    async run(client, { recovery: id, reason, statement, ...output }, context) {
+      if (!UUID.test(id) && reason !== undefined) {
+        const body = { notice: await readText(context, id), reason }
+        const { objection, device: of } = await client.call('objectElsewhere', { body })
+        return deliver(context, output, utf8(`${objection}\n`), { device: of })
+      }
       const params = { id }
       if ((reason === undefined) === (statement === undefined))
         throw new UsageError('Say why with --reason TEXT, or hand in --statement FILE.', ['device', 'recover object'])

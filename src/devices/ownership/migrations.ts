@@ -85,6 +85,20 @@ export const ownershipMigrations: readonly Migration[] = [
     ],
   },
   {
+    // to recoveries that are published elsewhere: held against chains that come from there. device: as statements name it
+    id: '0573-ownership-objection',
+    statements: [
+      `CREATE TABLE ownership_objection (
+        notice TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        device TEXT NOT NULL,
+        statement TEXT NOT NULL,
+        created_at INTEGER NOT NULL
+      )`,
+      'CREATE INDEX ownership_objection_device ON ownership_objection (device)',
+    ],
+  },
+  {
     // how many an organization offered of late
     id: '0572-ownership-seller',
     statements: ['CREATE INDEX ownership_transfer_seller ON ownership_transfer (organization_id, seller, created_at)'],

@@ -35,6 +35,20 @@ export const entriesOf = async ({ db }: Pick<OwnershipContext, 'db'>, deviceId: 
     await db.query<{ statement: string }>('SELECT statement FROM ownership_entry WHERE device_id = ? ORDER BY epoch', deviceId)
   ).map(({ statement }) => statement)
 
+/** All that were signed or handed in here, against recoveries here and elsewhere. @param device as statements name it */
+export async function objectionsTo(
+  { db, organizationId }: Pick<OwnershipContext, 'db' | 'organizationId'>,
+  device: string,
+): Promise<readonly string[]> {
+  const rows = await db.query<{ statement: string }>(
+    `SELECT statement FROM ownership_objection WHERE device = ? AND organization_id = ?
+      UNION SELECT r.objection FROM ownership_recovery r JOIN birth_record b ON b.device_id = r.device_id
+      WHERE b.key_hash = ? AND r.organization_id = ? AND r.objection IS NOT NULL`,
+    ...[device, organizationId, Uint8Array.fromBase64(device, { alphabet: 'base64url' }), organizationId],
+  )
+  return rows.map(({ statement }) => statement)
+}
+
 /** Ends with TrustError `conflict` when the epoch has an entry. */
 export const entryStep = (
   { world, organizationId }: Pick<OwnershipContext, 'world' | 'organizationId'>,

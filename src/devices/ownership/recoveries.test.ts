@@ -4,19 +4,31 @@ import { asTrustError } from '#base/errors.ts'
 import { openDevice } from '../device.ts'
 import { officer } from '../testing.ts'
 import { Killed, testInstallation } from './testing.ts'
-import { signPresence, verifyChain } from './messages.ts'
+import { signAnswer, signPresence, verifyChain } from './messages.ts'
 import {
   askForRecovery,
   completeRecovery,
   listRecoveries,
+  objectElsewhere,
   objectTo,
   openRecovery,
   publishRecovery,
   withdrawRecovery,
 } from './recoveries.ts'
 import { entriesOf } from './records.ts'
+import { readStatement } from './statement.ts'
 import { DAY, testKey } from './testing.ts'
-import { answerHere, completeHere, offer, release } from './transfers.ts'
+import {
+  answerElsewhere,
+  answerHere,
+  carriedOf,
+  completeElsewhere,
+  completeHere,
+  offer,
+  packageOf,
+  release,
+  takeAnswer,
+} from './transfers.ts'
 
 const refuses = (work: Promise<unknown>, code: string, reason: string): Promise<void> =>
   assert.rejects(work, (thrown) => {
@@ -103,6 +115,62 @@ test('a process that ends in a recovery goes on where it was', async () => {
     assert.deepEqual(plant.revoked, ['of-anna'])
     assert.equal((await openDevice(plant.context, plant.context.db, device.id)).epoch, 2)
   }
+})
+
+/** Anna, in an installation of her own, where Dora is too; the maker publishes where it is. */
+async function apart() {
+  const [makers, buyers] = [await testInstallation(), await testInstallation()]
+  const valves = await makers.organization('valves')
+  const anna = await buyers.organization('anna')
+  const dora = await buyers.organization('dora')
+  await makers.organization('anna', anna)
+  await makers.organization('dora', dora)
+  await buyers.organization('valves', valves)
+  const { device, key } = await makers.shipped('V2-1')
+  const { id } = await offer(makers.context, { deviceId: device.id, to: 'anna', terms: '', validSeconds: 3600 }, officer)
+  const { answer } = await answerElsewhere(buyers.context, await packageOf(makers.context, id), true, officer)
+  await takeAnswer(makers.context, id, answer, officer)
+  await release(makers.context, id, officer)
+  await completeElsewhere(buyers.context, await packageOf(makers.context, id), officer)
+  const { recovery, asked } = await askForRecovery(makers.context, { deviceId: device.id, claimant: 'dora' }, officer)
+  const at = makers.context.world.clock.now()
+  const presence = (await signPresence(asked.place, { key: key.public, to: asked.to, nonce: asked.nonce, at }, key)).statement
+  const { notice = '' } = await publishRecovery(makers.context, recovery.id, { presence, ...publishing }, officer)
+  const complete = async () => {
+    makers.time.ahead += 31 * DAY
+    const accepted = { isAccepted: true, answeredAt: makers.context.world.clock.now() }
+    const { statement } = await signAnswer(readStatement('notice', notice), accepted, dora)
+    await completeRecovery(makers.context, recovery.id, { answer: statement }, officer)
+    return carriedOf(makers.context, device.id)
+  }
+  return {
+    ...{ makers, buyers, notice, recovery, complete },
+    async [Symbol.asyncDispose]() {
+      await makers[Symbol.asyncDispose]()
+      await buyers[Symbol.asyncDispose]()
+    },
+  }
+}
+
+test('R15: an owner objects from its own installation: there it ends the recovery, and here no chain comes in over it', async () => {
+  await using scene = await apart()
+  const { makers, buyers, notice, recovery, complete } = scene
+  await refuses(objectElsewhere(makers.context, notice, 'mine', officer), 'forbidden', 'ownershipKeyElsewhere')
+  const { objection } = await objectElsewhere(buyers.context, notice, 'it is in use', officer)
+  assert.equal((await objectElsewhere(buyers.context, notice, 'once more', officer)).objection, objection)
+  // the maker did not get it, or would not: what it completes is not followed where the objection is
+  const carried = await complete()
+  assert.equal((await openRecovery(makers.context, recovery.id)).state, 'completed')
+  await refuses(completeElsewhere(buyers.context, carried, officer), 'policyRefused', 'ownershipObjected')
+})
+
+test('R15: an objection that is brought to the maker ends the recovery there; without one the chain comes in', async () => {
+  await using scene = await apart()
+  const { objection } = await objectElsewhere(scene.buyers.context, scene.notice, 'it is in use', officer)
+  assert.equal((await objectTo(scene.makers.context, scene.recovery.id, { statement: objection }, 'anonymous')).state, 'objected')
+  await using other = await apart()
+  assert.equal((await completeElsewhere(other.buyers.context, await other.complete(), officer)).epoch, 2)
+  await refuses(objectElsewhere(other.buyers.context, other.notice, 'too late', officer), 'badProof', 'ownershipOrder')
 })
 
 test('what is published stays in sight, whoever claims how much after it', async () => {

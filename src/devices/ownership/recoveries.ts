@@ -20,6 +20,7 @@ import type { Condition } from '../rules.ts'
 import type { OwnershipContext } from './context.ts'
 import {
   checkAnswer,
+  checkNotice,
   checkObjection,
   checkPresence,
   type Party,
@@ -36,7 +37,7 @@ import {
 import { currentKey, findKey, openKey, type PartyKey } from './parties.ts'
 import { entryStep, openChain } from './records.ts'
 import { keyOf, type Read, readStatement } from './statement.ts'
-import { check, checkSpeaksFor, ownerKey, revokeFormer, stillAsRead } from './transfers.ts'
+import { check, checkSpeaksFor, findByName, ownerKey, revokeFormer, stillAsRead } from './transfers.ts'
 
 export const recoveryStates = [
   'asked', // the device has to prove that it is there
@@ -215,6 +216,54 @@ export async function objectTo(
     const objectedAt = context.world.clock.now()
     return (await signObjection(notice, { reason, objectedAt }, await openKey(context, owner))).statement
   }
+}
+
+/**
+ * The owner objects from here to a recovery that the maker published in another installation. What is signed goes there, where anybody
+ * may bring it; here it is kept, and held against any chain that comes with that recovery all the same.
+ *
+ * @param published the maker's notice, as everybody can read it
+ * @returns the objection; the same one when it was signed before
+ * @throws TrustError `notFound` for a device that is not recorded here, `badProof` for a notice that is not of its chain, `forbidden`
+ */
+export async function objectElsewhere(
+  context: OwnershipContext,
+  published: string,
+  reason: string,
+  actor: string,
+): Promise<{ readonly deviceId: string; readonly objection: string }> {
+  const { db, world, audit, organizationId } = context
+  const { device: name } = readStatement('notice', published).payload
+  const device = await findByName(context, name)
+  if (device === undefined) throw new TrustError('notFound', 'deviceUnknown', { facts: { device: name } })
+  const { standing } = await openChain(context, device)
+  if (standing === undefined)
+    throw new TrustError('conflict', 'ownershipNoChain', { facts: { epoch: device.epoch, recorded: 0 } })
+  const { read: notice } = await checkNotice(standing, published, { makers: [standing.maker], device: name })
+  const owner = await ownerKey(context, device, standing)
+  await checkSpeaksFor(context, owner, actor)
+  const [before] = await db.query<{ statement: string }>(
+    'SELECT statement FROM ownership_objection WHERE notice = ?',
+    notice.hash,
+  )
+  if (before !== undefined) return { deviceId: device.id, objection: before.statement }
+  const objectedAt = world.clock.now()
+  const { statement } = await signObjection(notice, { reason, objectedAt }, await openKey(context, owner))
+  await keep(db, [
+    {
+      sql: 'INSERT INTO ownership_objection (notice, organization_id, device, statement, created_at) VALUES (?, ?, ?, ?, ?)',
+      parameters: [notice.hash, organizationId, name, statement, objectedAt],
+      refusal: () => new TrustError('conflict', 'ownershipRecoveryOpen'),
+    },
+    audit.statement({
+      actor,
+      act: 'ownership.object',
+      object: `device:${device.id}`,
+      outcome: 'done',
+      facts: { notice: notice.hash, epoch: notice.payload.epoch },
+    }),
+  ])
+  return { deviceId: device.id, objection: statement }
 }
 
 /** @throws TrustError `conflict` */

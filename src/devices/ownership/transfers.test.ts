@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
 import { asTrustError } from '#base/errors.ts'
 import { utf8 } from '#base/bytes.ts'
 import { fingerprint } from '#x509/certificate.ts'
@@ -239,36 +238,4 @@ test('a process that ends at any point of a transfer leaves one owner, and no ce
     assert.deepEqual(plant.revoked, ['of-anna'])
     assert.equal((await openChain(context, await openDevice(context, context.db, device.id))).standing?.owner.name, 'bert')
   }
-})
-
-test('random acts of two owners: what is recorded is what the chain says', async () => {
-  await using plant = await testInstallation()
-  const { context } = plant
-  await plant.organization('valves')
-  await plant.organization('anna')
-  await plant.organization('bert')
-  let serial = 0
-  const acts = ['offer anna', 'offer bert', 'accept', 'reject', 'withdraw', 'release', 'complete'] as const
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.constantFrom(...acts), { maxLength: 14 }), async (deeds) => {
-      const { device } = await plant.shipped(`R-${++serial}`)
-      let open = ''
-      for (const deed of deeds) {
-        const work = (): Promise<unknown> => {
-          if (deed === 'accept' || deed === 'reject') return answerHere(context, open, deed === 'accept', officer)
-          if (deed === 'withdraw') return withdraw(context, open, officer)
-          if (deed === 'release') return release(context, open, officer)
-          if (deed === 'complete') return completeHere(context, open, officer)
-          return offer(context, { deviceId: device.id, to: deed.slice(6), ...terms }, officer).then(({ id }) => (open = id))
-        }
-        await work().catch((thrown: unknown) => assert.notEqual(asTrustError(thrown).code, 'internal', String(thrown)))
-        const now = await openDevice(context, context.db, device.id)
-        const { standing } = await openChain(context, now)
-        const [pending] = await context.db.query<{ state: string }>('SELECT state FROM ownership_transfer WHERE id = ?', open)
-        assert.equal(standing?.epoch ?? 0, now.epoch + (pending?.state === 'released' ? 1 : 0))
-        if (now.state === 'claimed') assert.ok(now.ownerId !== undefined)
-      }
-    }),
-    { numRuns: 20 },
-  )
 })

@@ -40,7 +40,7 @@ import {
 } from './messages.ts'
 import type { Package } from './package.ts'
 import { currentKey, findKey, openKey, type PartyKey, partyKeys } from './parties.ts'
-import { entriesOf, entryStep, openChain, stepsToTakeOver } from './records.ts'
+import { entriesOf, entryStep, objectionsTo, openChain, stepsToTakeOver } from './records.ts'
 import { deviceNameOf, keyOf, type Read, readStatement } from './statement.ts'
 
 export const transferStates = [
@@ -329,13 +329,14 @@ export async function checkCarried(
   { chain, offer: statement }: Pick<Package, 'chain' | 'offer'>,
 ): Promise<{ readonly standing: Standing | undefined; readonly rules: ChainRules; readonly product: Product }> {
   const [first] = chain
-  const beginning = first === undefined ? statement : readStatement('release', first).payload.offer
+  const begun = first === undefined ? undefined : readStatement('release', first).payload
+  const beginning = begun?.offer ?? statement
   const product = beginning === undefined ? undefined : readStatement('offer', beginning).payload.product
   if (product === undefined)
     throw new TrustError('malformed', 'ownershipPackage', { facts: { detail: 'its chain does not begin with the maker' } })
   const maker = await findOrganization(context, context.db, product.manufacturer)
   const makers = (await partyKeys(context, maker)).map(({ key }) => key)
-  const rules: ChainRules = { makers }
+  const rules: ChainRules = { makers, objections: begun === undefined ? [] : await objectionsTo(context, begun.device) }
   const standing = chain.length === 0 ? undefined : await verifyChain(chain, rules)
   return { standing, rules, product }
 }
@@ -535,7 +536,7 @@ async function openIncoming({ db, organizationId }: OwnershipContext, device: st
   return row && transferOf(row)
 }
 
-async function findByName({ db, organizationId }: OwnershipContext, name: string): Promise<Device | undefined> {
+export async function findByName({ db, organizationId }: OwnershipContext, name: string): Promise<Device | undefined> {
   const [row] = await db.query(
     `SELECT ${DEVICE_COLUMNS} FROM device JOIN birth_record b ON b.device_id = device.id
       WHERE b.key_hash = ? AND device.organization_id = ?`,

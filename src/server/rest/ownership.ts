@@ -14,6 +14,7 @@ import {
   askForRecovery,
   completeRecovery,
   listRecoveries,
+  objectElsewhere,
   objectTo,
   openRecovery,
   publishRecovery,
@@ -442,7 +443,7 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
           ...rules,
           ...(name !== undefined && { device: name }),
           ...(epochAtLeast !== undefined && { epochAtLeast }),
-          ...(objections !== undefined && { objections }),
+          objections: [...(rules.objections ?? []), ...(objections ?? [])],
         })
         return standingShape(standing.device, standing, chain)
       },
@@ -603,6 +604,21 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
         doing(call, 'ownership.object', `recovery:${id}`, async () =>
           recoveryShape(await objectTo(context, id, { reason }, call.actor)),
         ),
+    }),
+    route({
+      id: 'objectElsewhere',
+      method: 'POST',
+      path: '/api/v1/recoveries/objections',
+      permission: 'device.transfer',
+      summary:
+        'The owner, whose key is here, objects to a recovery that is published elsewhere: kept here, and to be brought there',
+      body: record({ notice: Statement, reason: Reason }),
+      response: record({ device: Uuid, objection: Statement }),
+      handle: (call, { body: { notice, reason } }) =>
+        doing(call, 'ownership.object', 'recovery:elsewhere', async () => {
+          const { deviceId: device, objection } = await objectElsewhere(context, notice, reason, call.actor)
+          return { device, objection }
+        }),
     }),
     route({
       id: 'handInObjection',
