@@ -97,8 +97,8 @@ export type Authorize = (question: {
   readonly productSerial: string | undefined
 }) => Promise<((issued: Issued) => readonly Step[]) | void>
 
-/** @param fingerprint SHA-256 of a birth certificate, hex @returns the serial of the device here that was born with it elsewhere */
-export type BornElsewhere = (fingerprint: string) => Promise<string | undefined>
+/** @param fingerprint SHA-256 of a birth certificate, hex @param chain as it was shown and validated @returns the serial of the device here that was born with it elsewhere */
+export type BornElsewhere = (fingerprint: string, chain: Credentials['chain'], endpoint: Endpoint) => Promise<string | undefined>
 
 const nobody: BornElsewhere = () => Promise.resolve(undefined)
 
@@ -299,7 +299,7 @@ export function enrollment(
     const station = registrationAuthorities.find((listed) => listed.fingerprint === fingerprint)
     if (station !== undefined)
       return { kind: 'foreign-registration-authority', fingerprint, productSerials: station.productSerials }
-    const productSerial = await bornElsewhere(fingerprint)
+    const productSerial = await bornElsewhere(fingerprint, chain, endpoint)
     if (productSerial === undefined) throw new TrustError('forbidden', 'certificateNotForEnrollment')
     return { kind: 'foreign-device', certificate, fingerprint, productSerial }
   }

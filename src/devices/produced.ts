@@ -11,6 +11,7 @@ import type { DevicesContext } from './context.ts'
 import { type Device, DEVICE_COLUMNS, deviceOf } from './device.ts'
 import type { ProductModel } from './models.ts'
 import { findDevices } from './register.ts'
+import type { DeviceState } from './states.ts'
 
 export interface ProducedDevice {
   readonly model: ProductModel
@@ -75,4 +76,57 @@ async function bornIn(
     ...[productSerial, manufacturerId, organizationId, job],
   )
   return row && deviceOf(row)
+}
+
+/** @returns undefined while it is not known, or not found good yet; nothing for one that is further */
+export async function stepsForShipment(
+  context: DevicesContext,
+  { model, productSerial }: { readonly model: ProductModel; readonly productSerial: string },
+  facts: { readonly order: string },
+  actor: string,
+): Promise<readonly Step[] | undefined> {
+  const [device] = await findDevices(context, { manufacturerId: model.manufacturerId, productSerial }, { limit: 1 })
+  if (device === undefined || device.modelId !== model.id || NOT_JUDGED.has(device.state)) return undefined
+  return device.state === 'released' ? stepsToChange(context, device, { act: 'ship', actor, facts }) : []
+}
+
+const NOT_JUDGED: ReadonlySet<DeviceState> = new Set<DeviceState>(['planned', 'keyed', 'born'])
+
+/** A device that a production order counted. */
+export interface OrderedDevice {
+  readonly job: string
+  readonly productSerial: string
+  readonly epoch: number
+  readonly areaId: string | undefined
+}
+
+/** By a certificate that it has. @returns undefined for a device that no job bore */
+export async function orderedDeviceWith(
+  { db, organizationId }: Pick<DevicesContext, 'db' | 'organizationId'>,
+  certificateId: string,
+): Promise<OrderedDevice | undefined> {
+  const [row] = await db.query(
+    `SELECT d.product_serial, d.epoch, d.area_id, b.job FROM device_certificate c JOIN device d ON d.id = c.device_id
+      JOIN birth_record b ON b.device_id = d.id WHERE c.certificate_id = ? AND d.organization_id = ? AND b.job IS NOT NULL`,
+    ...[certificateId, organizationId],
+  )
+  return (
+    row && {
+      job: row['job'] as string,
+      productSerial: row['product_serial'] as string,
+      epoch: row['epoch'] as number,
+      areaId: (row['area_id'] as string | null) ?? undefined,
+    }
+  )
+}
+
+/** For which order and in which job or part a device was born. @returns undefined where none counted it */
+export async function productionOf(
+  { db }: Pick<DevicesContext, 'db'>,
+  deviceId: string,
+): Promise<{ readonly order: string; readonly job: string } | undefined> {
+  const [row] = await db.query('SELECT job, evidence FROM birth_record WHERE device_id = ? AND job IS NOT NULL', deviceId)
+  if (row === undefined) return undefined
+  const { order } = JSON.parse(row['evidence'] as string) as { readonly order?: string }
+  return { order: order ?? '', job: row['job'] as string }
 }

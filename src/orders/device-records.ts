@@ -117,7 +117,7 @@ const PASSING: ReadonlySet<string> = new Set(['deviceChanged', 'orderChanged'])
 const REFUSALS: ReadonlySet<TrustErrorCode> = new Set(['conflict', 'policyRefused', 'notFound'])
 
 /** @throws what is no refusal */
-function refusalIn(error: unknown): TrustError {
+export function refusalIn(error: unknown): TrustError {
   const refusal = asTrustError(error)
   if (!REFUSALS.has(refusal.code)) throw error
   return refusal

@@ -159,4 +159,17 @@ export const ordersMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    // stay: whose a device was where it was seen by itself, and in which area; due: shipments that the records of devices are still to hear of
+    id: '0564-orders-field',
+    statements: [
+      "ALTER TABLE order_sighting ADD COLUMN stay TEXT NOT NULL DEFAULT ''",
+      `CREATE TABLE order_shipment_due (
+        organization_id TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        product_serial TEXT NOT NULL,
+        PRIMARY KEY (order_id, product_serial)
+      )`,
+    ],
+  },
 ]

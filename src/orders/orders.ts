@@ -165,6 +165,11 @@ export interface OrdersContext {
     verdict: 'good' | 'scrap',
     actor: string,
   ) => Promise<readonly Step[]>
+  /** @returns undefined while the device is not known, or not found good: it is asked again */
+  readonly stepsToShip: (
+    shipped: { readonly model: string; readonly productSerial: string; readonly orderId: string },
+    actor: string,
+  ) => Promise<readonly Step[] | undefined>
   /** @returns undefined where devices do not know the model that was ordered: its births wait until they do */
   readonly devicesOf: (job: Job) => Promise<JobDevices | undefined>
 }

@@ -15,6 +15,8 @@ import { burnedIn, termsOf } from './course.ts'
 import { positionOf } from './messages.ts'
 import { type AlarmKind, alarmStep } from './alarms.ts'
 import { recordDue } from './device-records.ts'
+import { shipDue, shipmentSteps } from './shipments.ts'
+import { sightingStep } from './sightings.ts'
 import { type Job, jobsOf, openOrder, type OrdersContext, type ProductionOrder, roomIn } from './orders.ts'
 
 export interface JobReport {
@@ -78,6 +80,7 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
   const order = await openOrder(context, name)
   const jobs = await jobsOf(context, order)
   for (const job of jobs) await recordDue(context, job, actor)
+  await shipDue(context, order, actor)
   const allotments = await allotmentsOf(context, order)
   const found: Step[] = []
   for (const { id, course } of jobs) found.push(...(await findingsOf(context, order, { id, good: course.good })))
@@ -244,8 +247,8 @@ async function fieldFindings(
         ...[orderId, organizationId],
       )
   const moving = await db.query(
-    `SELECT product_serial, certificate_hash, COUNT(*) AS places FROM order_sighting WHERE order_id = ?
-      GROUP BY product_serial, certificate_hash HAVING COUNT(*) > 1 LIMIT ${FOUND_MAX}`,
+    `SELECT product_serial, certificate_hash, COUNT(*) AS places FROM order_sighting WHERE order_id = ? AND place <> ''
+      GROUP BY product_serial, certificate_hash, stay HAVING COUNT(*) > 1 LIMIT ${FOUND_MAX}`,
     orderId,
   )
   const raise = (kind: AlarmKind, subject: string, row: Row): Step =>
@@ -266,16 +269,11 @@ export async function noteShipped(
   serials: readonly string[],
   actor: string,
 ): Promise<number> {
-  const { db, audit, world, organizationId } = context
+  const { db, audit } = context
   const order = await openOrder(context, name)
-  const now = world.clock.now()
   const before = await count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id)
   await keep(db, [
-    ...serials.map((serial) => ({
-      sql: `INSERT INTO order_shipment (organization_id, order_id, product_serial, shipped_at) VALUES (?, ?, ?, ?)
-          ON CONFLICT (order_id, product_serial) DO NOTHING`,
-      parameters: [organizationId, order.id, serial, now],
-    })),
+    ...shipmentSteps(context, order, serials),
     audit.statement({
       actor,
       act: 'order.ship',
@@ -284,6 +282,7 @@ export async function noteShipped(
       facts: { devices: serials.length },
     }),
   ])
+  await shipDue(context, order, actor)
   return (await count(context, 'SELECT COUNT(*) AS number FROM order_shipment WHERE order_id = ?', order.id)) - before
 }
 
@@ -298,7 +297,7 @@ export async function noteSeen(
   { certificate: der, place }: { readonly certificate: Uint8Array; readonly place: string },
   actor: string,
 ): Promise<'known' | 'inNoLog' | 'foreignIssuer'> {
-  const { db, audit, world, organizationId } = context
+  const { db, audit, organizationId } = context
   const order = await openOrder(context, name)
   const certificate = parseCertificate(der)
   const productSerial = attributeOf(parseName(certificate.subject), 'serialNumber') ?? ''
@@ -317,11 +316,7 @@ export async function noteSeen(
   await keep(db, [
     seen === 'foreignIssuer'
       ? alarmStep(context, { ...alarm, kind: 'seenOfForeignIssuer' })
-      : {
-          sql: `INSERT INTO order_sighting (organization_id, order_id, product_serial, certificate_hash, place, seen_at) VALUES (?, ?, ?, ?, ?, ?)
-              ON CONFLICT (order_id, certificate_hash, place) DO NOTHING`,
-          parameters: [organizationId, order.id, productSerial, fingerprint, place, world.clock.now()],
-        },
+      : sightingStep(context, { orderId: order.id, productSerial, certificate: fingerprint, place, stay: '' }),
     // the log of a job that is over says it all; an open one may still tell
     ...(seen === 'inNoLog' && issuer?.state !== 'open' ? [alarmStep(context, { ...alarm, kind: 'seenInNoLog' })] : []),
     audit.statement({ actor, act: 'order.seen', object: `order:${order.id}`, outcome: 'done', facts: { ...facts, seen } }),

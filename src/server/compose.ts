@@ -65,6 +65,7 @@ import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import { countBirth } from '#orders/allotments.ts'
 import { ordersMigrations } from '#orders/migrations.ts'
+import { noteStranger } from '#orders/sightings.ts'
 import { expireCommands } from '#commands/commands.ts'
 import type { CommandsContext } from '#commands/context.ts'
 import { commandsMigrations } from '#commands/migrations.ts'
@@ -88,6 +89,7 @@ import { deviceMessagesService } from './device-messages.ts'
 import { commandMailboxes, openCommands } from './commands.ts'
 import { licenseMailbox } from './licenses.ts'
 import { publicationMigrations } from './publication/migrations.ts'
+import { stepsToSight } from './order-sightings.ts'
 import { destroyActs, transferActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { softwareReports } from './updates.ts'
@@ -249,18 +251,20 @@ const certificateOf = (identity: Identity): string | undefined =>
 
 /** What devices have to say to an enrollment, and keep with it. */
 export const askingDevices =
-  ({ authorize }: Pick<DeviceEnrollment, 'authorize'>): Authorize =>
+  ({ authorize }: Pick<DeviceEnrollment, 'authorize'>, context: DevicesContext): Authorize =>
   async ({ endpoint, identity, productSerial }) => {
-    const stepsWith = await authorize({
-      endpointId: endpoint.id,
-      actor: nameOfIdentity(identity),
-      certificateId: certificateOf(identity),
-      productSerial,
-    })
-    return ({ id, keyHash, issuedAt }) => stepsWith({ certificateId: id, keyHash, issuedAt })
+    const certificateId = certificateOf(identity)
+    const actor = nameOfIdentity(identity)
+    const stepsWith = await authorize({ endpointId: endpoint.id, actor, certificateId, productSerial })
+    const place = placeOf(endpoint.label)
+    const sighted = certificateId === undefined ? [] : await stepsToSight(context, { certificateId, place }, actor)
+    return ({ id, keyHash, issuedAt }) => [...stepsWith({ certificateId: id, keyHash, issuedAt }), ...sighted]
   }
 
 const OCSP_VALIDITY_SECONDS = 3600
+/** Where a device is when it enrolls: endpoints are for plants. */
+const placeOf = (label: string): string => `endpoint ${label}`
+
 
 export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
   const { preset, ...schedules } = config.algorithms
@@ -288,8 +292,15 @@ export async function openCA({ db, keys, audit, world }: Foundation, config: Con
     context,
     keys: policed,
     authorities,
-    enrollment: enrollment(context, authorities, askingDevices(devices.enrollment), (fingerprint) =>
-      bornElsewhere(devices.ownership, fingerprint),
+    enrollment: enrollment(
+      context,
+      authorities,
+      askingDevices(devices.enrollment, devices.context),
+      async (fingerprint, chain, { label }) => {
+        const productSerial = await bornElsewhere(devices.ownership, fingerprint)
+        if (productSerial === undefined) await noteStranger(devices.context, chain, placeOf(label))
+        return productSerial
+      },
     ),
     ocsp: ocsp(context, authorities),
     devices,
@@ -327,7 +338,11 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     changes,
     usage,
     connections,
-    reports: deviceReports({ ...context, tellDue: tellAll, certificate, software: softwareReports(context) }),
+    reports: deviceReports({
+      ...{ ...context, tellDue: tellAll, certificate, software: softwareReports(context) },
+      // devices report from wherever they are
+      stepsToSight: (certificateId) => stepsToSight(context, { certificateId, place: '' }, 'service:device-reports'),
+    }),
     commands,
     messages: deviceMessagesService(connections, {
       ...commandMailboxes(commands),

@@ -40,7 +40,7 @@ export async function devicePlant(ca: TestCA, unknown: 'record' | 'refuse' = 're
   const devices: DevicesContext = { db, audit, world, organizationId: DEFAULT_ORGANIZATION }
   await hierarchy(ca)
   const rules = deviceEnrollment(devices)
-  const service = enrollment(ca.context, ca.authorities, askingDevices(rules))
+  const service = enrollment(ca.context, ca.authorities, askingDevices(rules, devices))
   const endpoint = (label: string, profile: string, more: Partial<EndpointRules>): Promise<Endpoint> =>
     createEndpoint(
       ca.context,

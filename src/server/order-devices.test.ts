@@ -5,14 +5,17 @@ import type { DevicesContext } from '#devices/context.ts'
 import { historyOf } from '#devices/history.ts'
 import { findDevices, registerDevice } from '#devices/register.ts'
 import { stepsToUseKey } from '#devices/keys.ts'
+import { productionOf } from '#devices/produced.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
 import { peekStatement } from '#orders/messages.ts'
-import { noteSeen } from '#orders/reconcile.ts'
+import { noteSeen, noteShipped } from '#orders/reconcile.ts'
+import { noteStranger } from '#orders/sightings.ts'
 import { keep } from '#store/batch.ts'
 import type { Database } from '#store/database.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { fingerprint, parseCertificate } from '#x509/certificate.ts'
+import { stepsToSight } from './order-sightings.ts'
 import { bear, serialAt, STATION, testMaker, type TestNode } from './orders-testing.ts'
 
 const person = 'person:tester'
@@ -99,6 +102,83 @@ async function stopAndGoOn(t: TestContext, database?: Database): Promise<void> {
   assert.deepEqual((await maker.reconcile('press')).alarms, [])
   assert.equal(await noteSeen(orders, 'press', { certificate: der, place: 'plant 1' }, person), 'known')
 }
+
+describe('R15: what is shipped and seen', () => {
+  test('is shipped in the records too, once it is known as good', async (t) => {
+    const { maker } = await stopped(t)
+    const { orders } = maker
+    await pressModel(orders)
+    await maker.order('press', terms)
+    const node = await maker.node('press')
+    await produce(node)
+    await noteShipped(orders, 'press', [1, 2, 4].map(serialAt), person) // before anybody knows of them
+    assert.deepEqual(await statesOf(orders), {})
+    for (const bundle of await node.export()) await maker.import(bundle)
+    await maker.reconcile('press')
+    const shipped = { [serialAt(1)]: 'shipped', [serialAt(2)]: 'shipped' }
+    assert.deepEqual(await statesOf(orders), { ...AFTERWARDS, ...shipped }, 'what was scrapped stays scrapped')
+    assert.equal(await noteShipped(orders, 'press', [serialAt(3)], person), 1)
+    assert.deepEqual(await statesOf(orders), { ...AFTERWARDS, ...shipped, [serialAt(3)]: 'shipped' })
+    assert.equal(await noteShipped(orders, 'press', [serialAt(3)], person), 0)
+    const [device] = await findDevices(orders, { productSerial: serialAt(3) }, { limit: 1 })
+    const { job } = peekStatement('log-head', (await node.export())[0]?.head ?? '')
+    assert.deepEqual(await productionOf(orders, device?.id ?? ''), { order: 'press', job })
+  })
+
+  test('is noted by itself once for each place, and two places of one stay are an alarm', async (t) => {
+    const { maker } = await stopped(t)
+    const { orders } = maker
+    await pressModel(orders)
+    await maker.order('press', terms)
+    const node = await maker.node('press')
+    const [born] = await produce(node)
+    for (const bundle of await node.export()) await maker.import(bundle)
+    const certificateId = `foreign:${fingerprint(born as Uint8Array).toHex()}`
+    const see = async (place: string): Promise<number> => {
+      const steps = await stepsToSight(orders, { certificateId, place }, 'service:test')
+      await keep(orders.db, steps)
+      return steps.length
+    }
+    assert.deepEqual([await see(''), await see(''), await see('endpoint a'), await see('endpoint a')], [2, 0, 2, 0])
+    assert.deepEqual((await maker.reconcile('press')).alarms, [], 'a report is from no place')
+    assert.equal((await maker.reconcile('press')).seen, 1)
+    // another owner's plant: the device began another stay
+    const toNextOwner = 'UPDATE device SET epoch = 1, version = version + 1 WHERE product_serial = ?'
+    await keep(orders.db, [{ sql: toNextOwner, parameters: [serialAt(1)] }])
+    await see('endpoint b')
+    assert.deepEqual((await maker.reconcile('press')).alarms, [])
+    await see('endpoint c')
+    assert.deepEqual(
+      (await maker.reconcile('press')).alarms.map(({ kind, subject }) => [kind, subject]),
+      [['seenAtTwoPlaces', serialAt(1)]],
+    )
+    assert.deepEqual(await stepsToSight(orders, { certificateId: 'foreign:0', place: 'endpoint a' }, 'service:test'), [])
+  })
+
+  test('a certificate that a node hid shows when its device enrolls', async (t) => {
+    const { maker } = await stopped(t)
+    const { orders } = maker
+    await maker.order('press')
+    const node = await maker.node('press')
+    const { ticket, ticketText } = await node.ticket()
+    await node.take(ticketText)
+    const hidden = await node.copy().start()
+    const stray = await bear(hidden, 1)
+    await hidden.stop()
+    const line = await node.start()
+    const honest = await bear(line, 2)
+    await line.stop()
+    await node.close()
+    for (const bundle of await node.export()) await maker.import(bundle)
+    const above = ticket.authority.map((der) => Uint8Array.fromBase64(der))
+    for (const der of [stray, honest, stray]) await noteStranger(orders, [der, ...above], 'endpoint plant')
+    await noteStranger(orders, [stray], 'endpoint plant') // nobody says who issued it
+    const alarms = async () => (await maker.reconcile('press')).alarms.map(({ kind, subject }) => [kind, subject])
+    assert.deepEqual(await alarms(), [['seenInNoLog', fingerprint(stray).toHex()]])
+    const [noted] = await orders.db.query("SELECT COUNT(*) AS number FROM audit_entry WHERE act = 'order.seen'")
+    assert.equal(noted?.['number'], 1, 'not each time')
+  })
+})
 
 describe('R15: a log that is taken in', () => {
   test('makes one record of each device, also when the server ends in between and the bundle comes again', (t) => stopAndGoOn(t))

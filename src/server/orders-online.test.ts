@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test, type TestContext } from 'node:test'
 import { testKey, testRequest } from '#ca/testing.ts'
+import { createEndpoint } from '#ca/endpoint.ts'
 import { bear } from '#devices/birth/births.ts'
 import { historyOf } from '#devices/history.ts'
 import { findDevices } from '#devices/register.ts'
@@ -145,5 +146,36 @@ describe('births at a line that bears only what is ordered', () => {
       "SELECT COUNT(*) AS number FROM audit_entry WHERE act = 'device.bear' AND outcome = 'refused'",
     )
     assert.equal(refused?.['number'], 1)
+  })
+
+  test('a device that enrolls by its birth certificate is noted as seen, with the certificate and at its endpoint', async (t) => {
+    const plant = await plantWith(t, { quantity: 2, scrapAllowance: 0 })
+    const { ca, births } = plant
+    await allot(plant.orders, 'pumps', { line: 'line' }, person)
+    const { certificate } = await bearAt(plant, 1)
+    const enrollAt = async (label: string): Promise<void> => {
+      const authorityId = ca.authorities.byAddress('line1').id
+      const rules = { clientIssuers: ['line1.1'], firstEnrollmentOnReenroll: true }
+      const endpoint = await createEndpoint(ca.context, { label, protocol: 'est', authorityId, profile: 'ldevid', rules }, person)
+      for (let times = 0; times < 2; times++) {
+        const identity = await ca.enrollment.authenticate(endpoint, { chain: [certificate], basic: undefined })
+        const request = await testRequest({ subject: [{ type: 'serialNumber', value: serialAt(1) }], key: testKey() })
+        await ca.enrollment.enroll({ endpoint, operation: 'enroll', request, identity })
+      }
+    }
+    await enrollAt('plant-a')
+    const { seen, alarms } = await reconcile(plant.orders, 'pumps', person)
+    assert.deepEqual([seen, alarms], [1, []])
+    await enrollAt('plant-b')
+    const after = await reconcile(plant.orders, 'pumps', person)
+    assert.deepEqual(
+      after.alarms.map(({ kind, subject }) => [kind, subject]),
+      [['seenAtTwoPlaces', serialAt(1)]],
+    )
+    const rows = await births.db.query('SELECT place FROM order_sighting ORDER BY place')
+    assert.deepEqual(
+      rows.map(({ place }) => place),
+      ['endpoint plant-a', 'endpoint plant-b'],
+    )
   })
 })

@@ -13,7 +13,7 @@ import type { AssuranceLevel } from '#devices/device.ts'
 import { findModel, openModel, listRevisions, type ProductModel } from '#devices/models.ts'
 import { findOrganization, openOrganization } from '#devices/organizations.ts'
 import { foreignCertificateId } from '#devices/ownership/transfers.ts'
-import { stepsForProduced, stepsForVerdict } from '#devices/produced.ts'
+import { stepsForProduced, stepsForShipment, stepsForVerdict } from '#devices/produced.ts'
 import type { Tier } from '#orders/messages.ts'
 import type { Job, JobDevices, NodeAuthority, OrderedLine, OrdersContext } from '#orders/orders.ts'
 import type { Step } from '#store/batch.ts'
@@ -35,6 +35,8 @@ export const openOrders = (
   birthLine: (name) => orderedLine({ db, organizationId }, name),
   stepsToJudge: ({ model, ...born }, verdict, actor) =>
     stepsToJudge({ db, audit, world, organizationId }, model, born, verdict, actor),
+  stepsToShip: ({ model, productSerial, orderId }, actor) =>
+    stepsToShip({ db, audit, world, organizationId }, { written: model, productSerial, orderId }, actor),
   devicesOf: (job) => devicesOf({ db, audit, world, organizationId }, job),
 })
 
@@ -43,6 +45,20 @@ async function orderedLine(context: Pick<DevicesContext, 'db' | 'organizationId'
   const model = await openModel(context.db, modelId)
   const { name: maker } = await openOrganization(context.db, model.manufacturerId)
   return { id, name, model: `${maker}/${model.name}`, requiresOrder: terms.requiresOrder === true }
+}
+
+async function stepsToShip(
+  context: DevicesContext,
+  {
+    written,
+    productSerial,
+    orderId: order,
+  }: { readonly written: string; readonly productSerial: string; readonly orderId: string },
+  actor: string,
+): Promise<readonly Step[] | undefined> {
+  if (!written.includes('/')) return [] // not a model of devices, and never will be
+  const model = await modelNamed(context, written)
+  return model && stepsForShipment(context, { model, productSerial }, { order }, actor)
 }
 
 async function stepsToJudge(

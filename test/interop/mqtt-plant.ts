@@ -19,7 +19,6 @@ import { runInBackground } from '#server/background.ts'
 import { deviceMessagesService } from '#server/device-messages.ts'
 import { type DevicePlant, devicePlant } from '#server/device-testing.ts'
 import { type ServedBroker, startBroker } from '#server/mqtt.ts'
-import { softwareReports } from '#server/updates.ts'
 import { face, testdata, testdataPath } from '#server/testing.ts'
 import { pemOf } from './plant.ts'
 

@@ -62,6 +62,7 @@ async function setting(t: TestContext) {
     tellDue: async () => {},
     certificate: async (der) => (Buffer.compare(der, own) === 0 ? good : undefined),
     software: { isDirected: async () => false, stepsToRecord: async () => [] },
+    stepsToSight: async () => [],
   })
   const machine = (before?: AgentDirectory): AgentDirectory => {
     const path = mkdtempSync(join(tmpdir(), 'sealworks-agent-'))

@@ -22,6 +22,8 @@ export interface ReportsContext extends DevicesContext {
   /** Tells the CA of certificates that are to be held now. */
   tellDue(): Promise<void>
   readonly software: SoftwareReports
+  /** What is noted of a device that shows itself, with its report. */
+  stepsToSight(certificateId: string): Promise<readonly Step[]>
 }
 
 /** Who looks after what devices are told to run. */
@@ -85,6 +87,7 @@ export function deviceReports(context: ReportsContext): DeviceReports {
     const challenge = freshChallenge(world)
     await keep(db, [
       ...(usable.isFirst ? await confirming(device, certificate.certificateId) : []),
+      ...(await context.stepsToSight(certificate.certificateId)),
       ...(await context.software.stepsToRecord(device, read.report.components, isAttested)),
       stepToKeep(context, device, row, {
         ...{ counter: read.report.counter, digest: read.digest, challenge, certificateId: certificate.certificateId },

@@ -11,6 +11,7 @@ import type { EndpointRule } from '#devices/enrollment.ts'
 import { historyOf } from '#devices/history.ts'
 import { findModel, listModels, listRevisions } from '#devices/models.ts'
 import { findOrganization, listOrganizations } from '#devices/organizations.ts'
+import { productionOf } from '#devices/produced.ts'
 import { findDevices, registerDevice } from '#devices/register.ts'
 import { type DeviceAct, deviceStates } from '#devices/states.ts'
 import { isUsable } from '#devices/usable.ts'
@@ -299,8 +300,17 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
       permission: 'device.read',
       summary: 'One device',
       params: ById,
-      response: DeviceShape,
-      handle: async (_, { params: { id } }) => shown(await openDevice(context, db, id)),
+      response: record({
+        ...DeviceShape.properties,
+        order: Type.Optional(Type.String({ description: 'the production order that it was born for' })),
+        job: Type.Optional(
+          Type.String({ description: 'the job of an issuing node, or the part of a line here, that counted its birth' }),
+        ),
+      }),
+      handle: async (_, { params: { id } }) => ({
+        ...(await shown(await openDevice(context, db, id))),
+        ...(await productionOf(context, id)),
+      }),
     }),
     route({
       id: 'showDeviceHistory',
