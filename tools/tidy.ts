@@ -31,6 +31,7 @@ export interface Check {
 export const packagePlaces: Readonly<Record<string, readonly string[]>> = {
   aedes: ['src/mqtt/aedes/'],
   koffi: ['src/keys/pkcs11/', 'src/keys/openssl.ts'],
+  'mqtt-packet': ['src/mqtt/mosquitto/'],
   pg: ['src/store/postgres/'],
   'smol-toml': ['src/config/'],
   typebox: [

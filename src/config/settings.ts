@@ -183,6 +183,12 @@ const devices = {
 
 const mqtt = {
   listen: address('off', 'MQTT listener of the built-in message broker: TLS with client certificates; usually port 8883'),
+  mosquitto: url(['mqtt', 'mqtts'], 'Mosquitto that the server drives instead, such as mqtt://127.0.0.1:1883'),
+  mosquittoUser: text('sealworks', 'its account for the driver, with the role admin of the dynamic security plugin'),
+  mosquittoPassword: secretReference(undefined, 'password of that account'),
+  mosquittoCa: path(undefined, 'PEM certificates of those who vouch for Mosquitto; needed with mqtts'),
+  mosquittoCrlFile: path(undefined, 'file into which CRLs are written for it (its crlfile)'),
+  mosquittoPidFile: path(undefined, 'file with its process id, which is told of new CRLs by SIGHUP'),
   connectionsMax: integer(1, 1_000_000, 10_000, 'most connections to the built-in broker at once'),
   packetMaxBytes: integer(1024, 16_777_216, 262_144, 'longest MQTT packet of a device'),
   messagesPerSecondPerDevice: integer(1, 100_000, 200, 'messages that a device may publish; more wait'),

@@ -21,6 +21,7 @@ import { asTrustError, TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { type Authorities, chainOf, isVouchedFor, offeredBy, openAuthorities } from '#ca/authorities.ts'
 import {
+  type CertificateRecord,
   findByIssuerAndSerial,
   holdCertificate,
   openCertificate,
@@ -64,8 +65,8 @@ import { readWrappingKey } from '#keys/software/wrapping-key.ts'
 import { type Mounted, mount } from '#protocols/dispatch.ts'
 import { protocols } from '#protocols/registry.ts'
 import { countBirth } from '#orders/allotments.ts'
-import { ordersMigrations } from '#orders/migrations.ts'
 import { noteStranger } from '#orders/sightings.ts'
+import { ordersMigrations } from '#orders/migrations.ts'
 import { expireCommands } from '#commands/commands.ts'
 import type { CommandsContext } from '#commands/context.ts'
 import { commandsMigrations } from '#commands/migrations.ts'
@@ -79,22 +80,22 @@ import { migrate } from '#store/migrate.ts'
 import { storeMigrations } from '#store/migrations.ts'
 import { openDatabase } from '#store/registry.ts'
 import { campaignsMigrations } from '#updates/campaigns/migrations.ts'
-import { parseCertificate } from '#x509/certificate.ts'
 import { usageMigrations } from '#usage/migrations.ts'
 import type { UsageContext } from '#usage/usage.ts'
+import { parseCertificate } from '#x509/certificate.ts'
 import { updatesMigrations } from '#updates/migrations.ts'
 import { updateActs } from '#updates/releases.ts'
 import { databaseURLOf } from './database-url.ts'
 import { deviceMessagesService } from './device-messages.ts'
 import { commandMailboxes, openCommands } from './commands.ts'
 import { licenseMailbox } from './licenses.ts'
-import { publicationMigrations } from './publication/migrations.ts'
 import { stepsToSight } from './order-sightings.ts'
+import { publicationMigrations } from './publication/migrations.ts'
 import { destroyActs, transferActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { softwareReports } from './updates.ts'
-import { VERSION } from './version.ts'
 import { openUsage, usageMailbox } from './usage.ts'
+import { VERSION } from './version.ts'
 
 /** Every step of the schema, of all rooms. */
 export const migrations: readonly Migration[] = [
@@ -115,8 +116,8 @@ export const migrations: readonly Migration[] = [
   ...deviceStateMigrations,
   ...genuineMigrations,
   ...licensesMigrations,
-  ...campaignsMigrations,
   ...usageMigrations,
+  ...campaignsMigrations,
   ...commandsMigrations,
   ...updatesMigrations,
 ]
@@ -234,8 +235,8 @@ export interface DeviceServices {
   /** Read for connections, and for brokers. */
   readonly changes: DeviceChanges
   readonly ownership: OwnershipContext
-  /** Tells the authorities what became of devices, since the last time. */
   readonly usage: UsageContext
+  /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
   /** Offers that nobody answered, and certificates that no device was seen to use, are taken back. */
   takeBack(): Promise<void>
@@ -261,10 +262,10 @@ export const askingDevices =
     return ({ id, keyHash, issuedAt }) => [...stepsWith({ certificateId: id, keyHash, issuedAt }), ...sighted]
   }
 
-const OCSP_VALIDITY_SECONDS = 3600
 /** Where a device is when it enrolls: endpoints are for plants. */
 const placeOf = (label: string): string => `endpoint ${label}`
 
+const OCSP_VALIDITY_SECONDS = 3600
 
 export async function openCA({ db, keys, audit, world }: Foundation, config: Config): Promise<CAServices> {
   const { preset, ...schedules } = config.algorithms
@@ -319,8 +320,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     while ((await tellDue(context, states)) > 0);
   }
   const changes = deviceChanges(context)
-  const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const usage = openUsage(context, (der) => certificateFacts(ca, der))
+  const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
   const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => certificateFacts(ca, der)
   const connections = deviceConnections({ ...context, changes, certificate, refreshIssuers: () => ca.authorities.refresh() })
@@ -335,8 +336,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
       settings: { assurancePolicyArc, challengeSeconds, retryWindowSeconds },
     },
     ownership,
-    changes,
     usage,
+    changes,
     connections,
     reports: deviceReports({
       ...{ ...context, tellDue: tellAll, certificate, software: softwareReports(context) },
@@ -347,8 +348,8 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     messages: deviceMessagesService(connections, {
       ...commandMailboxes(commands),
       license: licenseMailbox({ context, ownership }),
-    }),
       usage: usageMailbox(usage),
+    }),
     tellDue: tellAll,
     async takeBack() {
       await expireTransfers(ownership)
@@ -365,8 +366,22 @@ export async function certificateFacts(
 ): Promise<CertificateFacts | undefined> {
   const addresses = authorities.list().map(({ address }) => address)
   const record = await findByIssuerAndSerial(context, authorities, parseCertificate(der), addresses)
-  if (record === undefined || !equal(record.der, der)) return undefined
-  const { id, state, notBefore, notAfter, authorityId } = record
+  return record === undefined || !equal(record.der, der) ? undefined : factsOf({ context, authorities }, record)
+}
+
+/** The same, by its id in the CA's table. */
+export async function certificateById({ context, authorities }: Pick<CAServices, 'context' | 'authorities'>, id: string) {
+  const record = await openCertificate(context, id).catch((thrown: unknown) => {
+    if (asTrustError(thrown).code === 'notFound') return undefined
+    throw thrown
+  })
+  return record === undefined ? undefined : { ...factsOf({ context, authorities }, record), der: record.der }
+}
+
+function factsOf(
+  { context, authorities }: Pick<CAServices, 'context' | 'authorities'>,
+  { id, state, notBefore, notAfter, authorityId }: CertificateRecord,
+): CertificateFacts {
   return {
     ...{ certificateId: id, status: state, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() },
     isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),

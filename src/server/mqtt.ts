@@ -3,27 +3,40 @@
  *
  * @module
  */
-import { utf8 } from '#base/bytes.ts'
+import { constants } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { encodePEM } from '#asn1/pem.ts'
+import { concat, utf8 } from '#base/bytes.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
-import type { World } from '#base/world.ts'
+import { uuidv7, type World } from '#base/world.ts'
+import { publishedCRL } from '#ca/crl.ts'
 import type { Config } from '#config/config.ts'
+import { readSecret } from '#config/secret-file.ts'
 import type { Address } from '#config/setting.ts'
+import { listAreas } from '#devices/areas.ts'
 import type { Changed } from '#devices/changes.ts'
 import { listConduits } from '#devices/conduits.ts'
 import type { ConnectedDevice } from '#devices/connections.ts'
 import { objectOf } from '#devices/device.ts'
+import { type RolledDevice, rollOf } from '#devices/roll.ts'
 import { decide } from '#devices/rules.ts'
 import { type BuiltInBroker, builtInBroker } from '#mqtt/aedes/index.ts'
 import type { Broker, BrokerDevice, BrokerInbox, BrokerRules, Grants } from '#mqtt/broker.ts'
+import { mosquittoBroker } from '#mqtt/mosquitto/index.ts'
+import { usernameOf } from '#mqtt/mosquitto/username.ts'
 import { areaTopic } from '#mqtt/topics.ts'
-import { constants } from 'node:crypto'
-import type { DeviceServices } from './compose.ts'
+import type { Queries } from '#store/database.ts'
+import { acquireLease } from '#store/lease.ts'
+import { type CAServices, certificateById, type DeviceServices } from './compose.ts'
 import { contextOptions, type TLSFace } from './tls-options.ts'
 
 export type BrokerDevices = Pick<DeviceServices, 'context' | 'connections' | 'changes' | 'reports' | 'messages'>
 
 export interface BrokerParts {
   readonly config: Pick<Config, 'mqtt' | 'server'>
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly ca: Pick<CAServices, 'context' | 'authorities'>
   readonly devices: BrokerDevices
   readonly world: World
   readonly log: Log
@@ -35,6 +48,8 @@ export interface ServedBroker {
   /** Undefined for one that runs beside. */
   readonly address: Address | undefined
   present(face: TLSFace): void
+  /** To be called about once a second. */
+  runOnce(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -44,12 +59,118 @@ const REFUSALS_MAX = 10_000
 
 /** @returns undefined where the configuration has no broker @throws TrustError `unavailable` */
 export async function startBroker(parts: BrokerParts): Promise<ServedBroker | undefined> {
-  const { listen } = parts.config.mqtt
+  const { listen, mosquitto } = parts.config.mqtt
+  if (listen !== undefined && mosquitto !== undefined) throw new TrustError('conflict', 'brokerTwice')
+  if (mosquitto !== undefined) return driveMosquitto(parts, mosquitto)
   return listen === undefined ? undefined : startBuiltIn(parts, listen)
 }
 
+/** One of several processes drives it; the others are ready to. */
+const LEASE_SECONDS = 10
+
+async function driveMosquitto({ config, environment, ca, devices, world, log }: BrokerParts, url: string): Promise<ServedBroker> {
+  const {
+    mosquittoUser: username,
+    mosquittoPassword,
+    mosquittoCa,
+    mosquittoCrlFile: crlFile,
+    mosquittoPidFile: pidFile,
+  } = config.mqtt
+  const { hostname, port, protocol } = new URL(url)
+  const isSecure = protocol === 'mqtts:'
+  const { rules, forget } = brokerRules(devices)
+  const { db, organizationId } = devices.context
+  const roll = { db, world, organizationId, certificate: (id: string) => certificateById(ca, id) }
+  const holder = uuidv7(world)
+  const broker = mosquittoBroker({
+    link: {
+      ...{ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? (isSecure ? 8883 : 1883) : port) },
+      ...{ username, clientId: `sealworks-${holder}` },
+      password: mosquittoPassword === undefined ? undefined : readSecret(mosquittoPassword, environment),
+      tls: isSecure ? { ca: mosquittoCa === undefined ? [] : [readFileSync(mosquittoCa)], servername: hostname } : undefined,
+    },
+    roll: {
+      async *all() {
+        for await (const device of rollOf(roll, 'mqtt')) yield namedThere(device)
+      },
+      async one(deviceId) {
+        for await (const device of rollOf(roll, 'mqtt', deviceId)) return namedThere(device)
+        return undefined
+      },
+    },
+    ...{ rules, inbox: brokerInbox(devices), crls: () => areaCRLs(ca, devices), crlFile, pidFile, log },
+  })
+  const silence = devices.changes.listen(async (changed) => {
+    if (broker.status().state === 'stopped') return
+    if (changed.all || changed.conduits) forget()
+    // a broker that is away is compared when it is back
+    await follow(changed).catch((error: unknown) => log.debug('the message broker was not told', { error }))
+  })
+  async function follow(changed: Changed): Promise<void> {
+    const isIssuerAmong = changed.certificates.size > 0 && (await ca.authorities.refresh())
+    if (changed.all || changed.conduits || changed.areas.size > 0 || isIssuerAmong) await broker.reconcile()
+    else await broker.update(new Set([...changed.devices, ...(await devicesOf(db, changed.certificates))]))
+  }
+  let isDriver = false
+  return {
+    broker,
+    address: undefined,
+    present: () => {},
+    async runOnce() {
+      const lease = await acquireLease(db, world, { name: 'mqtt', holder, seconds: LEASE_SECONDS })
+      if (lease === undefined) {
+        if (isDriver) await broker.stop()
+        isDriver = false
+        return
+      }
+      if (isDriver) await broker.runOnce()
+      else {
+        isDriver = true
+        await broker.start()
+      }
+    },
+    async stop() {
+      silence()
+      await broker.stop()
+      if (isDriver)
+        await db.transaction((tx) => tx.query("UPDATE lease SET expires_at = 0 WHERE name = 'mqtt' AND holder = ?", holder))
+    },
+  }
+}
+
+const namedThere = ({ certificates, ownerName, areaName, ...device }: RolledDevice) => ({
+  ...{ ...device, organization: ownerName, area: areaName },
+  usernames: [...new Set(certificates.map(usernameOf))].filter((username) => username !== undefined),
+})
+
+async function devicesOf(db: Queries, certificates: ReadonlySet<string>): Promise<readonly string[]> {
+  const found: string[] = []
+  for (const id of certificates) {
+    const [row] = await db.query('SELECT device_id FROM device_certificate WHERE certificate_id = ?', id)
+    if (row !== undefined) found.push(row['device_id'] as string)
+  }
+  return found
+}
+
+/** Of all authorities that issue for areas, every generation: what an earlier one issued is still taken. */
+async function areaCRLs({ context, authorities }: BrokerParts['ca'], devices: BrokerDevices): Promise<string> {
+  const named = new Set((await listAreas(devices.context)).map(({ authority }) => authorities.byAddress(authority).slug))
+  const all: string[] = []
+  for (const { address, slug } of authorities.list()) {
+    if (!named.has(slug)) continue
+    try {
+      const crl = await publishedCRL(context, authorities, address, { shard: undefined, isDelta: false })
+      all.push(encodePEM('X509 CRL', concat(await Array.fromAsync(crl.read(0, crl.octets)))))
+    } catch (thrown) {
+      // none was issued yet; without one Mosquitto takes no certificate of the authority
+      if (asTrustError(thrown).code !== 'notFound') throw thrown
+    }
+  }
+  return all.join('')
+}
+
 async function startBuiltIn({ config, devices, world, log, face }: BrokerParts, listen: Address): Promise<ServedBroker> {
-  const { listen: _, ...limits } = config.mqtt
+  const limits = config.mqtt
   const { connections, changes } = devices
   const { rules, forget } = brokerRules(devices)
   const broker: BuiltInBroker = builtInBroker({
@@ -78,6 +199,7 @@ async function startBuiltIn({ config, devices, world, log, face }: BrokerParts, 
     broker,
     address: broker.address(),
     present: (next) => broker.present(withoutTickets(next)),
+    runOnce: async () => {},
     async stop() {
       silence()
       await broker.stop()

@@ -159,7 +159,15 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     observe: web.observe,
   }
   const firstFace = await face()
-  const broker = await startBroker({ config, devices: ca.devices, world, log, face: await brokerFace() })
+  const broker = await startBroker({
+    config,
+    environment: options.environment,
+    ca,
+    devices: ca.devices,
+    world,
+    log,
+    face: await brokerFace(),
+  })
   undo.push(() => broker?.stop())
   const ticketSecret = new Uint8Array(world.random.octets(TICKET_SECRET_OCTETS))
   const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
@@ -226,6 +234,8 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'signing archive', everySeconds: 3600, run: () => web.archive.purge() },
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'read outbox', everySeconds: 3600, run: () => pruneOutbox(db, world) },
+      { name: 'campaigns', everySeconds: 2, run: async () => (isClosed ? undefined : web.campaigns.work.runOnce()) },
+      { name: 'devices that asked for updates', everySeconds: 60, run: () => web.campaigns.door.writeContacts() },
       { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },
       {
@@ -234,8 +244,6 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
         // what another process made, rotated or revoked
         run: async () => ((await ca.authorities.refresh()) ? present() : undefined),
       },
-      { name: 'campaigns', everySeconds: 2, run: async () => (isClosed ? undefined : web.campaigns.work.runOnce()) },
-      { name: 'devices that asked for updates', everySeconds: 60, run: () => web.campaigns.door.writeContacts() },
       { name: 'answered requests', everySeconds: 3600 / SLICES, run: () => forgetAnswered(ca.context, slices++) },
       { name: 'births', everySeconds: 3600, run: () => purgeBirths(ca.devices.births) },
       { name: 'ended sessions', everySeconds: 3600, run: () => forgetEndedSessions(db, world) },
@@ -243,6 +251,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'CRLs', everySeconds: 5, run: () => issueDueCRLs(ca.context, ca.authorities.list()) },
       { name: 'devices', everySeconds: 5, run: () => ca.devices.tellDue() },
       { name: 'changes of devices', everySeconds: CHANGES_SECONDS, run: () => ca.devices.changes.runOnce() },
+      { name: 'message broker', everySeconds: 1, run: async () => broker?.runOnce() },
       { name: 'connections of devices', everySeconds: 1, run: () => ca.devices.connections.sweep() },
       { name: 'offers and unused certificates', everySeconds: 60, run: () => ca.devices.takeBack() },
       { name: 'publication', everySeconds: 5, run: () => publishing.runOnce() },

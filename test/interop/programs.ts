@@ -156,6 +156,7 @@ export const programs = {
     purpose: 'its rules, changed while it runs',
     at: '/usr/lib/*/mosquitto_dynamic_security.so',
   },
+  mosquitto_ctrl: { debian: 'mosquitto', purpose: 'the same, by hand' },
   mosquitto_pub: { debian: 'mosquitto-clients', purpose: 'a client of message brokers' },
   mosquitto_sub: { debian: 'mosquitto-clients', purpose: 'the same, listening' },
   initdb: { ...POSTGRES, at: '/usr/lib/postgresql/*/bin/initdb' },
