@@ -67,13 +67,29 @@ export async function signMessage(
   if (key === undefined || own === undefined || second !== undefined)
     throw new TrustError('policyRefused', 'messageSignerForm', { facts: { name, format } })
   const { signatureAlgorithm } = key
-  const [signer] = messageSigners(format, { signatureAlgorithm, certificates: [own, ...above] })
+  const signer = signerFor(`${format} ${record.id} ${record.version}`, () =>
+    messageSigners(format, { signatureAlgorithm, certificates: [own, ...above] }),
+  )
   const form = formOf(signer, message)
   const requests = await rawRequests([signer], () => bytesSource(form.signed))
   const made = await signing.sign(name, { format, requests, signerVersion: record.version }, by)
   if (made.state === 'waiting') return made
   const [{ signature }] = messageSignatures([signer], made.answers)
   return { state: 'signed', octets: form.encode(signature), entry: made.entry }
+}
+
+/** Reading a certificate takes as long as signing does, and thousands of messages are signed by one. */
+const REMEMBERED_MAX = 32
+const remembered = new Map<string, MessageSigner>()
+
+/** @param state which signer it is, and which change of it */
+function signerFor(state: string, make: () => readonly [MessageSigner, ...MessageSigner[]]): MessageSigner {
+  const known = remembered.get(state)
+  if (known !== undefined) return known
+  const [signer] = make()
+  if (remembered.size >= REMEMBERED_MAX) remembered.delete(remembered.keys().next().value ?? '')
+  remembered.set(state, signer)
+  return signer
 }
 
 export interface MessageForm {
