@@ -37,8 +37,8 @@ export interface DeviceTLS {
 }
 
 /** @throws TrustError `conflict` while another process works on the directory */
-export function openDevice(path: string, world: World): Device {
-  const directory = new AgentDirectory(path, world.faults)
+export function openDevice(path: string, world: World, use: 'work' | 'read' = 'work'): Device {
+  const directory = new AgentDirectory(path, world.faults, use)
 
   async function keys(): Promise<KeyMaker> {
     const settings = directory.settings()

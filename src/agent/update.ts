@@ -13,6 +13,7 @@ import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Artifact, DirectorStatement } from '#updates/messages.ts'
 import type { Device } from './device.ts'
 import { factsOf } from './facts.ts'
+import { licensedFeatures } from './license.ts'
 import type { Installation, Installer } from './installers/installer.ts'
 import { runProgram } from './installers/program.ts'
 import { anchorsFor, checkImage, checkUpdate, chooseArtifact, type Known, type Signed } from './update-check.ts'
@@ -89,7 +90,7 @@ export function dropUpdate({ directory }: Device): boolean {
 
 async function knownTo(device: Device): Promise<Known> {
   const state = readUpdateState(device.directory)
-  return { facts: await factsOf(device), state, features: new Set() }
+  return { facts: await factsOf(device), state, features: await licensedFeatures(device) }
 }
 
 function settingsFor(device: Device, component: string): ComponentSettings {

@@ -10,6 +10,7 @@ const placeOf = ({ environment, directory: base }: Context, { directory: given }
 
 /** Loaded when it is used. */
 const work = () => import('../device-agent.ts')
+const licensing = () => import('../agent-licenses.ts')
 
 export const commands = [
   command({
@@ -109,6 +110,52 @@ export const commands = [
     options: { out: required(text('FILE', 'where to write what goes back')), force: flag('replace the file if it is there') },
     sharedOptions: directory,
     run: async (context, values, shared: Shared) => (await work()).prove(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
+    verb: 'feature',
+    summary: 'Say whether this device is licensed for a feature now, and for how much of it',
+    details:
+      'Asks no network, and works beside `agent run`. Proves that the birth key is here. Ends with 7 when it is not licensed.',
+    example: 'sealworks agent feature drill',
+    operands: { name: required(text('FEATURE', 'what is to be used')) },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await licensing()).feature(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
+    verb: 'license',
+    summary: 'Take licenses, and lists of what was taken back, from files',
+    details: '`agent run` fetches them from the server by itself.',
+    example: 'sealworks agent license A-1042.license acme.status',
+    operands: { files: some('FILE', 'licenses and status lists') },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await licensing()).license(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
+    verb: 'count',
+    summary: 'Count what this device did; it is on the disk before the command ends',
+    details: 'Works beside `agent run`, which sends what was counted, signed, once an hour at most.',
+    example: 'sealworks agent count holes 12',
+    operands: {
+      name: required(text('COUNTER', 'what is counted')),
+      amount: required(integer('N', 0, Number.MAX_SAFE_INTEGER, 'how much was added')),
+    },
+    options: { unit: text('UNIT', 'of the counter, such as h or kW.h; 1 unless told, and always the same') },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await licensing()).count(context, placeOf(context, shared), values),
+  }),
+  command({
+    noun: 'agent',
+    verb: 'usage',
+    summary: 'Show what this device counted',
+    example: 'sealworks agent usage',
+    options: {
+      beginAnew: flag('forget what was counted and not sent, and begin at nothing; the server takes it after "usage begin-anew"'),
+    },
+    sharedOptions: directory,
+    run: async (context, values, shared: Shared) => (await licensing()).usage(context, placeOf(context, shared), values),
   }),
   command({
     noun: 'agent',

@@ -135,7 +135,7 @@ export const commands = [
     verb: 'begin-anew',
     summary: 'Let a device that lost its records begin a new series; what it counted before stays',
     details:
-      'For a device that was repaired, or whose counters were set back. On the device: sealworks agent count --begin-anew.',
+      'For a device that was repaired, or whose counters were set back. On the device: sealworks agent usage --begin-anew.',
     example: 'sealworks usage begin-anew A-1042',
     operands: { device: deviceOperand },
     async run(client, { device }, { columns }) {
