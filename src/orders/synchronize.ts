@@ -207,7 +207,8 @@ async function takeIn(
   const isOver = end !== undefined
   const last = fresh.at(-1)
   const size = job.size + fresh.length
-  const state = isOver ? 'ended' : job.state
+  // what was given up stays so, also when its end turns up: an officer said that nothing of it is given out again
+  const state = isOver && job.state === 'open' ? 'ended' : job.state
   await db.transaction(async (tx) => {
     await take(tx, [
       {

@@ -8,6 +8,7 @@ import { stepsToUseKey } from '#devices/keys.ts'
 import { productionOf } from '#devices/produced.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
 import { peekStatement } from '#orders/messages.ts'
+import { jobsOf, openOrder } from '#orders/orders.ts'
 import { noteSeen, noteShipped } from '#orders/reconcile.ts'
 import { noteStranger } from '#orders/sightings.ts'
 import { keep } from '#store/batch.ts'
@@ -101,6 +102,9 @@ async function stopAndGoOn(t: TestContext, database?: Database): Promise<void> {
   )
   assert.deepEqual((await maker.reconcile('press')).alarms, [])
   assert.equal(await noteSeen(orders, 'press', { certificate: der, place: 'plant 1' }, person), 'known')
+  const [above] = (await jobsOf(orders, await openOrder(orders, 'press'))).map(({ ticket }) => ticket.authority)
+  await noteStranger(orders, [der, ...(above ?? []).map((base64) => Uint8Array.fromBase64(base64))], 'endpoint plant')
+  assert.deepEqual((await maker.reconcile('press')).alarms, [], 'a log tells of it')
 }
 
 describe('R15: what is shipped and seen', () => {

@@ -9,10 +9,12 @@ import { findDevices } from '#devices/register.ts'
 import { allot, endAllotment, judge } from '#orders/allotments.ts'
 import { closeOrder, type OrdersContext } from '#orders/orders.ts'
 import { noteShipped, reconcile } from '#orders/reconcile.ts'
+import { keep } from '#store/batch.ts'
 import type { Database } from '#store/database.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres } from '#store/postgres/testing.ts'
 import { type Factory, makeFactory, orderPumps } from './births-testing.ts'
+import { stepsToSight } from './order-sightings.ts'
 
 const STATION = 'service:station-1'
 const person = 'person:tester'
@@ -90,12 +92,25 @@ async function playWhole(t: TestContext, database?: Database): Promise<void> {
     others.map(({ productSerial }) => productSerial),
     person,
   )
+  assert.deepEqual((await findDevices(births, {}, { limit: 100 })).map(({ state }) => state).toSorted(), [
+    'scrapped',
+    'shipped',
+    'shipped',
+    'shipped',
+  ])
+  const { birth: shipped1 } = await historyOf(births, others[0]?.id ?? '')
+  const shown = { certificateId: shipped1?.certificateId ?? '', place: 'endpoint plant' }
+  for (const steps of [2, 0]) {
+    const sighted = await stepsToSight(births, shown, STATION)
+    assert.equal(sighted.length, steps)
+    await keep(births.db, sighted)
+  }
   const report = await reconcile(orders, 'pumps', person)
-  const { issued, good, scrap, unjudged, burned, shipped, alarms, agrees, room } = report
+  const { issued, good, scrap, unjudged, burned, shipped, seen, alarms, agrees, room } = report
   assert.deepEqual(
-    { issued, good, scrap, unjudged, burned, shipped, alarms, agrees, room },
+    { issued, good, scrap, unjudged, burned, shipped, seen, alarms, agrees, room },
     {
-      ...{ issued: 4, good: 3, scrap: 1, unjudged: 0, burned: 0, shipped: 3, alarms: [], agrees: true },
+      ...{ issued: 4, good: 3, scrap: 1, unjudged: 0, burned: 0, shipped: 3, seen: 1, alarms: [], agrees: true },
       room: { quota: 0, scrap: 0 },
     },
   )

@@ -404,3 +404,23 @@ test('a job that is given up while its log comes in stays given up', async (t) =
   const [job] = await jobsOf(orders, await openOrder(orders, 'press'))
   assert.deepEqual([job?.state, job?.size], ['lost', 0])
 })
+
+test('a job that is given up does not come back with its end: what it had is not given out again', async (t) => {
+  const maker = await testMaker(t)
+  await maker.order('press')
+  const node = await maker.node('press')
+  const { id, ticketText } = await node.ticket()
+  await node.take(ticketText)
+  const line = await node.start()
+  await bear(line, 1)
+  await line.stop()
+  await node.close()
+  const [bundle] = await node.export()
+  assert.ok(bundle?.end !== undefined)
+  const { end: _, ...silent } = bundle
+  await maker.import({ ...silent, end: undefined })
+  await giveUpJob(maker.orders, 'press', id, 'its disk was stolen', person)
+  for (const times of [1, 2]) assert.equal((await maker.import(bundle)).state, 'lost', `the ${times}. time`)
+  const { room, jobs, agrees } = await maker.reconcile('press')
+  assert.deepEqual([room, jobs[0]?.state, agrees], [{ quota: 0, scrap: 0 }, 'lost', false])
+})
