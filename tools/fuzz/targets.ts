@@ -30,6 +30,7 @@ import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts
 import { parseJSONObject } from '#jose/json.ts'
 import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
 import * as orders from '#orders/samples.ts'
+import * as ddi from '#protocols/ddi/messages.ts'
 import { parseChain, verifyChain } from '#devices/ownership/messages.ts'
 import * as genuine from '#devices/genuine/messages.ts'
 import { parsePackage } from '#devices/ownership/package.ts'
@@ -343,6 +344,36 @@ export const targets: readonly Target[] = [
     seeds: [updates.encodeManifest(updateSamples.manifest)],
     run: (bytes) => checkSame(bytes, updates.encodeManifest(updates.parseManifest(bytes))),
     outer: anything, // strict in the outermost item too: a refusal is a right answer
+  },
+  {
+    name: 'ddi-device',
+    seeds: lines(
+      '{"id":77,"time":"20261123T094500","status":{"result":{"progress":{"cnt":1,"of":2},"finished":"failure"},"execution":"closed","code":3,"details":["no slot",""]}}',
+      '{"mode":"merge","data":{"board":"press","formats":"swupdate"}}',
+      '{"confirmation":"denied","code":-1,"details":["not now"]}',
+      '{"initiator":"fleet","remark":"always"}',
+    ),
+    run: (bytes) =>
+      eachOrRefused(
+        () => ddi.parseFeedback(bytes, 77),
+        () => ddi.parseConfigData(bytes),
+        () => ddi.parseConfirmation(bytes),
+        () => ddi.parseAutoConfirmation(bytes),
+      ),
+    outer: anything,
+  },
+  {
+    name: 'ddi-server',
+    seeds: lines(
+      '{"config":{"polling":{"sleep":"00:05:00"}},"_links":{"deploymentBase":{"href":"https://a/ddi/b/controller/v1/c/deploymentBase/77"}}}',
+      `{"id":"77","deployment":{"download":"forced","update":"attempt","maintenanceWindow":"available","chunks":[{"part":"os","name":"a","version":"2","artifacts":[{"filename":"a.swu","size":9,"hashes":{"sha256":"${'0'.repeat(64)}"},"_links":{"download":{"href":"https://a/b"}}}]}]}}`,
+    ),
+    run: (bytes) =>
+      eachOrRefused(
+        () => ddi.parsePoll(bytes),
+        () => ddi.parseDeployment(bytes),
+      ),
+    outer: anything,
   },
   {
     name: 'device-report',
