@@ -124,6 +124,7 @@ export const commands = [
       const { course, left } = running.node.state()
       const value = {
         est: `https://${formatAddress(running.address)}/.well-known/est`,
+        line: `https://${formatAddress(running.address)}/line`,
         issued: course.issued,
         left,
         process: process.pid,
