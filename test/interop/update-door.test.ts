@@ -6,6 +6,7 @@ import { utf8 } from '#base/bytes.ts'
 import { setFlag } from '#devices/change.ts'
 import { person } from '#ca/testing.ts'
 import { ddiClient } from '#protocols/ddi/client.ts'
+import { parsePoll } from '#protocols/ddi/messages.ts'
 import { testdata } from '#server/testing.ts'
 import { readStatement } from '#updates/messages.ts'
 import { type PlantDevice, TENANT, type UpdatePlant, updatePlant } from './update-plant.ts'
@@ -85,9 +86,8 @@ test('R12: a device finds the director’s word for it beside the artifact, and 
   t.after(() => stranger.close())
   assert.equal((await stranger.get(at('pump.bin'))).status, 403, 'another device may not even ask in its name')
   assert.equal((await stranger.get(at('pump.bin').replace('A-1', 'A-2'))).status, 404)
-  assert.deepEqual((JSON.parse((await stranger.get(pathOf('A-2'))).body.toString()) as { _links: object })._links, {
-    configData: { href: `${plant.origin}${pathOf('A-2')}/configData` },
-  })
+  const { links: none } = parsePoll((await stranger.get(pathOf('A-2'))).body)
+  assert.deepEqual(none, { configData: `${plant.origin}${pathOf('A-2')}/configData` })
 })
 
 test('R33: a device whose certificate stops being usable gets nothing at its next poll, on the same connection', async (t) => {
@@ -102,8 +102,7 @@ test('R33: a device whose certificate stops being usable gets nothing at its nex
   const device = session(plant, own)
   t.after(() => device.close())
   const polled = await device.get(pathOf('A-1'))
-  const { deploymentBase } = (JSON.parse(polled.body.toString()) as { _links: Record<string, { href: string }> })._links
-  const link = new URL(deploymentBase?.href ?? '').pathname
+  const link = new URL(parsePoll(polled.body).links['deploymentBase'] ?? '').pathname
   assert.equal((await device.get(link)).status, 200)
   await setFlag(plant.all.devices, own.id, { flag: 'stolen', isSet: true, actor: person })
   for (const path of [pathOf('A-1'), link]) {

@@ -118,7 +118,7 @@ export async function updatePlant(t: TestContext): Promise<UpdatePlant> {
       await all.act(serial, 'release', 'ship', 'offer', 'claim')
       const key = testKey()
       const issued = await all.enroll(all.paint, serial, { shown: birth, key })
-      const [certificate, pem] = [pemOf(issued.certificate), key.key.export({ type: 'pkcs8', format: 'pem' }) as string]
+      const [certificate, pem] = [pemOf(issued.certificate), key.key.export({ type: 'pkcs8', format: 'pem' })]
       const files = { certificate: write(`${serial}.pem`, certificate), key: write(`${serial}.key`, pem) }
       return { id: (await all.device(serial)).id, serial, issued, certificate, key: pem, files }
     },

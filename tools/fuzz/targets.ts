@@ -138,6 +138,11 @@ async function orRefused(answer: Promise<unknown>): Promise<void> {
   }
 }
 
+/** Readers of one wire: what is meant for one of them must be refused by the others, and not break them. */
+async function eachOrRefused(...readers: readonly (() => unknown)[]): Promise<void> {
+  for (const read of readers) await orRefused(Promise.try(read))
+}
+
 /** What a TPM structure was read from is what it is written as. */
 function rewrite<T>(wire: Wire<T>, bytes: Uint8Array): T {
   const value = unmarshal(wire, bytes)

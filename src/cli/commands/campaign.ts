@@ -1,7 +1,9 @@
 /** `sealworks campaign`: releases rolled out to devices, in waves. @module */
 import type { AnswerOf } from '#server/rest/client.ts'
 import { flag, integer, many, oneOf, required, some, text } from '../command.ts'
-import { clientCommand } from '../connection.ts'
+import { type Caller, clientCommand } from '../connection.ts'
+import { deviceOperand, findDevice } from '../device.ts'
+import { findRelease, releaseOperand } from '../release.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
 
@@ -29,16 +31,16 @@ export const commands = [
     details:
       'Nothing happens before "campaign start". A wave opens when enough devices of the one before show, by a report that they signed, that the new version runs. Times are UTC.',
     example:
-      'sealworks campaign create spring --release 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --model acme/press --area carworks/paint --wave 100 --wave 10% --gate 95 --window "sat 22:00+360"',
+      'sealworks campaign create spring --release press-os/2.0.0 --model acme/press --area carworks/paint --wave 100 --wave 10% --gate 95 --window "sat 22:00+360"',
     operands: { name },
     options: {
-      release: required(text('RELEASE', 'its id')),
+      release: releaseOperand,
       rollback: flag('each device goes back to it, from the very version that it has'),
       model: text('MAKER/MODEL', 'devices of this model'),
       revision: text('NAME', 'of this hardware revision'),
       owner: text('ORGANIZATION', 'of this owner'),
       area: text('OWNER/AREA', 'in this application area'),
-      device: many('DEVICE', 'this device, by its id'),
+      device: many('DEVICE', 'this device, by its id or serial'),
       installedFrom: integer('N', 0, Number.MAX_SAFE_INTEGER, 'only where the counter of what runs is this one at least'),
       installedTo: integer('N', 0, Number.MAX_SAFE_INTEGER, 'and this one at most'),
       wave: many('N|N%', 'so many devices, or so many of a hundred; who is left over comes in a last wave'),
@@ -57,14 +59,14 @@ export const commands = [
         ...(installedTo !== undefined && { counterMax: installedTo }),
       }
       const terms: Terms = {
-        release: given.release,
+        release: await findRelease(client, given.release),
         kind: given.rollback ? 'rollback' : 'install',
         who: {
           ...(given.model !== undefined && { model: given.model }),
           ...(given.revision !== undefined && { revision: given.revision }),
           ...(given.owner !== undefined && { owner: given.owner }),
           ...(given.area !== undefined && { area: given.area }),
-          ...(given.device.length > 0 && { devices: [...given.device] }),
+          ...(given.device.length > 0 && { devices: await allDevices(client, given.device) }),
           ...(Object.keys(installed).length > 0 && { installed }),
         },
         waves: given.wave.map(waveOf),
@@ -180,11 +182,11 @@ export const commands = [
     noun: 'campaign',
     verb: 'consent',
     summary: 'Note that the owner agreed, for devices that are offered it and are theirs',
-    example: 'sealworks campaign consent spring 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --owner carworks',
-    operands: { name, devices: some('DEVICE', 'their ids') },
+    example: 'sealworks campaign consent spring P7-000123 P7-000124 --owner carworks',
+    operands: { name, devices: some('DEVICE', 'their ids or serials') },
     options: { owner: required(text('ORGANIZATION', 'who agreed')) },
     async run(client, { name: called, devices, owner }) {
-      const body = { owner, devices: [...devices] }
+      const body = { owner, devices: await allDevices(client, devices) }
       const value = await client.call('consentToCampaign', { params: { name: called }, body })
       return { value, text: 'The consent is noted.\n' }
     },
@@ -289,14 +291,20 @@ export const commands = [
     verb: 'token',
     summary: 'Make a token by which a device without a certificate asks for updates',
     details: 'It is shown once. The one before ends.',
-    example: 'sealworks campaign token 0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b',
-    operands: { device: required(text('DEVICE', 'its id')) },
+    example: 'sealworks campaign token P7-000123',
+    operands: { device: deviceOperand },
     async run(client, { device }) {
-      const value = await client.call('createUpdateToken', { params: { id: device } })
+      const value = await client.call('createUpdateToken', { params: { id: await findDevice(client, device) } })
       return { value, text: `${value.token}\n` }
     },
   }),
 ]
+
+async function allDevices(client: Caller, written: readonly string[]): Promise<string[]> {
+  const ids: string[] = []
+  for (const one of written) ids.push(await findDevice(client, one))
+  return ids
+}
 
 const wrong = (problem: string): UsageError => new UsageError(problem, ['campaign', 'create'])
 

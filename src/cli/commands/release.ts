@@ -1,11 +1,11 @@
 /** `sealworks release`: software for models of devices, from draft over two people to those who may have it. @module */
 import { basename } from 'node:path'
-import { TrustError } from '#base/errors.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { type Answer, type Context, flag, integer, many, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import { deviceOperand, findDevice } from '../device.ts'
 import { writeOctets } from '../files.ts'
+import { findRelease, releaseOperand } from '../release.ts'
 import { sendFile } from '../send-file.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
@@ -16,23 +16,9 @@ type Outcome = AnswerOf<'approveRelease'>
 type Software = AnswerOf<'listDeviceSoftware'>['items'][number]
 type Statement = AnswerOf<'listDeviceStatements'>['items'][number]
 
-const release = required(text('RELEASE', 'its id, or COMPONENT/VERSION'))
+const release = releaseOperand
 const EXAMPLE_ID = '0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b'
 const LIST_MAX = 500
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-
-/** @throws TrustError `notFound`, `conflict` when releases for several models have this version */
-async function findRelease(client: Caller, written: string): Promise<string> {
-  if (UUID.test(written)) return written
-  const at = written.lastIndexOf('/')
-  const [component, version] = [written.slice(0, Math.max(at, 0)), written.slice(at + 1)]
-  const { items } =
-    component === '' ? { items: [] } : await client.call('listReleases', { query: { component, limit: LIST_MAX } })
-  const [found, other] = items.filter((one) => one.version === version)
-  if (found === undefined) throw new TrustError('notFound', 'releaseUnknown', { facts: { release: written } })
-  if (other !== undefined) throw new TrustError('conflict', 'releaseAmbiguous', { facts: { release: written } })
-  return found.id
-}
 
 /** `acme/pump` or `acme/pump:r1,r2`. */
 function modelIn(written: string): Release['models'][number] {
