@@ -41,8 +41,8 @@ const SCHEMA = `
   ) STRICT;
   CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;`
 
-/** @param path the agent's directory */
-export function openUsageStore(path: string, { clock, random, faults }: World): UsageStore {
+/** @param path the agent's directory @param unsentMax how many records wait for the server at most */
+export function openUsageStore(path: string, { clock, random, faults }: World, unsentMax = UNSENT_MAX): UsageStore {
   const db = new DatabaseSync(join(path, 'usage.db'), { timeout: BUSY_MILLISECONDS })
   // EXTRA: the removal of the roll-back journal is on the disk too, which is what commits
   db.exec(`PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; ${SCHEMA}`)
@@ -109,7 +109,7 @@ export function openUsageStore(path: string, { clock, random, faults }: World): 
       })
       db.prepare('INSERT INTO record VALUES (?, ?)').run(number, payload)
       db.prepare('UPDATE chain SET number = ?, digest = ?, ended = ?, is_changed = 0').run(number, usageDigest(payload), at)
-      db.prepare('DELETE FROM record WHERE number <= ?').run(number - UNSENT_MAX)
+      db.prepare('DELETE FROM record WHERE number <= ?').run(number - unsentMax)
     })
   }
 
