@@ -39,7 +39,7 @@ for (const algorithm of ['ecdsa-p256', 'ed25519'] as const) {
         const at = Buffer.from(signed).indexOf('engine-a')
         assert.ok(at > 0)
         await assert.rejects(check(signed.with(at, 0x45), signer))
-        const [protectedHeader] = (decode(signed) as Tag).contents as [Uint8Array]
+        const [protectedHeader] = decode<Tag>(signed).contents as [Uint8Array]
         const header: ReadonlyMap<unknown, unknown> = decode(protectedHeader, { preferMap: true })
         assert.equal(header.get(16), message.typ, 'the type is signed (RFC 9596)')
       }
