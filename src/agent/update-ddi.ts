@@ -67,7 +67,8 @@ async function look(asking: Asking): Promise<Progress | undefined> {
 }
 
 async function take({ device, client }: Asking, link: string, job: Job | null): Promise<Progress | undefined> {
-  const deployment = await client.deployment(link)
+  const deployment = await deploymentAt(client, link)
+  if (deployment === undefined) return undefined
   const action = String(deployment.action)
   const { ended } = readUpdateState(device.directory)
   if (ended?.action === action || deployment.download === 'skip' || deployment.update === 'skip') return undefined
@@ -77,6 +78,16 @@ async function take({ device, client }: Asking, link: string, job: Job | null): 
   if (job?.action === action && job.statement === signed.statement.toBase64()) return continueUpdate(device, source)
   if (job !== null) dropUpdate(device)
   return beginUpdate(device, signed, source)
+}
+
+/** The server looks closer once it is asked, and may find that it is not meant for this device after all. */
+async function deploymentAt(client: DdiClient, link: string): Promise<DeploymentAnswer | undefined> {
+  try {
+    return await client.deployment(link)
+  } catch (error) {
+    if (asTrustError(error).code === 'notFound') return undefined
+    throw error
+  }
 }
 
 const listed = ({ chunks }: DeploymentAnswer, name: string): LinkedArtifact | undefined =>

@@ -782,6 +782,12 @@ export const english = {
     'Whoever asks does not speak for the organization "{organization}". Have an administrator bind them: "sealworks organization bind".',
   organizationSpeakersMany:
     '{limit} people and services speak for the organization "{organization}", which is the most. Unbind some of them.',
+  deviceListTooLong: 'A batch holds {limit} devices at most. Send the list in several.',
+  deviceListColumns:
+    'The first line of "{file}" does not name the columns of a list of devices. It takes serial, model, revision and kind; or write one JSON object a line.',
+  deviceListLine: 'The line is no device: {detail}. Write its serial, its model and, if wanted, its revision and kind.',
+  deviceTwiceInList: 'The serial is in the list twice. Leave one out.',
+  deviceOtherModel: 'The serial is recorded as another model. Correct the line, or look at the device.',
   notGenuineQuestion:
     'This is no question whether a device is genuine, or no answer to one: {detail}. Ask again, and sign exactly its text.',
   genuineQuestionOver:
@@ -841,6 +847,7 @@ export const english = {
   brokerProcess:
     'The message broker cannot be told of new CRLs by the process id in {file}. Look at the file, and who may signal it.',
   brokerTwice: 'There is one message broker: set mqtt.listen for the built-in one, or mqtt.mosquitto for one beside, not both.',
+  brokerOff: 'No message broker is configured. Set mqtt.listen or mqtt.mosquitto.',
   brokerAddress: 'The message broker cannot listen on {address}. Choose another address in mqtt.listen.',
 
   // backup
@@ -1079,6 +1086,9 @@ export const english = {
   commandNotHere: 'The device has no program for this operation. Name one in its "commands.json".',
   commandPrecondition: 'What the command asks for beforehand does not hold on the device. Look at the device.',
   commandNoncesMany: 'The device waits for {limit} answers already. Ask it again in a while.',
+  commandKeyOther: 'The file {file} holds no certificate, or not that of the key. Name the one that belongs to it.',
+  commandSignerWaits: 'The signer {name} waits for others to agree (approval {approval}). Run the command again then.',
+  commandReceiptNone: 'The device said nothing to the command {command} yet. Look again later.',
   commandDeviceState: 'A device that is {state} and in no area takes no commands. Bring it into an area first.',
   commandChanged: 'Somebody else changed the command at the same moment. Look at it again.',
   commandOver: 'The command {command} is {state}: nothing is added to it. Order it again.',

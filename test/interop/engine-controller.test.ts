@@ -1,0 +1,504 @@
+/**
+ * The engine controller's case, as a story of its own (R12): whatever is brought to it, over the air or on a stick, it installs
+ * only what its maker made for that very model and revision, and what its director meant for that very device. Each layer is
+ * shown to hold alone: the server does not offer, the agent refuses, and the update tool refuses.
+ *
+ * Real releases, approvals, signers, director, campaigns and DDI over mutual TLS, real agents, and SWUpdate as Debian has it.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { promisify } from 'node:util'
+import { type Agent, openAgent } from '#agent/agent.ts'
+import { sentenceOf, updateOverAir } from '#agent/update-ddi.ts'
+import { readUpdateState } from '#agent/update-state.ts'
+import { updateFrom } from '#agent/update-stick.ts'
+import { sha256, trustListOf, writeStick } from '#agent/testing.ts'
+import { utf8 } from '#base/bytes.ts'
+import { silentLog } from '#base/log.ts'
+import { systemWorld, uuidv7 } from '#base/world.ts'
+import { parseCOSE } from '#cbor/cose.ts'
+import { ocsp } from '#ca/ocsp.ts'
+import { readReport, REPORT_MAX_OCTETS } from '#devices/state/messages.ts'
+import { type DdiService, ddi } from '#protocols/ddi/index.ts'
+import { deviceState } from '#protocols/device-state/index.ts'
+import { dispatcher, mount, type Mounted } from '#protocols/dispatch.ts'
+import { composeProtocols } from '#server/compose.ts'
+import { face, listenFor } from '#server/testing.ts'
+import { campaignReleases } from '#server/updates.ts'
+import { onBehalf, signMessage } from '#signing/message-signing.ts'
+import { keep } from '#store/batch.ts'
+import { migrate } from '#store/migrate.ts'
+import { sqlite } from '#store/sqlite/index.ts'
+import { actionOf } from '#updates/campaigns/actions.ts'
+import { campaignWork, stepsOnReport } from '#updates/campaigns/advance.ts'
+import { createCampaign, startCampaign } from '#updates/campaigns/campaigns.ts'
+import type { CampaignsContext } from '#updates/campaigns/context.ts'
+import { campaignDoor } from '#updates/campaigns/door.ts'
+import { campaignsMigrations } from '#updates/campaigns/migrations.ts'
+import { putTenant } from '#updates/campaigns/tenants.ts'
+import { plainTerms } from '#updates/campaigns/testing.ts'
+import { stepsToRecord } from '#updates/installed.ts'
+import { DIRECTOR_TYPE, type DirectorStatement, encodeStatement, parseStatement } from '#updates/messages.ts'
+import { addArtifact, approveRelease, createRelease, publishRelease, type Release } from '#updates/releases.ts'
+import { engineA, engineB, engineer, once, openTestUpdates, testDevice, updateTestMigrations } from '#updates/testing.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { attributeOf, parseName } from '#x509/name.ts'
+import { keyPEMOf, pemOf, plant } from './plant.ts'
+import { needs } from './programs.ts'
+
+const run = promisify(execFile)
+const tools = needs('swupdate', 'cpio')
+const OFFICER = 'person:olga'
+const world = systemWorld()
+
+interface Controller {
+  readonly id: string
+  readonly serial: string
+  readonly agent: Agent
+  readonly slots: string
+  /** What it runs. */
+  running(): string | undefined
+  /** @returns why not, or `installed`; undefined when there is nothing for it */
+  overAir(): Promise<string | undefined>
+  fromStick(stick: string): Promise<string>
+}
+
+/** All that there is: an authority, a maker with its signers, a director, and a listener for devices. */
+async function works(t: TestContext) {
+  const here = await plant(t)
+  const db = sqlite({ path: join(here.directory, 'updates.db') })
+  await migrate(db, [...updateTestMigrations, ...campaignsMigrations], world)
+  const maker = await openTestUpdates(db, world)
+  t.after(() => maker[Symbol.asyncDispose]())
+  const { audit, organizationId } = maker.context
+
+  /** By the certificate of its operational key, which the owner's authority issued. */
+  async function admit([own = new Uint8Array(), ...above]: readonly Uint8Array[], name?: string) {
+    await here.enrollment.authenticate(here.owner, { chain: [own, ...above], basic: undefined })
+    const serial = attributeOf(parseName(parseCertificate(own).subject), 'serialNumber')
+    const device = [...maker.devices.values()].find(({ productSerial }) => productSerial === serial)
+    assert.ok(device !== undefined && (name === undefined || name === serial))
+    return { deviceId: device.id, name: device.productSerial, ownerId: undefined }
+  }
+  const context: CampaignsContext = {
+    ...{ db, audit, world, organizationId },
+    devices: {
+      matching: async ({ devices = [] }, { after }) => devices.filter((id) => id > after),
+      admit,
+      named: async () => [],
+      serials: async (ids) => new Map(ids.map((id) => [id, id.toUpperCase()])),
+      organization: async (name) => ({ id: name }),
+    },
+    releases: campaignReleases(maker.updates),
+  }
+  const work = campaignWork(context)
+  t.after(() => work.settled())
+  await putTenant(context, { name: 'default', pollingSeconds: 60, takesTokens: false, state: 'enabled' }, OFFICER)
+  const reports = {
+    reportMaxOctets: REPORT_MAX_OCTETS,
+    async take(octets: Uint8Array) {
+      const { report, certificate } = await readReport(octets)
+      const { deviceId } = await admit([certificate])
+      const { modelId } = await maker.context.devices.open(deviceId)
+      const { components } = report
+      await keep(db, [
+        ...(await stepsToRecord({ db, world, organizationId }, { deviceId, modelId, components, source: 'signed' })),
+        ...(await stepsOnReport(context, deviceId, components)),
+      ])
+      return { challenge: '' }
+    },
+  }
+
+  async function listen(door: DdiService): Promise<string> {
+    const mounted: readonly Mounted[] = [
+      ...composeProtocols({
+        context: here.ca.context,
+        authorities: here.ca.authorities,
+        enrollment: here.enrollment,
+        ocsp: ocsp(here.ca.context, here.ca.authorities),
+      }),
+      mount(ddi, door),
+      mount(deviceState, reports),
+    ]
+    const listener = await listenFor(t, [dispatcher(mounted, 'tls', silentLog)], { tls: true })
+    const clientAuthorities = ['line1', 'owner1'].map((slug) => here.ca.authorities.byAddress(slug).certificate.der)
+    listener.present({ ...face(), clientAuthorities })
+    return `https://localhost:${listener.address.port}`
+  }
+
+  const door = campaignDoor(context, work)
+  const origin = await listen(door)
+  const rootOf = async (name: string): Promise<Uint8Array> =>
+    (await maker.signing.signers.find(name)).record.key.chain.at(-1) ?? assert.fail()
+  const anchors = {
+    software: [await rootOf('acme-firmware'), await rootOf('acme-releases')],
+    director: [await rootOf('director')],
+  }
+
+  /** Born on the line, brought to its owner, enrolled. */
+  async function controller(id: string, model: typeof engineA, component: object, server = origin): Promise<Controller> {
+    const serial = id.toUpperCase()
+    const { key, certificate } = await here.issue(here.births, [{ type: 'serialNumber', value: serial }])
+    const birthKey = sha256(parseCertificate(certificate).subjectPublicKeyInfo)
+    maker.devices.set(id, testDevice(id, { productSerial: serial, birthKey, modelId: model.id, model: model.model }))
+    const home = join(here.directory, id)
+    const slots = join(home, 'slots')
+    mkdirSync(slots, { recursive: true })
+    const agent = openAgent(join(home, 'agent'), world)
+    t.after(() => agent[Symbol.asyncDispose]())
+    await agent.takeTrust(await trustListOf(anchors))
+    const file = {
+      manufacturer: 'acme',
+      model: model.model,
+      revision: 'r1',
+      owner: { name: 'plant-north', epoch: 1 },
+      area: 'press-shop',
+    }
+    agent.directory.write('device.json', JSON.stringify(file), 'test')
+    agent.directory.write('updates.json', JSON.stringify({ components: [{ name: 'motor', slots, ...component }] }), 'test')
+    const outcome = await agent.enroll({
+      ...{ server, label: 'owner', trust: [here.tlsRoot.toBase64()], keys: 'software' },
+      identity: {
+        certificate: here.writeFile(`${id}.pem`, pemOf(certificate)),
+        key: here.writeFile(`${id}.key`, keyPEMOf(key)),
+      },
+    })
+    assert.equal(outcome.state, 'enrolled')
+    const image = join(slots, 'current', 'image')
+    return {
+      ...{ id, serial, agent, slots },
+      running: () => (existsSync(image) ? readFileSync(image, 'latin1') : undefined),
+      async overAir() {
+        const progress = await updateOverAir(agent.device)
+        await agent.report()
+        await work.runOnce()
+        return progress === undefined || progress === 'restarting' ? progress : progress.reason || progress.result
+      },
+      async fromStick(stick) {
+        const [progress = 'restarting'] = await updateFrom(agent.device, stick)
+        assert.ok(progress !== 'restarting', sentenceOf(progress))
+        return progress.reason || progress.result
+      },
+    }
+  }
+
+  let campaigns = 0
+  /** Rolls a release out to these. */
+  async function rollOut(
+    { id: release }: Release,
+    devices: readonly string[],
+    kind: 'install' | 'rollback' = 'install',
+  ): Promise<void> {
+    const name = `roll-out-${++campaigns}`
+    await createCampaign(context, name, { ...plainTerms, release, kind, who: { devices: [...devices] } }, OFFICER)
+    await startCampaign(context, name, OFFICER)
+    await work.runOnce()
+  }
+
+  /** How the last roll-out stands for a device. */
+  async function actionFor(deviceId: string) {
+    const rows = await db.query('SELECT * FROM campaign_action WHERE device_id = ? ORDER BY number DESC LIMIT 1', deviceId)
+    const [row] = rows
+    return row === undefined ? undefined : actionOf(row)
+  }
+
+  /** What the director says of this device and release, on a stick; `change` is what a director in wrong hands would say. */
+  async function stickFor(
+    deviceId: string,
+    { id: releaseId, artifacts }: Release,
+    change: (says: DirectorStatement) => Partial<DirectorStatement> = () => ({}),
+    lent = deviceId,
+  ): Promise<string> {
+    const order = { releaseId, deviceId: lent, kind: 'install' as const, action: uuidv7(world), consent: undefined }
+    const directed = await maker.updates.direct(order, OFFICER)
+    const genuine = parseStatement(parseCOSE(directed.statement, 1 << 20).payload ?? assert.fail())
+    const says = { ...genuine, ...change(genuine) }
+    const message = { form: 'cose', typ: DIRECTOR_TYPE, payload: encodeStatement(says) } as const
+    const signed = await signMessage(maker.signing, 'director', message, onBehalf('server:updates'))
+    assert.ok(signed.state === 'signed')
+    const files = new Map<string, Uint8Array>()
+    for (const { digest, octets } of artifacts) files.set(digest, await joined(maker.updates.read(digest, 0, octets)))
+    const stick = mkdtempSync(join(here.directory, 'stick-'))
+    const { productSerial, birthKey } = maker.devices.get(deviceId) ?? assert.fail()
+    writeStick(stick, { says, statement: signed.octets, manifest: directed.manifest, files })
+    if (says.device.productSerial === productSerial && says.device.birthKey === birthKey) return stick
+    // it lies where the device looks, whomever it is for
+    const device = { ...says.device, productSerial }
+    writeStick(stick, { says: { ...says, device }, statement: signed.octets, manifest: directed.manifest, files })
+    return stick
+  }
+
+  return { here, maker, context, work, listen, controller, rollOut, actionFor, stickFor }
+}
+
+const joined = async (pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> =>
+  new Uint8Array(Buffer.concat(await Array.fromAsync(pieces)))
+
+const FILE = { installer: 'file' }
+
+test('R12: over the air, the right device installs, and is believed when it shows that it runs', async (t) => {
+  const { maker, controller, rollOut, actionFor } = await works(t)
+  const a = await controller('a-1', engineA, FILE)
+  const first = await maker.published()
+  const second = await maker.published()
+  await rollOut(second, [a.id])
+  assert.equal(await a.overAir(), 'installed')
+  assert.equal(a.running(), `motor ${second.version}`)
+  assert.equal((await actionFor(a.id))?.state, 'succeeded', 'its signed report says so')
+  assert.equal(await a.overAir(), undefined, 'there is nothing more')
+
+  await t.test('an older version is not offered, and goes back only by an order that names the device', async () => {
+    await rollOut(first, [a.id])
+    assert.equal(await a.overAir(), undefined)
+    assert.equal((await actionFor(a.id))?.state, 'rejected')
+    await rollOut(first, [a.id], 'rollback')
+    assert.equal(await a.overAir(), 'installed')
+    assert.equal(a.running(), `motor ${first.version}`)
+  })
+  await t.test('the server offers neither another model’s release nor another revision’s', async () => {
+    const models = [{ manufacturer: 'acme', model: 'engine-b' }]
+    const forB = await maker.published({ models })
+    const forR2 = await maker.published({ models: [{ manufacturer: 'acme', model: 'engine-a', revisions: ['r2'] }] })
+    for (const release of [forB, forR2]) {
+      await rollOut(release, [a.id])
+      assert.equal(await a.overAir(), undefined)
+      const action = await actionFor(a.id)
+      assert.equal(action?.state, 'rejected')
+    }
+    assert.equal(a.running(), `motor ${first.version}`)
+  })
+  await t.test('nor anything to a device of which somebody else has become the owner', async () => {
+    const next = await maker.published()
+    maker.devices.set(a.id, { ...(maker.devices.get(a.id) ?? assert.fail()), isInUse: false })
+    await rollOut(next, [a.id])
+    assert.equal(await a.overAir(), undefined)
+    assert.equal(a.running(), `motor ${first.version}`)
+  })
+})
+
+test('R12: from a stick, the agent refuses alone what a director in wrong hands would let in', async (t) => {
+  const { maker, controller, stickFor } = await works(t)
+  const a = await controller('a-1', engineA, FILE)
+  const twin = await controller('a-2', engineA, FILE)
+  const release = await maker.published()
+  const newer = await maker.published()
+  assert.equal(await a.fromStick(await stickFor('a-1', release)), 'installed')
+  const kept = a.running()
+  const born = (id: string): Uint8Array => maker.devices.get(id)?.birthKey ?? assert.fail()
+  type Says = Partial<DirectorStatement>
+  const rows: readonly (readonly [string, string, () => Promise<string>])[] = [
+    ['wrong model', 'updateOtherModel', () => stickFor('a-1', newer, () => ({ model: 'engine-b' }))],
+    ['wrong revision', 'updateOtherRevision', () => stickFor('a-1', newer, () => ({ revisions: ['r2'] }))],
+    ['older version', 'updateNotNewer', () => stickFor('a-1', release)],
+    ['the twin’s statement', 'updateOtherDevice', () => stickFor('a-1', newer, () => ({}), 'a-2')],
+    [
+      'a statement for a copy of it',
+      'updateTwin',
+      () => stickFor('a-1', newer, ({ device }): Says => ({ device: { ...device, birthKey: born('a-2') } })),
+    ],
+    [
+      'the old owner’s statement',
+      'updateOtherEpoch',
+      () => stickFor('a-1', newer, ({ owner }): Says => ({ owner: { ...owner, epoch: 0 } })),
+    ],
+    ['another area’s statement', 'updateOtherArea', () => stickFor('a-1', newer, () => ({ area: 'yard' }))],
+    [
+      'an expired statement',
+      'updateExpired',
+      () => stickFor('a-1', newer, () => ({ issuedAt: new Date(0), expiresAt: new Date(1000) })),
+    ],
+    ['a replayed statement', 'updateReplayed', () => stickFor('a-1', newer, () => ({ sequence: 1 }))],
+    ['a version that its maker does not say', 'updateManifestOther', () => stickFor('a-1', newer, () => ({ version: '9.9.9' }))],
+    [
+      'a changed payload',
+      'updateArtifactLength',
+      async () => changed(await stickFor('a-1', newer), (octets) => octets.subarray(1)),
+    ],
+    ['a payload with one bit changed', 'updateArtifactOther', async () => changed(await stickFor('a-1', newer), flipped)],
+    ['a foreign signer', 'updateImage', async () => stickFor('a-1', await foreign())],
+  ]
+  async function foreign(): Promise<Release> {
+    const image = utf8('motor of somebody else')
+    const signature = await maker.signed('cms', image, 'other-firmware')
+    return publishedOf(maker, engineA.model, 'other-firmware', [
+      ['motor.bin', 'cms', image],
+      ['motor.bin.p7s', 'cms', signature],
+    ])
+  }
+  for (const [name, reason, make] of rows) {
+    await t.test(name, async () => {
+      assert.equal(await a.fromStick(await make()), reason)
+      assert.equal(a.running(), kept)
+    })
+  }
+  await t.test('no statement for it at all', async () => {
+    await assert.rejects(a.fromStick(await stickFor('a-2', newer)), { reason: 'updateNotOnStick' })
+  })
+  assert.equal(await twin.fromStick(await stickFor('a-2', newer)), 'installed', 'each is good where it belongs')
+  assert.equal(await a.fromStick(await stickFor('a-1', newer)), 'installed')
+})
+
+const flipped = (octets: Uint8Array): Uint8Array => octets.with(0, (octets[0] as number) ^ 1)
+
+/** What lies on the stick of the artifacts. */
+function changed(stick: string, how: (octets: Uint8Array) => Uint8Array): string {
+  const folder = join(stick, 'artifacts')
+  for (const name of readdirSync(folder)) writeFileSync(join(folder, name), how(new Uint8Array(readFileSync(join(folder, name)))))
+  return stick
+}
+
+type Maker = Awaited<ReturnType<typeof openTestUpdates>>
+let versions = 100
+
+/** A release that is out, of these artifacts. */
+async function publishedOf(
+  { context, approveAll }: Maker,
+  model: string,
+  signer: string,
+  artifacts: readonly (readonly [name: string, format: string, octets: Uint8Array])[],
+): Promise<Release> {
+  const wanted = { component: 'motor', version: `${++versions}.0.0`, models: [{ manufacturer: 'acme', model }] }
+  const { id } = await createRelease(context, wanted, engineer.actor)
+  for (const [name, format, octets] of artifacts)
+    await addArtifact(context, id, { name, format, signer, octets: octets.length, pieces: once(octets) }, engineer.actor)
+  await approveRelease(context, id, engineer)
+  await approveAll()
+  await approveRelease(context, id, engineer)
+  const outcome = await publishRelease(context, id, 'acme-releases', engineer)
+  assert.ok(outcome.state === 'done')
+  return outcome.release
+}
+
+test('R12: over the air, the agent refuses a correctly signed artifact for its model without a statement, or with a twin’s', async (t) => {
+  const { maker, controller, listen, stickFor } = await works(t)
+  const release = await maker.published()
+  const files = new Map<string, Uint8Array>()
+  const said: string[] = []
+  const origin = await listen(hostile(files, said))
+  const a = await controller('a-1', engineA, FILE, origin)
+  await controller('a-2', engineA, FILE)
+  for (const { name, digest, octets } of release.artifacts) files.set(name, await joined(maker.updates.read(digest, 0, octets)))
+  assert.equal(
+    (await updateOverAir(a.agent.device)) !== 'restarting' && readUpdateState(a.agent.directory).ended?.reason,
+    'updateNoStatement',
+  )
+
+  const stick = await stickFor('a-2', release)
+  const folder = join(stick, 'devices', 'A-2')
+  for (const name of readdirSync(folder)) files.set(name.replace(/^\d+\./, ''), new Uint8Array(readFileSync(join(folder, name))))
+  await updateOverAir(a.agent.device)
+  assert.equal(readUpdateState(a.agent.directory).ended?.reason, 'updateOtherDevice')
+  assert.equal(a.running(), undefined)
+  assert.deepEqual(
+    said.map((one) => one.split(' ')[0]),
+    ['closed/failure', 'closed/failure'],
+    'and says so',
+  )
+})
+
+/** It has a certificate that devices trust, and wants them to install what it likes. */
+function hostile(files: ReadonlyMap<string, Uint8Array>, said: string[]): DdiService {
+  let action = 0
+  const nobody = (): never => assert.fail('nobody is to ask this')
+  const factsOf = (filename: string, octets: Uint8Array) => ({
+    ...{ filename, octets: octets.length },
+    hashes: { sha1: '', md5: '', sha256: sha256(octets).toHex() },
+  })
+  return {
+    authenticate: async () => ({}),
+    poll: async () => ({ pollingSeconds: 60, wantsAttributes: false, deployment: ++action }),
+    deployment: async (_, number) => ({
+      ...{ action: number, download: 'forced', update: 'forced' },
+      chunks: [{ part: 'os', name: 'motor', version: '1', artifacts: [...files].map(([name, octets]) => factsOf(name, octets)) }],
+    }),
+    async artifact(_, __, filename) {
+      const octets = files.get(filename) ?? new Uint8Array(0)
+      return {
+        ...factsOf(filename, octets),
+        async *read(start, end) {
+          yield octets.subarray(start, end)
+        },
+      }
+    },
+    async feedback(_, __, { execution, finished, details }) {
+      said.push(`${execution}/${finished} ${details.join(' ')}`)
+    },
+    ...{ installed: nobody, toConfirm: nobody, checkCanceled: nobody, confirmations: nobody, confirm: nobody },
+    ...{ setAutoConfirmation: nobody, cancelFeedback: nobody, setAttributes: nobody },
+  }
+}
+
+test(
+  'R12: another model with SWUpdate on it: installed over the air, and each layer refuses alone',
+  { skip: tools.skip },
+  async (t) => {
+    const { here, maker, controller, rollOut, actionFor, stickFor } = await works(t)
+    const target = join(here.directory, 'installed.bin')
+    const runs = (): string | undefined => (existsSync(target) ? readFileSync(target, 'latin1') : undefined)
+    // its sockets and what it unpacks
+    const place = mkdtempSync(join(here.directory, 'tmp-'))
+    const program = here.writeFile('swupdate', `#!/bin/sh\nTMPDIR=$(mktemp -d -p ${place}) exec ${tools.path('swupdate')} "$@"\n`)
+    chmodSync(program, 0o755)
+    const b = await controller('b-1', engineB, { installer: 'swupdate', program, options: ['-l', '1'] })
+
+    let archives = 0
+    async function archive(board: string, revision: string, text: string): Promise<Uint8Array> {
+      const inside = join(here.directory, `cpio-${++archives}`)
+      mkdirSync(inside)
+      const digest = sha256(utf8(text)).toHex()
+      const file = `{ filename = "motor.bin"; path = "${target}"; sha256 = "${digest}"; }`
+      const own = `${board} = { hardware-compatibility: [ "${revision}" ]; files: ( ${file} ); };`
+      writeFileSync(join(inside, 'sw-description'), `software = {\n version = "1.0";\n ${own}\n}\n`)
+      writeFileSync(join(inside, 'motor.bin'), text)
+      const pack = `printf 'sw-description\\nmotor.bin\\n' | ${tools.path('cpio')} -o -H crc > out.swu`
+      await run('/bin/sh', ['-c', pack], { cwd: inside })
+      return new Uint8Array(readFileSync(join(inside, 'out.swu')))
+    }
+    const releaseOf = async (board: string, revision: string, text: string): Promise<readonly [Release, Uint8Array]> => {
+      const signed = await maker.signed('swupdate', await archive(board, revision, text))
+      return [await publishedOf(maker, engineB.model, 'acme-firmware', [['motor.swu', 'swupdate', signed]]), signed]
+    }
+
+    const [right, octets] = await releaseOf('engine-b', 'r1', 'motor of engine b')
+    await rollOut(right, [b.id])
+    assert.equal(await b.overAir(), 'installed')
+    assert.equal(runs(), 'motor of engine b')
+    assert.equal((await actionFor(b.id))?.state, 'succeeded')
+
+    const [forA, ofA] = await releaseOf('engine-a', 'r1', 'motor of engine a')
+    const [forR2, ofR2] = await releaseOf('engine-b', 'r2', 'motor of revision 2')
+    await t.test(
+      'the agent refuses what says itself that it is for another model or revision, though all others agree',
+      async () => {
+        assert.equal(await b.fromStick(await stickFor('b-1', forA)), 'updateArtifactModel')
+        assert.equal(await b.fromStick(await stickFor('b-1', forR2)), 'updateArtifactModel')
+        assert.equal(runs(), 'motor of engine b')
+      },
+    )
+
+    const keyring = join(b.agent.directory.path, 'software-anchors.pem')
+    const alone = (archived: Uint8Array): Promise<unknown> => {
+      const file = here.writeFile(`alone-${++archives}.swu`, archived)
+      return run(program, ['-l', '1', '-k', keyring, '--cert-purpose', 'codeSigning', '-H', 'engine-b:r1', '-i', file])
+    }
+    const foreign = await maker.signed('swupdate', await archive('engine-b', 'r1', 'foreign'), 'other-firmware')
+    const broken = octets.with(Buffer.from(octets).lastIndexOf('motor of'), 0x4d)
+    await t.test('a hostile server that got past both: SWUpdate refuses it by itself', async () => {
+      const rows = [
+        ['another model’s', ofA, /HW compatibility not found/],
+        ['another revision’s', ofR2, /SW not compatible with hardware/],
+        ['a foreign signer’s', foreign, /Authentication of all signatures failed/],
+        ['a changed one', broken, /HASH mismatch/],
+      ] as const
+      // it sleeps for a second before it says so
+      await Promise.all(rows.map(([name, archived, says]) => assert.rejects(alone(archived), { stderr: says }, name)))
+      assert.equal(runs(), 'motor of engine b')
+    })
+    await alone(octets) // and takes the right one
+  },
+)
