@@ -53,6 +53,7 @@ export async function openLocalClient(context: Context, where: InstallationValue
       clock: openClock(config, world, log),
       dataDirectory,
       log,
+      broker: () => undefined, // only a server runs one
       endpointsChanged: async () => {},
     })
     const [rest] = web.routers('tls')

@@ -27,6 +27,8 @@ export const nouns: readonly Noun[] = [
   { noun: 'device', summary: 'devices, from their plan to their end', load: () => import('./commands/device.ts') },
   { noun: 'model', summary: 'product models and their hardware', load: () => import('./commands/model.ts') },
   { noun: 'area', summary: 'where owners use devices', load: () => import('./commands/area.ts') },
+  { noun: 'conduit', summary: 'what may flow from area to area', load: () => import('./commands/conduit.ts') },
+  { noun: 'mqtt', summary: 'the message broker of devices', load: () => import('./commands/mqtt.ts') },
   {
     noun: 'organization',
     summary: 'who makes, owns and services devices',
@@ -41,6 +43,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'license', summary: 'what of a device may be used until when', load: () => import('./commands/license.ts') },
   { noun: 'release', summary: 'releases of software, and who let them out', load: () => import('./commands/release.ts') },
   { noun: 'campaign', summary: 'releases rolled out to devices, in waves', load: () => import('./commands/campaign.ts') },
+  { noun: 'command', summary: 'orders to devices, and who agrees to them', load: () => import('./commands/command.ts') },
   { noun: 'usage', summary: 'what devices counted, and the bill of it', load: () => import('./commands/usage.ts') },
   { noun: 'agent', summary: 'the device’s side: enroll, renew, verify, report', load: () => import('./commands/agent.ts') },
   { noun: 'trust-list', summary: 'whom devices trust, signed', load: () => import('./commands/trust-list.ts') },

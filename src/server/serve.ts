@@ -113,6 +113,16 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
   const brokerFace = async (): Promise<TLSFace> => ({ identity: identity.now(), clientAuthorities: await areaAuthorities(ca) })
   const listeners: Listener[] = []
   let fronts: Fronts | undefined
+  const broker = await startBroker({
+    config,
+    environment: options.environment,
+    ca,
+    devices: ca.devices,
+    world,
+    log,
+    face: await brokerFace(),
+  })
+  undo.push(() => broker?.stop())
   const present = async (): Promise<void> => {
     const next = await face()
     fronts?.present(next)
@@ -137,7 +147,16 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     }
   const backups = composeBackups({ ...options, foundation, auditLog })
   const clock = openClock(config, world, log)
-  const web = composeWeb({ ...options, foundation, backups, ca, clock, auditLog, endpointsChanged: present })
+  const web = composeWeb({
+    ...options,
+    foundation,
+    backups,
+    ca,
+    clock,
+    auditLog,
+    endpointsChanged: present,
+    broker: () => broker?.broker,
+  })
   const routers = {
     tls: [dispatcher(web.tlsProtocols, 'tls', log), ...web.routers('tls').map(seenByAll)],
     public: [dispatcher(web.publicProtocols, 'public', log), ...web.routers('public').map(seenByAll)],
@@ -159,16 +178,6 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
     observe: web.observe,
   }
   const firstFace = await face()
-  const broker = await startBroker({
-    config,
-    environment: options.environment,
-    ca,
-    devices: ca.devices,
-    world,
-    log,
-    face: await brokerFace(),
-  })
-  undo.push(() => broker?.stop())
   const ticketSecret = new Uint8Array(world.random.octets(TICKET_SECRET_OCTETS))
   const open = async (id: Listener['id'], address: Address): Promise<Listener> => {
     const all = id === 'console' ? routers.console : [dispatcher(mounted, id, log), ...routers[id]]

@@ -5,6 +5,7 @@
  */
 import { openAccess } from '#access/access.ts'
 import type { AuditLog } from '#audit/log.ts'
+import { TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { World } from '#base/world.ts'
 import { newestBackup, type Backups } from '#backup/runs.ts'
@@ -12,6 +13,7 @@ import type { Config } from '#config/config.ts'
 import { countCertificates } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { offlineStates } from '#ca/trusted.ts'
+import type { Broker } from '#mqtt/broker.ts'
 import type { KeyRing } from '#keys/key-ring.ts'
 import type { LicensesContext } from '#licenses/context.ts'
 import type { Archive } from '#signing/upload/archive.ts'
@@ -49,6 +51,8 @@ export interface WebParts {
   readonly world: World
   readonly clock: ClockWatch
   readonly log: Log
+  /** Undefined where there is none, or not yet. */
+  readonly broker: () => Broker | undefined
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
@@ -92,6 +96,7 @@ export function composeWeb({
   clock,
   log,
   endpointsChanged,
+  broker,
   ...where
 }: WebParts): Web {
   const { db, audit, organizationId } = foundation
@@ -105,6 +110,9 @@ export function composeWeb({
       ...keyStoreChecks(foundation.keys),
       ...backupChecks(foundation, config),
       { name: 'clock', vital: false, run: async () => checkClock(clock) },
+      ...(config.mqtt.listen === undefined && config.mqtt.mosquitto === undefined
+        ? []
+        : [{ name: 'message broker', vital: false, run: async () => checkBroker(broker()) }]),
     ],
     world.clock,
   )
@@ -140,6 +148,7 @@ export function composeWeb({
     licenses,
     updates,
     campaigns: campaigns.context,
+    broker,
     endpointsChanged,
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
@@ -166,6 +175,12 @@ export function composeWeb({
       return listener === 'public' ? [probes, tlog] : [rest, probes, tlog, ...pages]
     },
   }
+}
+
+/** One of several processes drives a broker that runs beside; the others have nothing to say of it. */
+function checkBroker(broker: Broker | undefined): void {
+  const { state, detail = 'it has not started' } = broker?.status() ?? { state: 'away' }
+  if (state === 'away') throw new TrustError('unavailable', 'brokerAway', { facts: { detail } })
 }
 
 /** Looked after where backups are meant to be made; nothing stops for want of one. */

@@ -1,14 +1,22 @@
 /** `sealworks area`: where an owner uses devices, and which authority issues for it. @module */
+import { type ConnectionProtocol, connectionProtocols } from '#devices/area-policy.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { splitName } from '../catalog.ts'
 import { integer, many, required, some, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { fields, table } from '../terminal.ts'
+import { UsageError } from '../usage.ts'
 
 type Area = AnswerOf<'listAreas'>['items'][number]
 
 const area = required(text('OWNER/AREA', 'its owner and its name'))
 const LEVEL_MAX = 4
+
+function protocolIn(written: string): ConnectionProtocol {
+  const found = connectionProtocols.find((one) => one === written)
+  if (found === undefined) throw new UsageError(`--connect takes one of ${connectionProtocols.join(', ')}`)
+  return found
+}
 
 export const commands = [
   clientCommand({
@@ -24,12 +32,14 @@ export const commands = [
       profile: some('ID', 'of its operational certificates'),
       assurance: integer('N', 0, LEVEL_MAX, 'a device of a lower level does not come in; 0 unless told'),
       model: many('MANUFACTURER/MODEL', 'only devices of these; any unless told'),
+      connect: many('PROTOCOL', `by which its devices connect: ${connectionProtocols.join(', ')}; all unless told`),
     },
-    async run(client, { area: written, title, ca, profile, assurance = 0, model }) {
+    async run(client, { area: written, title, ca, profile, assurance = 0, model, connect }) {
       const [owner, name] = splitName(written, 'area')
       const body = {
         ...{ owner, name, title: title ?? name, authority: ca, profiles: [...profile], assuranceMin: assurance },
         ...(model.length > 0 && { models: [...model] }),
+        ...(connect.length > 0 && { connections: connect.map(protocolIn) }),
       }
       const value = await client.call('createArea', { body })
       return { value, text: fields(value) }

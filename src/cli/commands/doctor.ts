@@ -299,11 +299,13 @@ async function checkKeyStores(context: Context, config: Config): Promise<readonl
   })
 }
 
-async function checkListeners({ server }: Config): Promise<readonly Finding[]> {
+async function checkListeners({ server, mqtt }: Config): Promise<readonly Finding[]> {
   const named = [
     ['TLS listener', server.listen],
     ['public listener', server.listenPublic],
     ['console listener', server.listenConsole],
+    ['message broker', mqtt.listen],
+    ['Mosquitto', mqtt.mosquitto === undefined ? undefined : brokerAddress(mqtt.mosquitto)],
   ] as const
   const findings: Finding[] = []
   for (const [check, address] of named) {
@@ -316,6 +318,11 @@ async function checkListeners({ server }: Config): Promise<readonly Finding[]> {
     })
   }
   return findings
+}
+
+function brokerAddress(written: string): Address {
+  const { hostname, port, protocol } = new URL(written)
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? (protocol === 'mqtts:' ? 8883 : 1883) : port) }
 }
 
 const accepts = ({ host, port }: Address): Promise<boolean> =>

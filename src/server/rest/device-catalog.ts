@@ -1,5 +1,6 @@
 /** REST: organizations, product models and application areas, which devices refer to. @module */
 import { Type } from 'typebox'
+import { connectionProtocols, readAreaPolicy } from '#devices/area-policy.ts'
 import { type ApplicationArea, createArea, findArea, listAreas, setAreaState } from '#devices/areas.ts'
 import { type AssuranceLevel, birthVariants } from '#devices/device.ts'
 import {
@@ -82,6 +83,12 @@ const AreaTerms = {
       description: 'only these; any unless told',
     }),
   ),
+  connections: Type.Optional(
+    Type.Array(Type.Enum([...connectionProtocols]), {
+      uniqueItems: true,
+      description: 'by which its devices connect; all unless told',
+    }),
+  ),
 }
 const AreaShape = record({
   id: Uuid,
@@ -96,6 +103,11 @@ const ByModel = Type.Object({ manufacturer: CatalogName, model: CatalogName })
 const ByArea = Type.Object({ owner: CatalogName, area: CatalogName })
 
 const timeOf = (at: number): string => new Date(at).toISOString()
+
+function connectionsOf(policy: ApplicationArea['policy']) {
+  const { connections } = readAreaPolicy(policy)
+  return connections === undefined ? {} : { connections: [...connections] }
+}
 
 export function deviceCatalogRoutes({ devices: { context }, authorities }: CAServices) {
   const { db } = context
@@ -135,13 +147,16 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
     const models = new Map(
       (await listModels(context)).map(({ id, manufacturerId, name }) => [id, `${names.get(manufacturerId) ?? ''}/${name}`]),
     )
-    return areas.map(({ id, name, title, authority, assuranceMin, state, ownerId, profiles, models: allowed, createdAt }) => ({
-      ...{ id, name, title, authority, assuranceMin, state },
-      owner: names.get(ownerId) ?? '',
-      profiles: [...profiles],
-      ...(allowed !== undefined && { models: allowed.map((id) => models.get(id) ?? id) }),
-      createdAt: timeOf(createdAt),
-    }))
+    return areas.map(
+      ({ id, name, title, authority, assuranceMin, state, ownerId, profiles, policy, models: allowed, createdAt }) => ({
+        ...{ id, name, title, authority, assuranceMin, state },
+        owner: names.get(ownerId) ?? '',
+        profiles: [...profiles],
+        ...(allowed !== undefined && { models: allowed.map((id) => models.get(id) ?? id) }),
+        ...connectionsOf(policy),
+        createdAt: timeOf(createdAt),
+      }),
+    )
   }
   const areaShape = async (area: ApplicationArea) => {
     const [shown] = await areaShapes([area])
@@ -283,14 +298,19 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       body: record({ owner: CatalogName, name: CatalogName, ...AreaTerms }),
       response: AreaShape,
       status: 201,
-      async handle({ actor }, { body: { owner, models, assuranceMin, authority, ...body } }) {
+      async handle({ actor }, { body: { owner, models, assuranceMin, authority, connections, ...body } }) {
         const { id: ownerId } = await spokenFor(actor, 'area.create', owner)
         const wanted = models?.map(async (written) => {
           const [manufacturer = '', model = ''] = written.split('/')
           return (await openModel(manufacturer, model)).id
         })
         const terms = {
-          ...{ ...body, ownerId, policy: {}, assuranceMin: assuranceMin as AssuranceLevel },
+          ...{
+            ...body,
+            ownerId,
+            policy: connections === undefined ? {} : { connections: [...connections] },
+            assuranceMin: assuranceMin as AssuranceLevel,
+          },
           authority: authorities.byAddress(authority).address,
           models: wanted && (await Promise.all(wanted)),
         }

@@ -14,7 +14,9 @@ import { authorityRoutes } from './authorities.ts'
 import { authorityLifeRoutes } from './authority-life.ts'
 import { backupRoutes } from './backups.ts'
 import { birthRoutes } from './births.ts'
+import { brokerRoutes } from './broker.ts'
 import { campaignRoutes } from './campaigns.ts'
+import { commandRoutes } from './commands.ts'
 import { certificateRoutes } from './certificates.ts'
 import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceReportRoutes } from './device-reports.ts'
@@ -23,6 +25,7 @@ import { endpointRoutes } from './endpoints.ts'
 import { genuineRoutes } from './genuine.ts'
 import { keyRoutes } from './keys.ts'
 import type { CampaignsContext } from '#updates/campaigns/context.ts'
+import type { Broker } from '#mqtt/broker.ts'
 import type { LicensesContext } from '#licenses/context.ts'
 import { licenseRoutes } from './licenses.ts'
 import type { OrdersContext } from '#orders/orders.ts'
@@ -54,6 +57,8 @@ export interface RouteServices {
   readonly licenses: LicensesContext
   readonly updates: Updates
   readonly campaigns: CampaignsContext
+  /** Undefined where there is none. */
+  readonly broker: () => Broker | undefined
   /** Called when endpoints were made or changed. */
   readonly endpointsChanged: () => Promise<void>
 }
@@ -74,6 +79,7 @@ export const allRoutes = ({
   licenses,
   updates,
   campaigns,
+  broker,
   endpointsChanged,
 }: RouteServices) => [
   ...serverRoutes(server),
@@ -91,7 +97,9 @@ export const allRoutes = ({
   ...ownershipRoutes(ca, { agreed: offersAgreed, alone: offersAlone }),
   ...speakerRoutes(ca, access),
   ...deviceRoutes(ca),
+  ...brokerRoutes(ca, broker),
   ...deviceReportRoutes(ca),
+  ...commandRoutes(ca),
   ...genuineRoutes(ca),
   ...keyRoutes(ca, signing.signers.needs, agreed),
   ...backupRoutes(backups),
