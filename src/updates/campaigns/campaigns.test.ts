@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
+import { asTrustError } from '#base/errors.ts'
 import { keep } from '#store/batch.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
-import { stepsOnReport } from './advance.ts'
+import { campaignWork, stepsOnReport } from './advance.ts'
 import {
   consentForOwner,
   openCampaign,
@@ -297,6 +298,41 @@ for (const { id, skip } of engines) {
       assert.deepEqual([action?.state, action?.reason], ['failed', 'otherVersionRuns'])
       await all.door.feedback(visitor, number, { ...done, finished: 'failure' }) // it repeats itself: nothing changes
       await assert.rejects(all.door.feedback(visitor, number, done), { reason: 'actionOver' })
+    })
+
+    test('R22: whatever comes at once, each device ends once, and the log has each end once', async () => {
+      await using all = await campaigns(24)
+      await all.create('press', { waves: [{ devices: 12 }], gatePercent: 25, errors: { percent: 60, least: 20 } })
+      await startCampaign(all.context, 'press', officer)
+      const judging = [campaignWork(all.context), campaignWork(all.context)]
+      const tolerant = (work: Promise<unknown>): Promise<unknown> =>
+        work.catch((thrown: unknown) => {
+          const { code } = asTrustError(thrown)
+          if (code !== 'conflict' && code !== 'notFound') throw thrown // it was over, or somebody was faster
+        })
+      for (let round = 0; round < 2; round++) {
+        const offers = (await all.actions()).filter(({ state }) => state === 'offered')
+        await Promise.all([
+          ...offers.flatMap(({ deviceId }, at) => [
+            tolerant(at % 3 === 0 ? fail(all, deviceId) : install(all, deviceId)),
+            tolerant(at % 3 === 0 ? fail(all, deviceId) : report(all, deviceId, '2.0.0')),
+          ]),
+          ...judging.map((work) => work.runOnce()),
+          ...(round === 1 ? [tolerant(stopCampaign(all.context, 'press', 'enough', officer))] : []),
+        ])
+        await all.work.settled()
+        await all.work.runOnce()
+      }
+      const { states } = await progressOf(all.context, await openCampaign(all.context, 'press'))
+      assert.equal(
+        Object.values(states).reduce((sum, count) => sum + count, 0),
+        24,
+      )
+      assert.equal(states.planned + states.offered + states.confirmed, 0)
+      for (const state of ['succeeded', 'failed'] as const)
+        assert.equal(await all.audited(`campaign.device-${state}`), states[state], state)
+      assert.equal(await all.audited('campaign.open-wave'), 2)
+      assert.equal((await all.audited('campaign.stop')) + (await all.audited('campaign.finish')), 1)
     })
 
     test('R12: only those are listed whose version is in the range', async () => {
