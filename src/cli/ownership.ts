@@ -2,7 +2,7 @@
 import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import { importPublicKey, paddedKey, type PublicKey } from '#algorithms/public-key.ts'
 import { signatureAlgorithm } from '#algorithms/table.ts'
-import { parsePEM } from '#asn1/pem.ts'
+import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { deviceNameOf, writtenKey } from '#devices/ownership/statement.ts'
@@ -10,6 +10,7 @@ import { encodeChain, parseChain, signPresence, type StatementKey, verifyChain }
 import { encodePackage, type Package, parsePackage, parsePresenceAsked, parsePublicKey } from '#devices/ownership/package.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { parseCertificate } from '#x509/certificate.ts'
+import { formatName, parseName } from '#x509/name.ts'
 import { command, type Context, flag, integer, many, required, some, text } from './command.ts'
 import { clientCommand } from './connection.ts'
 import { deviceOperand as device, findDevice } from './device.ts'
@@ -280,6 +281,40 @@ export const ownershipCommands = [
         productSerial: standing.product.productSerial,
       }
       return { value, text: fields(value) }
+    },
+  }),
+
+  command({
+    noun: 'device',
+    verb: 'verify-voucher',
+    summary: 'Read a voucher of RFC 8366 here, with no server: whom the maker tells the device to trust',
+    details:
+      'Counts only as one of --maker signed it, for this serial and birth certificate, and while it is good. Vouchers that answer a nonce are for the device that asked.',
+    example:
+      'sealworks device verify-voucher A-1042.vcj --maker vouchers.pem --serial A-1042 --certificate A-1042.pem --out domain.pem',
+    operands: { file: required(text('FILE', 'the voucher, CMS in DER')) },
+    options: {
+      maker: some('FILE', 'certificates of makers that may sign vouchers: the very signer, PEM'),
+      serial: required(text('SERIAL', 'of the device')),
+      certificate: required(text('FILE', 'birth certificate of the device, PEM')),
+      ...outputOptions,
+    },
+    async run(context, { file, maker, serial, certificate, ...output }) {
+      const makers: Uint8Array[] = []
+      for (const one of maker) makers.push(...(await certificatesIn(context, one)).map((text) => Uint8Array.fromBase64(text)))
+      const [birth = ''] = await certificatesIn(context, certificate)
+      const now = new Date(context.world.clock.now())
+      const expected = { makers, serialNumber: serial, birth: Uint8Array.fromBase64(birth), now }
+      const { verifyVoucher } = await import('#devices/ownership/voucher.ts')
+      const { pinnedDomainCert, createdOn, expiresOn, assertion } = await verifyVoucher(await readInput(context, file), expected)
+      const domain = parseCertificate(pinnedDomainCert)
+      const value = {
+        ...{ serial, assertion, createdOn: createdOn.toISOString() },
+        ...(expiresOn !== undefined && { expiresOn: expiresOn.toISOString() }),
+        domain: formatName(parseName(domain.subject)),
+      }
+      if (output.out === undefined) return { value, text: fields(value) }
+      return deliver(context, output, utf8(encodePEM('CERTIFICATE', pinnedDomainCert)), value)
     },
   }),
 

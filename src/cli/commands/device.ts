@@ -174,6 +174,18 @@ export const commands = [
     },
   }),
 
+  clientCommand({
+    noun: 'device',
+    verb: 'import',
+    summary: 'Register devices of a list, in batches that are kept whole or not at all',
+    details:
+      'CSV with a first line of serial and, if wanted, model, revision and kind; or one JSON object with these a line. Batches have 500 lines; of one with a line that is refused nothing is registered. A list that was broken off is given again. Ends with 1 when lines were refused.',
+    example: 'sealworks device import pumps.csv --model acme/pump',
+    operands: { file: required(text('FILE', 'the list')) },
+    options: { model: text('MANUFACTURER/MODEL', 'of lines that name none') },
+    run: async (client, { file, model }, context) =>
+      (await import('../device-import.ts')).importDevices(client, context, file, model),
+  }),
   ...ownershipCommands,
   ...genuineCommands,
 ]

@@ -204,7 +204,7 @@ test('R33: each cut is in the history and in the audit log', async (t) => {
   await assert.rejects(here.report(device), { reason: 'deviceForked' })
   const entries = await here.context.db.query("SELECT act, actor FROM audit_entry WHERE act LIKE 'device.%' ORDER BY id")
   const acts = entries.filter(({ actor }) => actor === 'service:device-reports').map(({ act }) => act)
-  assert.deepEqual(acts.toSorted(), ['device.activate', 'device.flag', 'device.quarantine']) // two of one batch: in no order
+  assert.deepEqual(new Set(acts), new Set(['device.activate', 'device.flag', 'device.quarantine'])) // two of one batch: in no order
 })
 
 test('a certificate that is not of this installation says nothing here', async (t) => {

@@ -1,6 +1,7 @@
 /** REST: devices, what became of them, and whether their certificates may be used. @module */
 import { Type } from 'typebox'
-import { TrustError } from '#base/errors.ts'
+import { asTrustError, TrustError } from '#base/errors.ts'
+import { sentence } from '#base/sentences.ts'
 import { isVouchedFor } from '#ca/authorities.ts'
 import { openCertificate } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
@@ -12,7 +13,8 @@ import { historyOf } from '#devices/history.ts'
 import { findModel, listModels, listRevisions } from '#devices/models.ts'
 import { findOrganization, listOrganizations } from '#devices/organizations.ts'
 import { productionOf } from '#devices/produced.ts'
-import { findDevices, registerDevice } from '#devices/register.ts'
+import { findDevices, type NewDevice, registerDevice } from '#devices/register.ts'
+import { LIST_MAX, registerList } from '#devices/register-list.ts'
 import { type DeviceAct, deviceStates } from '#devices/states.ts'
 import { isUsable } from '#devices/usable.ts'
 import type { CAServices } from '../compose.ts'
@@ -29,6 +31,8 @@ export const ProductSerial = Type.String({
 const InCatalog = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', description: 'two names with a slash between' })
 const State = Type.Enum([...deviceStates])
 const Flag = Type.Enum([...deviceFlags])
+/** {@link LIST_MAX} devices with long names. */
+const LIST_MAX_OCTETS = 512 << 10
 const ById = Type.Object({ id: Uuid })
 const ByLabel = Type.Object({ label: CatalogName })
 
@@ -291,6 +295,66 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
         }
         const attempt = { actor, act: 'device.register', object: `model:${modelId}` }
         return recordingRefusals(context.audit, attempt, async () => shown(await registerDevice(context, wanted, actor)))
+      },
+    }),
+    route({
+      id: 'registerDevices',
+      method: 'POST',
+      path: '/api/v1/devices/list',
+      permission: 'device.register',
+      summary: 'Plan devices of a list: all of the batch, or none with a word on each that is in the way',
+      bodyMaxOctets: LIST_MAX_OCTETS,
+      body: record({
+        devices: Type.Array(
+          record({
+            model: InCatalog,
+            productSerial: ProductSerial,
+            revision: Type.Optional(CatalogName),
+            kind: Type.Optional(Type.Enum([...deviceKinds])),
+          }),
+          { minItems: 1, maxItems: LIST_MAX },
+        ),
+      }),
+      response: record({
+        registered: Type.Integer({ description: 'new here' }),
+        known: Type.Integer({ description: 'registered before, as this very model' }),
+        refused: Type.Array(
+          record({ at: Type.Integer({ description: 'in the batch, from 0' }), reason: Type.String(), problem: Type.String() }),
+        ),
+      }),
+      async handle({ actor }, { body: { devices: lines } }) {
+        const attempt = { actor, act: 'device.register', object: 'devices:list' }
+        return recordingRefusals(context.audit, attempt, async () => {
+          const models = new Map<string, Promise<{ readonly id: string; readonly manufacturerId: string }>>()
+          const revisions = new Map<string, Promise<string>>()
+          const once = <T>(known: Map<string, Promise<T>>, name: string, find: () => Promise<T>): Promise<T> => {
+            const found = known.get(name) ?? find()
+            known.set(name, found)
+            return found
+          }
+          const wanted: NewDevice[] = []
+          const unknown: { at: number; reason: string; problem: string }[] = []
+          for (const [at, { model, revision, productSerial, kind }] of lines.entries()) {
+            try {
+              const { id: modelId, manufacturerId } = await once(models, model, async () =>
+                findModel(db, ...(await inCatalog(model))),
+              )
+              const revisionId = revision && (await once(revisions, `${model} ${revision}`, () => revisionOf(modelId, revision)))
+              wanted.push({
+                ...{ manufacturerId, modelId, productSerial },
+                ...(kind !== undefined && { kind }),
+                ...(revisionId !== undefined && { revisionId }),
+              })
+            } catch (thrown) {
+              const { code, reason, message } = asTrustError(thrown)
+              if (code !== 'notFound') throw thrown
+              unknown.push({ at, reason, problem: message })
+            }
+          }
+          if (unknown.length > 0) return { registered: 0, known: 0, refused: unknown }
+          const { registered, known, refused } = await registerList(context, wanted, actor)
+          return { registered, known, refused: refused.map(({ at, reason }) => ({ at, reason, problem: sentence(reason, {}) })) }
+        })
       },
     }),
     route({
