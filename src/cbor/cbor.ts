@@ -297,21 +297,39 @@ function writeObject(value: Exclude<CBOR, Label | boolean | undefined>, parts: U
 }
 
 function writeMap(map: CBORMap, parts: Uint8Array[]): void {
-  const entries = [...map].map(([key, value]) => [encodeCBOR(key), value] as const)
-  parts.push(head(5, entries.length))
-  for (const [key, value] of entries.toSorted(([a], [b]) => compare(a, b))) {
-    parts.push(key)
+  parts.push(head(5, map.size))
+  for (const [key, value] of inOrder(map)) {
+    write(key, parts)
     write(value, parts)
   }
+}
+
+/** By the octets of the keys, which is the order of their values where they are numbers from 0 on. */
+function inOrder(map: CBORMap): Iterable<readonly [Label, CBOR]> {
+  const entries = [...map]
+  if (entries.every(([key]) => typeof key === 'number' && key >= 0)) return entries.toSorted(([a], [b]) => Number(a) - Number(b))
+  return entries
+    .map((entry) => [encodeCBOR(entry[0]), entry] as const)
+    .toSorted(([a], [b]) => compare(a, b))
+    .map(([, entry]) => entry)
 }
 
 function head(major: number, argument: number | bigint): Uint8Array {
   const type = major << 5
   if (argument < 24) return Uint8Array.of(type | Number(argument))
-  const hex = argument.toString(16)
-  const length = [1, 2, 4, 8].find((octets) => hex.length <= 2 * octets)
-  if (length === undefined) throw new RangeError('a number has more than 64 bits')
-  return concat([Uint8Array.of(type | (24 + Math.log2(length))), Uint8Array.fromHex(hex.padStart(2 * length, '0'))])
+  if (argument > 0xffff_ffff) return longHead(type, BigInt(argument))
+  const value = Number(argument)
+  if (value <= 0xff) return Uint8Array.of(type | 24, value)
+  if (value <= 0xffff) return Uint8Array.of(type | 25, value >> 8, value & 0xff)
+  return Uint8Array.of(type | 26, value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff)
+}
+
+function longHead(type: number, argument: bigint): Uint8Array {
+  if (argument >= 1n << 64n) throw new RangeError('a number has more than 64 bits')
+  const octets = new Uint8Array(9)
+  octets[0] = type | 27
+  new DataView(octets.buffer).setBigUint64(1, argument)
+  return octets
 }
 
 /** The shortest that holds the value; one form of what is not a number (RFC 8949, 4.2.2). */
