@@ -85,7 +85,7 @@ export async function reconcile(context: OrdersContext, name: string, actor: str
   const found: Step[] = []
   for (const { id, course } of jobs) found.push(...(await findingsOf(context, order, { id, good: course.good })))
   for (const allotment of allotments) found.push(...(await findingsOf(context, order, allotment)))
-  found.push(...(await fieldFindings(context, order, [...jobs, ...allotments])))
+  found.push(...(await fieldFindings(context, order, jobs)))
   for (let at = 0; at < found.length; at += FOUND_MAX) await keep(db, found.slice(at, at + FOUND_MAX))
 
   const reports = jobs.map(reportOf)
@@ -222,7 +222,7 @@ async function findingsOf(
 async function fieldFindings(
   context: OrdersContext,
   { id: orderId }: ProductionOrder,
-  jobs: readonly { readonly state: string }[],
+  jobs: readonly Job[],
 ): Promise<readonly Step[]> {
   const { db, organizationId } = context
   const judged = (type: 'good' | 'scrap'): string =>
@@ -309,7 +309,8 @@ export async function noteSeen(
     "SELECT n FROM job_entry WHERE organization_id = ? AND product_serial = ? AND type = 'issue' AND certificate_hash = ?",
     ...[organizationId, productSerial, fingerprint],
   )
-  const seen = issuer === undefined ? 'foreignIssuer' : known === undefined ? 'inNoLog' : 'known'
+  // what is in a log is known, and so is what a line of the server bore
+  const seen = known !== undefined ? 'known' : issuer === undefined ? 'foreignIssuer' : 'inNoLog'
   const position = positionOf(certificate.serialNumber)
   const facts = { productSerial, place, certificate: fingerprint, ...(position !== undefined && { position }) }
   const alarm = { orderId: order.id, jobId: issuer?.id, subject: fingerprint, facts }

@@ -8,7 +8,7 @@ import { historyOf } from '#devices/history.ts'
 import { findDevices } from '#devices/register.ts'
 import { allot, endAllotment, judge } from '#orders/allotments.ts'
 import { closeOrder, type OrdersContext } from '#orders/orders.ts'
-import { noteShipped, reconcile } from '#orders/reconcile.ts'
+import { noteSeen, noteShipped, reconcile } from '#orders/reconcile.ts'
 import { keep } from '#store/batch.ts'
 import type { Database } from '#store/database.ts'
 import { postgres } from '#store/postgres/index.ts'
@@ -178,6 +178,7 @@ describe('births at a line that bears only what is ordered', () => {
         await ca.enrollment.enroll({ endpoint, operation: 'enroll', request, identity })
       }
     }
+    assert.equal(await noteSeen(plant.orders, 'pumps', { certificate, place: 'fair' }, person), 'known')
     await enrollAt('plant-a')
     const { seen, alarms } = await reconcile(plant.orders, 'pumps', person)
     assert.deepEqual([seen, alarms], [1, []])
@@ -190,7 +191,7 @@ describe('births at a line that bears only what is ordered', () => {
     const rows = await births.db.query('SELECT place FROM order_sighting ORDER BY place')
     assert.deepEqual(
       rows.map(({ place }) => place),
-      ['endpoint plant-a', 'endpoint plant-b'],
+      ['endpoint plant-a', 'endpoint plant-b', 'fair'],
     )
   })
 })

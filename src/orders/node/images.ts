@@ -48,13 +48,28 @@ export function nodeImages(
   const place = join(directory, 'images')
   const pathOf = (digest: string): string => join(place, `${digest}.cms`)
   const signatureOf = (digest: string): string => join(place, `${digest}.p7s`)
-  const now = (): Date => new Date(world.clock.now())
 
-  function decrypted(path: string): Promise<StreamedEnvelope> {
+  /** The file is closed when the work has ended, however it does. */
+  async function* decrypted(path: string): AsyncGenerator<StreamedEnvelope, void> {
     const { envelopeKey: key } = machine
     if (key === undefined || ticket.envelope === undefined) throw new TrustError('policyRefused', 'envelopeMissing')
     const certificate = Uint8Array.fromBase64(ticket.envelope)
-    return decryptEnvelopeStream(createReadStream(path), { type: 'privateKey', certificate, key }, world.random)
+    const file = createReadStream(path)
+    try {
+      yield await decryptEnvelopeStream(file, { type: 'privateKey', certificate, key }, world.random)
+    } finally {
+      file.destroy()
+    }
+  }
+
+  async function check(path: string, signature: Uint8Array): Promise<{ readonly digest: string; readonly octets: number }> {
+    for await (const { contentOctets: octets, unverifiedContent } of decrypted(path))
+      return { octets, digest: await checkImage(ticket, unverifiedContent, signature, new Date(world.clock.now())) }
+    throw new TypeError('a file is decrypted once')
+  }
+
+  async function* read(digest: string): AsyncGenerator<Uint8Array, void> {
+    for await (const { unverifiedContent } of decrypted(pathOf(digest))) yield* checked(unverifiedContent, digest)
   }
 
   return {
@@ -63,7 +78,7 @@ export function nodeImages(
       const beside = join(place, 'incoming')
       await pipeline(createReadStream(file), createWriteStream(beside, { mode: 0o600 }))
       try {
-        const digest = await checkImage(ticket, (await decrypted(beside)).unverifiedContent, signature, now())
+        const { digest } = await check(beside, signature)
         await using written = await open(beside, 'r+')
         await written.sync()
         rmSync(signatureOf(digest), { force: true })
@@ -78,11 +93,9 @@ export function nodeImages(
 
     async open(digest) {
       if (!existsSync(pathOf(digest))) throw new TrustError('notFound', 'imageUnknown', { facts: { image: digest } })
-      const signature = new Uint8Array(readFileSync(signatureOf(digest)))
-      const found = await checkImage(ticket, (await decrypted(pathOf(digest))).unverifiedContent, signature, now())
-      if (found !== digest) throw imageOther(digest)
-      const { contentOctets, unverifiedContent } = await decrypted(pathOf(digest))
-      return { octets: contentOctets, read: () => checked(unverifiedContent, digest) }
+      const found = await check(pathOf(digest), new Uint8Array(readFileSync(signatureOf(digest))))
+      if (found.digest !== digest) throw imageOther(digest)
+      return { octets: found.octets, read: () => read(digest) }
     },
   }
 }
