@@ -31,8 +31,8 @@ export interface Signed {
 export interface Known {
   readonly facts: Facts
   readonly state: UpdateState
-  /** Features that it is licensed for. */
-  readonly features: ReadonlySet<string>
+  /** Features that it is licensed for; asked where a release wants one. */
+  features(): Promise<ReadonlySet<string>>
 }
 
 /** @throws TrustError `policyRefused`, `badProof`, `unauthenticated`, `malformed`: and nothing of it is done */
@@ -42,7 +42,7 @@ export async function checkUpdate(device: Device, { statement, manifest }: Signe
   const at = new Date(device.world.clock.now())
   const trust = (purpose: string): ReturnType<typeof messageTrust> => messageTrust(anchorsFor(device, purpose))
   const { value } = await readStatement(statement, { trust: trust(DIRECTOR), at })
-  checkStatement(value, factsFor(known), { now: at, lastSeen: new Date(known.state.lastSeen) })
+  checkStatement(value, await factsFor(known, value), { now: at, lastSeen: new Date(known.state.lastSeen) })
   checkFloor(value, known.state)
   const { value: released } = await readManifest(manifest, { trust: trust(SOFTWARE), at })
   checkManifest(released, value)
@@ -56,9 +56,9 @@ export function anchorsFor({ directory, world }: Device, purpose: string): reado
   throw new TrustError('notFound', 'agentNoTrust', { facts: { purpose } })
 }
 
-function factsFor({ facts, state, features }: Known): DeviceFacts {
+async function factsFor({ facts, state, features }: Known, { feature }: DirectorStatement): Promise<DeviceFacts> {
   const installed = new Map(Object.entries(state.installed).map(([name, { counter }]) => [name, counter]))
-  return { ...facts, installed, features, last: state.last ?? undefined }
+  return { ...facts, installed, features: feature === undefined ? new Set() : await features(), last: state.last ?? undefined }
 }
 
 /** What was begun and went back is done again or followed by what is newer, and by nothing older. */

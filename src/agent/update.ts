@@ -90,7 +90,7 @@ export function dropUpdate({ directory }: Device): boolean {
 
 async function knownTo(device: Device): Promise<Known> {
   const state = readUpdateState(device.directory)
-  return { facts: await factsOf(device), state, features: await licensedFeatures(device) }
+  return { facts: await factsOf(device), state, features: () => licensedFeatures(device) }
 }
 
 function settingsFor(device: Device, component: string): ComponentSettings {
