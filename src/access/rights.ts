@@ -47,6 +47,10 @@ export const permissions = [
   'device.change', // its state, and what is said of it
   'device.manage', // organizations, models, areas
   'device.transfer', // giving devices away, and taking them
+  'command.read',
+  'command.send',
+  'command.sign', // by the person's own key: the policy of an area says further whose counts
+  'command.manage', // policies, which others sign
   'license.read',
   'license.issue', // replacing and taking back too
   'license.manage', // which signer signs for a maker, and how many there are
@@ -84,6 +88,7 @@ const READ_PKI = [
   'license.read',
   'usage.read',
   'release.read',
+  'command.read',
 ] as const satisfies readonly Permission[]
 
 export const rights = {
@@ -116,6 +121,9 @@ export const rights = {
     'device.change',
     'device.manage',
     'device.transfer',
+    'command.send',
+    'command.sign',
+    'command.manage',
     'license.issue',
     'license.manage',
     'usage.manage',
@@ -128,7 +136,15 @@ export const rights = {
     'signer.manage',
     'user.read', // signers and rules name people
   ],
-  'line-operator': [...READ_PKI, 'order.report', 'device.register', 'birth.issue', 'endpoint.secret'],
+  'line-operator': [
+    ...READ_PKI,
+    'order.report',
+    'device.register',
+    'birth.issue',
+    'endpoint.secret',
+    'command.send',
+    'command.sign',
+  ],
   'release-engineer': [
     ...READ_PKI,
     'campaign.manage',
@@ -138,7 +154,7 @@ export const rights = {
     'signer.use',
     'release.manage',
   ],
-  approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read'],
+  approver: [...READ_PKI, 'user.read', 'key.read', 'signer.read', 'command.sign'],
   auditor: [...READ_PKI, 'user.read', 'settings.read', 'metrics.read', 'audit.read', 'key.read', 'signer.read', 'backup.read'],
   service: [
     ...READ_PKI,
@@ -153,6 +169,8 @@ export const rights = {
     'signer.read',
     'signer.use',
     'release.manage',
+    'command.send',
+    'command.sign',
   ],
   'host-officer': [...READ_PKI, 'metrics.read'],
 } as const satisfies Record<Role, readonly Permission[]>

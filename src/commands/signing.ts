@@ -8,8 +8,12 @@ import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { COSE_SIGNATURES_MAX, type COSESign, encodeCOSE, headers, parseCOSE } from '#cbor/cose.ts'
 import { type COSESigner, coSign, signCOSE1 } from '#cbor/cose-signing.ts'
+
 import { COMMAND_MAX_OCTETS, COMMAND_TYPE, externalAADFor, nonceEntry, sharedHeaders } from './messages.ts'
 import { POLICY_TYPE } from './policy/messages.ts'
+
+/** A key of a person or service, with its certificates. */
+export type { COSESigner }
 
 /** `several`: where others have to agree. Who signs has to know, since it is signed differently (RFC 9052, 4.4). */
 export const forms = ['single', 'several'] as const
