@@ -108,6 +108,7 @@ export function campaignRoutes(campaigns: CampaignsContext) {
       permission: 'campaign.manage',
       summary: 'Plan which devices get a release, in which waves, when, and with whose consent',
       body: record({ name: Name, terms: CampaignTerms }),
+      bodyMaxOctets: LISTED_MAX * 48,
       response: CampaignShape,
       status: 201,
       handle: async ({ actor }, { body: { name, terms } }) =>

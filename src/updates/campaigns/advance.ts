@@ -6,7 +6,7 @@
  */
 import { asTrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
-import type { Queries } from '#store/database.ts'
+import type { Queries, Row } from '#store/database.ts'
 import { type ActionChange, openActionOf, stepsToMove } from './actions.ts'
 import {
   ACTOR,
@@ -31,6 +31,12 @@ interface RunningComponent {
   readonly digest: string
 }
 
+interface CampaignRow extends Row {
+  readonly component: string
+  readonly release_version: string
+  readonly release_id: string
+}
+
 /** Reports that say otherwise before it counts as failed: one may have been under way while the device installed. */
 const CONTRADICTIONS_MAX = 2
 
@@ -46,9 +52,13 @@ export async function stepsOnReport(
 ): Promise<readonly Step[]> {
   const action = await openActionOf(context.db, deviceId)
   if (action === undefined) return []
-  const { component, releaseVersion, terms } = await campaignById(context.db, action.campaignId)
+  const [campaign] = await context.db.query<CampaignRow>(
+    'SELECT component, release_version, release_id FROM campaign WHERE id = ?',
+    action.campaignId,
+  )
+  const { component, release_version: version, release_id: releaseId } = campaign as CampaignRow // a reference holds it
   const running = components.find(({ name }) => name === component)
-  if (running?.version === releaseVersion && (await isOfRelease(context.db, terms.release, running)))
+  if (running?.version === version && (await isOfRelease(context.db, releaseId, running)))
     return stepsToMove(context, action, { state: 'succeeded' }, `device:${deviceId}`)
   if (action.said !== 'success') return []
   const contradictions = action.contradictions + 1

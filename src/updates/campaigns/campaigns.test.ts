@@ -20,7 +20,7 @@ import {
 import { laggardsOf, progressOf } from './progress.ts'
 import { actionStates, actionSteps, openStates } from './states.ts'
 import { createToken, putTenant } from './tenants.ts'
-import { officer, testCampaigns, type TestCampaigns } from './testing.ts'
+import { officer, swu, testCampaigns, type TestCampaigns } from './testing.ts'
 import { isWithinWindow, waveSizes } from './terms.ts'
 
 const done = { execution: 'closed', finished: 'success', code: undefined, details: [] } as const
@@ -252,6 +252,27 @@ for (const { id, skip } of engines) {
           ['rejected', 'updateOtherModel'],
           ['rejected', 'updateOtherModel'],
         ],
+      )
+    })
+
+    onOne('R12: going back is asked of the director as such, for this device and by this action', async () => {
+      await using all = await campaigns(1)
+      await all.create('press', { kind: 'rollback' })
+      await startCampaign(all.context, 'press', officer)
+      const visitor = await all.visit('d0000')
+      const number = await offered(all, visitor)
+      const { chunks } = await all.door.deployment(visitor, number)
+      assert.deepEqual(all.orders, [
+        { releaseId: all.release.id, deviceId: 'd0000', kind: 'rollback', action: number, consent: undefined },
+      ])
+      const sizes = chunks[0]?.artifacts.map(({ filename, octets }) => [filename, octets])
+      const { read } = await all.door.artifact(visitor, number, 'press.swu')
+      assert.equal((await all.actions())[0]?.state, 'offered', 'who only asks has not begun')
+      const pieces = await Array.fromAsync(read(0, swu.length))
+      assert.deepEqual([(await all.actions())[0]?.state, Buffer.concat(pieces).length], ['downloading', swu.length])
+      assert.deepEqual(
+        sizes?.find(([name]) => name === 'press.swu'),
+        ['press.swu', swu.length],
       )
     })
 

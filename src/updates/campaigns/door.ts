@@ -57,6 +57,8 @@ const FEEDBACK_MAX = 100
 const CONTACT_MILLISECONDS = 300_000
 /** Devices of whom a contact waits to be written. */
 const CONTACTS_MAX = 100_000
+/** At work at the same time. */
+const CAMPAIGNS_MAX = 64
 /** Rows of one statement. */
 const CONTACTS_AT_ONCE = 500
 /** Of two answers of a device at once, the second is judged by what the first left. */
@@ -66,6 +68,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
   const { db, world, devices, releases, organizationId } = context
   const contacts = new Map<string, number>()
   let noted = new Map<string, number>()
+  const known = new Map<string, Campaign>()
 
   async function authenticate(tenantName: string, name: string, { chain, targetToken }: Credentials): Promise<Visitor> {
     const tenant = await openTenant(db, organizationId, tenantName)
@@ -76,21 +79,22 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
 
   async function poll({ deviceId, tenant }: Visitor): Promise<Poll> {
     const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
-    const [known] = await db.query('SELECT device_id FROM ddi_attributes WHERE device_id = ?', deviceId)
-    const answer = { pollingSeconds: tenant.pollingSeconds, wantsAttributes: known === undefined }
+    const [attributes] = await db.query('SELECT device_id FROM ddi_attributes WHERE device_id = ?', deviceId)
+    const answer = { pollingSeconds: tenant.pollingSeconds, wantsAttributes: attributes === undefined }
     if (open === undefined) {
       const [done] = await db.query<{ number: number }>(INSTALLED_QUERY, deviceId)
       return done === undefined ? answer : { ...answer, installed: done.number }
     }
     note(deviceId)
-    return { ...answer, ...(await offerOf(actionOf(open), open.campaign_state)) }
+    return { ...answer, ...(await offerOf(open)) }
   }
 
-  async function offerOf(action: Action, state: CampaignState): Promise<Pick<Poll, 'deployment' | 'confirmation' | 'cancel'>> {
+  async function offerOf(open: OpenRow): Promise<Pick<Poll, 'deployment' | 'confirmation' | 'cancel'>> {
+    const action = actionOf(open)
     const { number } = action
     if (action.isCancelAsked) return { cancel: number }
-    if (action.said !== undefined || !mayGoOn(action, state)) return {}
-    const campaign = await campaignById(db, action.campaignId)
+    if (action.said !== undefined || !mayGoOn(action, open.campaign_state)) return {}
+    const campaign = await campaignAt(action.campaignId, open.campaign_version)
     if (isConsentMissing(action, campaign)) {
       if (campaign.terms.consent === 'owner') return {}
       return (await confirmByItself(action, campaign)) && isWithinWindow(campaign.terms, world.clock.now())
@@ -98,6 +102,16 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
         : { confirmation: number }
     }
     return hasBegun(action) || isWithinWindow(campaign.terms, world.clock.now()) ? { deployment: number } : {}
+  }
+
+  /** Its terms may name thousands of devices, and thousands of devices ask. */
+  async function campaignAt(id: string, version: number): Promise<Campaign> {
+    const cached = known.get(id)
+    if (cached?.version === version) return cached
+    const campaign = await campaignById(db, id)
+    if (known.size >= CAMPAIGNS_MAX) known.clear()
+    known.set(id, campaign)
+    return campaign
   }
 
   /** Who let its device agree to whatever comes. */
@@ -200,8 +214,8 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
 
   /** The director is asked each time until it is being installed, and may refuse, which ends the action. */
   async function papersFor(visitor: Visitor, action: Action, campaign: Campaign): Promise<readonly Paper[]> {
-    const known = action.state === 'installing' ? await papersOf(action.number) : []
-    if (known.length > 0) return known
+    const given = action.state === 'installing' ? await papersOf(action.number) : []
+    if (given.length > 0) return given
     const consent = await consentOf(visitor, action)
     const order = {
       releaseId: campaign.terms.release,
@@ -272,8 +286,12 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     if ((await papersOf(number)).length === 0) await papersFor(visitor, action, campaign) // who may not install it does not read it
     const facts = factsOfArtifact(row)
     const found = { name: filename, format: row['format'] as string, octets: facts.octets, sha256: facts.hashes.sha256 }
-    if (!hasBegun(action)) await move(visitor, number, (now) => (hasBegun(now) ? undefined : { state: 'downloading' }))
-    return { ...facts, read: (start: number, stop: number) => releases.read(found, start, stop) }
+    /** Who only asks how long it is has not begun. */
+    async function* read(start: number, stop: number): AsyncGenerator<Uint8Array> {
+      if (!hasBegun(action)) await move(visitor, number, (now) => (hasBegun(now) ? undefined : { state: 'downloading' }))
+      yield* releases.read(found, start, stop)
+    }
+    return { ...facts, read }
   }
 
   /** @param change what becomes of the action as it is now; nothing when undefined */
@@ -349,7 +367,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     async confirmations({ deviceId }: Visitor) {
       const [row] = await db.query('SELECT * FROM ddi_auto_confirmation WHERE device_id = ?', deviceId)
       const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
-      const offer: Pick<Poll, 'confirmation'> = open === undefined ? {} : await offerOf(actionOf(open), open.campaign_state)
+      const offer: Pick<Poll, 'confirmation'> = open === undefined ? {} : await offerOf(open)
       return {
         waiting: offer.confirmation,
         autoConfirm: row && {
@@ -419,8 +437,8 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
       mode: 'merge' | 'replace' | 'remove',
       data: Readonly<Record<string, string>>,
     ): Promise<void> {
-      const known = mode === 'replace' ? {} : await attributesOf(deviceId)
-      const kept = Object.entries({ ...known, ...(mode === 'remove' ? {} : data) }).filter(
+      const before = mode === 'replace' ? {} : await attributesOf(deviceId)
+      const kept = Object.entries({ ...before, ...(mode === 'remove' ? {} : data) }).filter(
         ([name, value]) => value !== '' && !(mode === 'remove' && name in data),
       )
       if (kept.length > ATTRIBUTES_MAX)
@@ -443,6 +461,7 @@ const ACTOR = 'service:campaigns'
 
 interface OpenRow extends Row {
   readonly campaign_state: CampaignState
+  readonly campaign_version: number
 }
 interface PaperRow extends Row {
   readonly name: string
@@ -451,7 +470,7 @@ interface PaperRow extends Row {
 }
 type Paper = Pick<PaperRow, 'name' | 'octets'>
 
-const OPEN_QUERY = `SELECT campaign_action.*, campaign.state AS campaign_state
+const OPEN_QUERY = `SELECT campaign_action.*, campaign.state AS campaign_state, campaign.version AS campaign_version
   FROM campaign_action JOIN campaign ON campaign.id = campaign_action.campaign_id
   WHERE campaign_action.device_id = ? AND campaign_action.state IN (${OPEN_STATES})`
 
