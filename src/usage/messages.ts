@@ -17,11 +17,13 @@ import { toMessageSignature, fromMessageSignature } from '#algorithms/ecdsa.ts'
 import { messageNames, namedSignature } from '#algorithms/message-names.ts'
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
 import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
-import { concat } from '#base/bytes.ts'
+import { concat, equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CBOR, encodeCBOR, type Label, parseCBOR } from '#cbor/cbor.ts'
 import {
   algorithmOf,
+  COSE_SHA_256,
+  thumbprintOf,
   chainOf,
   checkCritical,
   encodeCOSE,
@@ -141,12 +143,15 @@ export interface UsageSigner {
   sign(message: Uint8Array): Promise<Uint8Array>
 }
 
+const certificateDigest = (der: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(der).digest())
+
 /** @returns COSE_Sign1 */
 export async function signUsage(payload: Uint8Array, signer: UsageSigner): Promise<Uint8Array> {
   const { keyAlgorithm, signatureAlgorithm, certificate } = signer
   const body = makeHeaders([
     [headers.alg, messageNames(signatureAlgorithm, keyAlgorithm).cose.usual],
     [headers.typ, USAGE_TYPE],
+    [headers.x5t, [COSE_SHA_256, certificateDigest(certificate)]],
     [headers.x5chain, certificate],
   ])
   const signature = await signer.sign(concat([encodeSigStructureHead({ body }, payload.length), payload]))
@@ -163,9 +168,11 @@ export async function readUsage(octets: Uint8Array): Promise<ReadUsage> {
   const { headers: body, payload } = message
   if (message.type !== 'sign1' || payload === undefined) throw malformed('it is not one signature with its content')
   if (body.protected.get(headers.typ) !== USAGE_TYPE) throw malformed('it says to be something else')
-  checkCritical(body, [headers.alg, headers.typ, headers.x5chain])
+  checkCritical(body, [headers.alg, headers.typ, headers.x5t, headers.x5chain])
   const [certificate] = chainOf(body)
   if (certificate === undefined) throw malformed('it carries no certificate')
+  if (!equal(thumbprintOf(body) ?? new Uint8Array(0), certificateDigest(certificate)))
+    throw malformed('it names another certificate')
   const key = importPublicKey(parseCertificate(certificate).subjectPublicKeyInfo)
   const algorithm = namedSignature(algorithmOf(body), key.algorithm)
   const signed = concat([encodeSigStructureHead({ body }, payload.length), payload])

@@ -28,6 +28,8 @@ import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cm
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts'
 import { parseJSONObject } from '#jose/json.ts'
+import { encodeLicense, encodeStatusList, leastSequence, parseLicense, parseStatusList } from '#licenses/messages.ts'
+import { licenses, statusList } from '#licenses/samples.ts'
 import { parseBundle, parseEntry, peekStatement } from '#orders/messages.ts'
 import * as orders from '#orders/samples.ts'
 import * as ddi from '#protocols/ddi/messages.ts'
@@ -72,6 +74,8 @@ import * as tpm2 from '#tpm2/structures.ts'
 import { areas, octetsOf, statementOf, statements } from '#tpm2/testing.ts'
 import { TPM } from '#tpm2/tpm.ts'
 import { marshal, unmarshal, type Wire } from '#tpm2/wire.ts'
+import { encodeUsage, parseUsage } from '#usage/messages.ts'
+import { testChain } from '#usage/testing.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { parseCertificationRequest } from '#x509/certification-request.ts'
 import { parseCertificateList } from '#x509/crl.ts'
@@ -475,6 +479,24 @@ export const targets: readonly Target[] = [
     seeds: lines(genuine.encodeProof({ key: new Uint8Array(91), signature: new Uint8Array(72) })),
     run: (bytes) => genuine.encodeProof(genuine.parseProof(bytes)),
     outer: anything,
+  },
+  {
+    name: 'license',
+    seeds: licenses.map(encodeLicense),
+    run: (bytes) => encodeLicense(parseLicense(bytes, bytes[0] === 0x7b ? 'jws' : 'cwt')),
+    outer: anything,
+  },
+  {
+    name: 'license-status',
+    seeds: [encodeStatusList(statusList)],
+    run: (bytes) => leastSequence(parseStatusList(bytes), licenses[0].id),
+    outer: (bytes) => parseCBOR(bytes),
+  },
+  {
+    name: 'usage-record',
+    seeds: testChain('ab'.repeat(16), 2).map(encodeUsage),
+    run: (bytes) => encodeUsage(parseUsage(bytes)),
+    outer: (bytes) => parseCBOR(bytes),
   },
   { name: 'ownership-package', seeds: lines(ownership.samplePackage), run: (bytes) => parsePackage(bytes), outer: anything },
   {
