@@ -66,7 +66,7 @@ for (const { id, skip } of engines) {
   describe(`R12: campaigns on ${id}`, { skip }, () => {
     let server: TestServer | undefined
     before(async () => {
-      if (id === 'postgres') server = await startPostgres()
+      if (id === 'postgres') server = await startPostgres({ durable: false })
     })
     after(() => server?.stop())
 
