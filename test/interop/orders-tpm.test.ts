@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, createPrivateKey, sign } from 'node:crypto'
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,11 +27,15 @@ import { secret } from '#base/secret.ts'
 import { encodeSignedData } from '#cms/sign.ts'
 import { signerParty, signingKey } from '#cms/testing.ts'
 import { estClient } from '#protocols/est/client.ts'
+import { parseCertificate } from '#x509/certificate.ts'
+import { encodeCertificateList } from '#x509/crl.ts'
+import { crlNumber } from '#x509/extensions/crl-extensions.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { parsePEM } from '#asn1/pem.ts'
 import { birthRequest, collect, serialAt, testMaker, type TestNode } from '../../src/server/orders-testing.ts'
 import { needs } from './programs.ts'
-import { makeTPM, tpmPrograms } from './swtpm.ts'
+import { makeTPM, type SoftwareTPM, tpmPrograms } from './swtpm.ts'
 
 const SEALWORKS = fileURLToPath(new URL('../../bin/sealworks', import.meta.url))
 const openssl = needs('openssl')
@@ -212,6 +216,27 @@ test('two nodes with TPMs, one of them copied and one put back', { skip: tpmProg
   }
 })
 
+/** A list of the maker of this TPM, with its endorsement certificate on it. */
+async function listOf(machine: SoftwareTPM, node: TestNode): Promise<Uint8Array> {
+  const { attestation } = peekStatement('ticket-request', node.request)
+  const { serialNumber } = parseCertificate(Uint8Array.fromBase64(attestation?.endorsement?.certificate ?? ''))
+  const [issuer] = machine.issuers.map(parseCertificate)
+  const key = createPrivateKey(readFileSync(machine.file('ca/signkey.pem')))
+  const now = systemWorld().clock.now()
+  return encodeCertificateList(
+    {
+      ...{
+        issuer: issuer?.subject ?? new Uint8Array(),
+        thisUpdate: new Date(now - 1000),
+        nextUpdate: new Date(now + 86_400_000),
+      },
+      extensions: [extensionWith(crlNumber, 1n)],
+    },
+    [{ serialNumber, revokedAt: now - 1000, reason: 'keyCompromise' }],
+    { signatureAlgorithm: 'rsa-sha256', sign: async (message) => new Uint8Array(sign('sha256', message, key)) },
+  )
+}
+
 /** Somebody who has the node's key and not its TPM's word. */
 async function wrongAnswer(node: TestNode, text: string): Promise<string> {
   const { id, request } = peekStatement('endorsement-challenge', text)
@@ -295,6 +320,13 @@ test(
       jobs.map(({ tier, endorsement }) => [tier, endorsement]),
       [['N1', job.ticket.endorsement?.key]],
     )
+
+    // its maker takes the certificate back while an answer is on its way
+    const next = await maker.node('press', { tpm: place(machine) })
+    const onItsWay = await next.answer(await next.challenge())
+    await maker.importCRL(await listOf(machine, next))
+    await assert.rejects(next.ticket({ stations, answer: onItsWay }), { code: 'policyRefused', reason: 'endorsementUntrusted' })
+    await assert.rejects(next.challenge(), { code: 'policyRefused', reason: 'endorsementUntrusted' })
   },
 )
 
