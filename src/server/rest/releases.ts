@@ -210,7 +210,7 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       response: ReleaseShape,
       handle: async (_, { params: { id } }) => shapeOf(await openRelease(context, id)),
     }),
-    octetRoute({
+    route({
       id: 'addReleaseArtifact',
       method: 'POST',
       path: '/api/v1/releases/{id}/artifacts',
@@ -223,16 +223,15 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
         signer: Type.Union([SignerName], { description: 'who signed it' }),
       }),
       takesOctets: true,
-      givesOctets: 'Nothing: the answer is JSON',
       response: ReleaseShape,
-      answer: (call, { params: { id }, query }) =>
+      handle: (call, { params: { id }, query }) =>
         refusable(call, id, 'add-artifact', async () => {
           const { octets, read } = uploaded(call)
           const pieces = read(context.files.artifactMaxOctets)
           return shapeOf(await addArtifact(context, id, { ...query, octets, pieces }, call.actor))
         }),
     }),
-    octetRoute({
+    route({
       id: 'attachReleaseSBOM',
       method: 'POST',
       path: '/api/v1/releases/{id}/sbom',
@@ -240,9 +239,8 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       summary: 'Send the bill of materials of a release: CycloneDX or SPDX, in JSON',
       params: ById,
       takesOctets: true,
-      givesOctets: 'Nothing: the answer is JSON',
       response: ReleaseShape,
-      answer: (call, { params: { id } }) =>
+      handle: (call, { params: { id } }) =>
         refusable(call, id, 'attach-sbom', async () => {
           const { octets, read } = uploaded(call)
           const { release } = await attachSBOM(context, id, { octets, pieces: read(SBOM_MAX_OCTETS) }, call.actor)
