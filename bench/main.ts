@@ -30,8 +30,11 @@ const benches: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
   devices: async () => (await import('./devices.ts')).benchDevices(),
   campaign: async () => (await import('./campaign.ts')).benchCampaign(),
   ddi: async () => (await import('./ddi.ts')).benchDDI(),
+  command: async () => (await import('./command.ts')).benchCommand(),
   director: async () => (await import('./director.ts')).benchDirector(),
+  mqtt: async () => (await import('./mqtt.ts')).benchMQTT(),
   orders: async () => (await import('./orders.ts')).benchOrders(),
+  license: async () => (await import('./license.ts')).benchLicense(),
   scale: async () => (await import('./scale.ts')).benchScale(),
   pkcs11: async () => (await import('./pkcs11.ts')).benchPKCS11(),
 }
