@@ -7,7 +7,6 @@
  */
 import { createInterface } from 'node:readline'
 import { asTrustError, TrustError } from '#base/errors.ts'
-import { isJSONObject, parseJSON } from '#jose/json.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { parseCSV } from './csv.ts'
@@ -129,12 +128,20 @@ function readLine(text: string, line: number, columns: readonly string[] | undef
 const wrong = (detail: string): TrustError => new TrustError('malformed', 'deviceListLine', { facts: { detail } })
 
 function objectIn(text: string): Partial<Record<Column, string>> {
-  const value = parseJSON(new TextEncoder().encode(text))
-  if (!isJSONObject(value)) throw wrong('it is no object')
+  const value = jsonIn(text)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong('it is no object')
   for (const [name, one] of Object.entries(value)) {
     if (!(COLUMNS as readonly string[]).includes(name) || typeof one !== 'string') throw wrong(`it has "${name}"`)
   }
   return value
+}
+
+function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw wrong('it is no JSON')
+  }
 }
 
 function fieldsIn(text: string, columns: readonly string[]): Partial<Record<Column, string>> {
