@@ -32,6 +32,8 @@ export interface LicensesContext {
   device(id: string): Promise<LicensedDevice>
   /** @returns the epoch of each that is known */
   epochsOf(deviceIds: readonly string[]): Promise<ReadonlyMap<string, number>>
-  /** By the rule `license.issue`. @throws TrustError `forbidden`, once it is in the audit log */
-  checkMayIssue(asked: { readonly by: Requester; readonly deviceId: string; readonly isMaker: boolean }): Promise<void>
+  /** Whether they speak for the maker. @throws TrustError `forbidden`; `notFound` */
+  checkSpeaks(maker: string, actor: string): Promise<void>
+  /** By the rule `license.issue`: whoever made the device, and those who speak for it. @throws TrustError `forbidden`, once it is in the audit log */
+  checkMayIssue(asked: { readonly by: Requester; readonly deviceId: string; readonly maker: string }): Promise<void>
 }

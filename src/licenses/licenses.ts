@@ -86,7 +86,7 @@ const TRIES_MAX = 8
 /** @throws TrustError `forbidden` for another than the maker; `quotaExceeded`, `policyRefused`, `notFound`, `malformed` */
 export async function issueLicense(context: LicensesContext, wanted: WantedLicense, by: Requester): Promise<Issued> {
   const device = await context.device(wanted.deviceId)
-  await context.checkMayIssue({ by, deviceId: device.id, isMaker: device.manufacturer === wanted.maker })
+  await context.checkMayIssue({ by, deviceId: device.id, maker: wanted.maker })
   const termsHash = hashOf({ ...wanted })
   const id = (await askedWith(context, termsHash)) ?? (await begin(context, device, wanted, termsHash, by))
   return finish(context, id, by)
@@ -102,7 +102,7 @@ export async function replaceLicense(
   const record = await openLicense(context, id)
   if (record.state !== 'issued') throw new TrustError('conflict', 'licenseState', { facts: { license: id, state: record.state } })
   const device = await context.device(record.deviceId)
-  await context.checkMayIssue({ by, deviceId: device.id, isMaker: device.manufacturer === record.maker })
+  await context.checkMayIssue({ by, deviceId: device.id, maker: record.maker })
   const termsHash = hashOf({ license: id, ...wanted })
   if ((await askedWith(context, termsHash)) === undefined) await beginNext(context, record, device, wanted, termsHash, by)
   return finish(context, id, by)
@@ -363,7 +363,7 @@ export async function revokeLicense(
   if (record.state === 'revoked')
     throw new TrustError('conflict', 'licenseState', { facts: { license: id, state: record.state } })
   const device = await context.device(record.deviceId)
-  await context.checkMayIssue({ by, deviceId: device.id, isMaker: device.manufacturer === record.maker })
+  await context.checkMayIssue({ by, deviceId: device.id, maker: record.maker })
   const wasSigned = record.sequence > 0
   const returns = returnsPlaces || !wasSigned
   await keep(db, [

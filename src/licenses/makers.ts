@@ -77,12 +77,13 @@ export async function listMakers(context: LicensesContext): Promise<readonly Lic
   return Promise.all(rows.map(({ maker }) => showMaker(context, maker)))
 }
 
-/** From now on this signer signs its licenses. @throws TrustError `notFound` for the signer, `policyRefused` for one that others may use */
+/** From now on this signer signs its licenses. @throws TrustError `forbidden`; `notFound` for the signer, `policyRefused` for one that others may use */
 export async function setMaker(
   context: LicensesContext,
   { maker, signer }: { readonly maker: string; readonly signer: string },
   actor: string,
 ): Promise<LicenseMaker> {
+  await context.checkSpeaks(maker, actor)
   const { record } = await context.signing.signers.find(signer)
   const users = [...record.users.roles, ...record.users.people]
   if (users.length !== 1 || users[0] !== 'server:licenses')
@@ -120,6 +121,7 @@ export async function setPool(
   const { organizationId, db } = context
   if (!FEATURE_NAME.test(feature) || !Number.isSafeInteger(most) || most < 0 || most > LIMIT_MAX)
     throw new TrustError('malformed', 'notLicense', { facts: { detail: 'the pool has no feature or no count' } })
+  await context.checkSpeaks(maker, actor)
   await makerRow(context, maker)
   const key = [organizationId, maker] as const
   await keep(db, [

@@ -94,8 +94,9 @@ export async function openTestLicenses(
       return device
     },
     epochsOf: async (ids) => new Map(ids.flatMap((id) => (devices.has(id) ? [[id, devices.get(id)?.epoch ?? 0] as const] : []))),
-    async checkMayIssue({ isMaker, deviceId }) {
-      if (isMaker) return
+    async checkSpeaks() {},
+    async checkMayIssue({ maker, deviceId }) {
+      if (devices.get(deviceId)?.manufacturer === maker) return
       refusals.push(deviceId)
       throw new TrustError('forbidden', 'ruleRefuses', { facts: { rule: 'license.issue', missing: 'maker-of-model' } })
     },

@@ -8,10 +8,11 @@ import { openAuthorities } from '#ca/authorities.ts'
 import { onDatabase, person, testCA, type TestCA, testKey } from '#ca/testing.ts'
 import { setFlag } from '#devices/change.ts'
 import type { OwnershipContext } from '#devices/ownership/context.ts'
+import { bindSpeaker } from '#devices/speakers.ts'
 import { issueLicense } from '#licenses/licenses.ts'
-import { setMaker } from '#licenses/makers.ts'
+import { setMaker, setPool } from '#licenses/makers.ts'
 import { checkLicense, readLicense, thumbprintsOf } from '#licenses/messages.ts'
-import { seller, usualTerms } from '#licenses/testing.ts'
+import { seller as somebody, usualTerms } from '#licenses/testing.ts'
 import { messageTrust } from '#signing/messages.ts'
 import { openTestSigning, testAuthority } from '#signing/tsp/testing.ts'
 import { postgres } from '#store/postgres/index.ts'
@@ -24,6 +25,9 @@ import { certificateFacts } from './compose.ts'
 import { devicePlant } from './device-testing.ts'
 import { licenseMailbox, openLicenses } from './licenses.ts'
 import { openUsage, usageMailbox } from './usage.ts'
+
+/** Recorded the maker, and so speaks for it. */
+const seller = { ...somebody, actor: person }
 
 async function licensedAndCounted(ca: TestCA): Promise<void> {
   const all = await devicePlant(ca)
@@ -58,6 +62,9 @@ async function licensedAndCounted(ca: TestCA): Promise<void> {
   )
   assert.equal(refusal?.['object'], `device:${id}`)
   assert.match(refusal['facts'] as string, /maker-of-model/)
+  await bindSpeaker(context, 'maker', person, person)
+  await assert.rejects(issueLicense(licenses, wanted, somebody), { reason: 'ruleRefuses' }, 'who does not speak for the maker')
+  await assert.rejects(setPool(licenses, { maker: 'maker', feature: 'drill', most: 1 }, somebody.actor), { code: 'forbidden' })
   await assert.rejects(issueLicense(licenses, { ...wanted, isTransferable: false }, seller), { reason: 'licenseNoOwner' })
 
   // R32: by the operational key of the device, for whoever owned it

@@ -2,10 +2,12 @@
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import { asTrustError } from '#base/errors.ts'
 import type { DevicesContext } from '#devices/context.ts'
+import { describeDevice } from '#devices/described.ts'
 import { type Device, objectOf, openDevice } from '#devices/device.ts'
-import { openOrganization } from '#devices/organizations.ts'
+import { findOrganization } from '#devices/organizations.ts'
 import { carriedOf } from '#devices/ownership/transfers.ts'
 import { checkRules } from '#devices/rules.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import type { LicensedDevice, LicensesContext } from '#licenses/context.ts'
 import { messagesAfter } from '#licenses/status.ts'
 import { birthCertificateOf } from '#orders/born.ts'
@@ -25,21 +27,32 @@ export const openLicenses = (
   ...{ db, audit, world, organizationId, signing },
   device: (id) => licensedDevice(devices, id),
   epochsOf: (ids) => epochsOf(devices.context, ids),
-  checkMayIssue: ({ by, deviceId, isMaker }) =>
-    checkRules(
-      { audit },
-      { actor: by.actor, act: 'license.issue', object: objectOf({ id: deviceId }) },
-      new Set(isMaker ? ['maker-of-model'] : []),
-    ),
+  checkSpeaks: async (maker, actor) => checkSpeaks(db, await findOrganization(devices.context, db, maker), actor),
+  async checkMayIssue({ by, deviceId, maker }) {
+    const { manufacturer } = await describeDevice(devices.context, deviceId)
+    const speaks = manufacturer === maker && (await speaksFor(devices.context, maker, by.actor))
+    const asked = { actor: by.actor, act: 'license.issue', object: objectOf({ id: deviceId }), facts: { maker } } as const
+    await checkRules({ audit }, asked, new Set(speaks ? ['maker-of-model'] : []))
+  },
 })
 
 /** What devices fetch: nothing is signed then. */
 export const licenseMailbox = (devices: Devices): Mailbox => {
   const { db, organizationId } = devices.context
-  const maker = async (deviceId: string): Promise<string> =>
-    (await openOrganization(db, (await openDevice(devices.context, db, deviceId)).manufacturerId)).name
+  const maker = async (deviceId: string): Promise<string> => (await describeDevice(devices.context, deviceId)).manufacturer
   return {
     list: async (deviceId, after) => messagesAfter({ db, organizationId }, { deviceId, maker: await maker(deviceId) }, after),
+  }
+}
+
+/** Of those who ask; licenses are the maker's to give, whoever else has the role. */
+async function speaksFor(context: DevicesContext, maker: string, actor: string): Promise<boolean> {
+  try {
+    await checkSpeaks(context.db, await findOrganization(context, context.db, maker), actor)
+    return true
+  } catch (error) {
+    if (asTrustError(error).code === 'forbidden') return false
+    throw error
   }
 }
 
@@ -47,30 +60,19 @@ const ENDED: ReadonlySet<Device['state']> = new Set<Device['state']>(['scrapped'
 
 async function licensedDevice(devices: Devices, id: string): Promise<LicensedDevice> {
   const { context } = devices
-  const { db } = context
-  const device = await openDevice(context, db, id)
-  const [manufacturer, owner, [model]] = await Promise.all([
-    openOrganization(db, device.manufacturerId),
-    device.ownerId === undefined ? undefined : openOrganization(db, device.ownerId),
-    db.query<Row & { readonly name: string }>('SELECT name FROM product_model WHERE id = ?', device.modelId),
-  ])
+  const [described, { state, flags }] = await Promise.all([describeDevice(context, id), openDevice(context, context.db, id)])
+  const { manufacturer, model, productSerial, owner, epoch, birthKey } = described
   return {
-    ...{ id, productSerial: device.productSerial, manufacturer: manufacturer.name, epoch: device.epoch },
-    model: `${manufacturer.name}/${model?.name ?? ''}`,
-    birthKey: await birthKeyOf(devices, id),
-    isCutOff: ENDED.has(device.state) || device.flags.length > 0,
-    owner: owner?.name,
+    ...{ id, productSerial, manufacturer, owner, epoch },
+    model: `${manufacturer}/${model}`,
+    birthKey: birthKey && (await birthKeyOf(devices, id, birthKey)),
+    isCutOff: ENDED.has(state) || flags.length > 0,
   }
 }
 
 /** From the birth certificate: issued here, by a node of an order, or brought along from elsewhere. */
-async function birthKeyOf({ context, ownership }: Devices, id: string): Promise<PublicKey | undefined> {
-  const [birth] = await context.db.query<Row & { readonly key_hash: Uint8Array }>(
-    'SELECT key_hash FROM birth_record WHERE device_id = ?',
-    id,
-  )
-  if (birth === undefined) return undefined
-  const der = (await birthCertificateOf(context, birth.key_hash)) ?? (await carriedCertificate(ownership, id))
+async function birthKeyOf({ context, ownership }: Devices, id: string, keyHash: Uint8Array): Promise<PublicKey | undefined> {
+  const der = (await birthCertificateOf(context, keyHash)) ?? (await carriedCertificate(ownership, id))
   return der && importPublicKey(parseCertificate(der).subjectPublicKeyInfo)
 }
 

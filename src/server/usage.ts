@@ -1,8 +1,7 @@
 /** Usage with what it needs of other rooms: whose certificate signed, and whose the device was. @module */
 import { TrustError } from '#base/errors.ts'
 import type { DevicesContext } from '#devices/context.ts'
-import { openDevice } from '#devices/device.ts'
-import { openOrganization } from '#devices/organizations.ts'
+import { describeDevice } from '#devices/described.ts'
 import { type CertificateFacts, isUsable } from '#devices/usable.ts'
 import type { Mailbox } from '#protocols/device-messages/index.ts'
 import type { Row } from '#store/database.ts'
@@ -18,12 +17,8 @@ export const openUsage = (
   return {
     ...{ db, audit, world, organizationId },
     async device(id) {
-      const { productSerial, manufacturerId, modelId } = await openDevice(devices, db, id)
-      const [manufacturer, [model]] = await Promise.all([
-        openOrganization(db, manufacturerId),
-        db.query<Row & { readonly name: string }>('SELECT name FROM product_model WHERE id = ?', modelId),
-      ])
-      return { id, productSerial, model: `${manufacturer.name}/${model?.name ?? ''}` }
+      const { productSerial, manufacturer, model } = await describeDevice(devices, id)
+      return { id, productSerial, model: `${manufacturer}/${model}` }
     },
     async deviceOf(der) {
       const facts = await certificate(der)
