@@ -17,6 +17,7 @@ import { type Facts, TrustError } from '#base/errors.ts'
 import type { Reason } from '#base/sentences.ts'
 import { parseCOSE } from '#cbor/cose.ts'
 import { keep, type Step } from '#store/batch.ts'
+import { messageStatement } from '#store/outbox.ts'
 import type { Row } from '#store/database.ts'
 import { equal } from '#base/bytes.ts'
 import type { CommandsContext } from './context.ts'
@@ -361,6 +362,10 @@ async function addOnce(context: CommandsContext, id: string, message: Uint8Array
       refusal: () => new TrustError('conflict', 'commandSigned', { facts: { name } }),
     },
     stepToMove(record, state, whole === undefined ? {} : { message: whole, digest: commandDigest(whole) }),
+    // a device that is connected to a broker comes at once
+    ...(state === 'ready' || state === 'challenging'
+      ? [messageStatement(world, { topic: 'mail.command', organization: organizationId, payload: { device: record.deviceId } })]
+      : []),
     audit.statement({
       ...{ actor, act: isOperator ? 'command.order' : 'command.agree', object: objectOf(id), outcome: 'done' },
       facts: { state, payload: createHash('sha256').update(record.payload).digest('hex') },

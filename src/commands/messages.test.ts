@@ -39,6 +39,7 @@ import {
   peopleRoot,
   person,
   policy,
+  receipt,
   secondsAfter,
   signed,
   signedPolicy,
@@ -318,16 +319,6 @@ test('a person whom the policy names by certificate needs no authority, and is n
   assert.equal(commandRefusal(await by(cy), policy, device, fresh)?.reason, 'commandOperatorOther')
 })
 
-const receipt: Receipt = {
-  command: command.id,
-  message: new Uint8Array(32),
-  birthKey: device.birthKey,
-  result: 'done',
-  exitCode: 0,
-  output: new Uint8Array(0),
-  counter: 1,
-  at: AT,
-}
 const signedReceipt = (what: Receipt): Promise<Uint8Array> =>
   signCOSE1(mallory.signer, {
     typ: RECEIPT_TYPE,

@@ -10,7 +10,7 @@ import { keyUsage } from '#x509/extensions/key-usage.ts'
 import { encodeName, nameOf } from '#x509/name.ts'
 import { makeCertificate, makeKey, rootExtensions, type TestKey } from '#x509/testing.ts'
 import { fingerprint } from '#x509/certificate.ts'
-import { type Command, encodeCommand } from './messages.ts'
+import { type Command, encodeCommand, type Receipt } from './messages.ts'
 import { encodePolicy, operatorTrust, type CommandedDevice, type Freshness, type Policy } from './policy/messages.ts'
 import { type Form, joinCommand, signCommand, signPolicy } from './signing.ts'
 
@@ -128,6 +128,11 @@ export const agreed: Command = {
   mode: 'challenge',
   expiresAt: secondsAfter(600),
 }
+export const receipt: Receipt = {
+  ...{ command: command.id, message: new Uint8Array(32), birthKey: device.birthKey },
+  ...{ result: 'done', exitCode: 0, output: new Uint8Array(0), counter: 1, at: AT },
+}
+
 export const nonce = utf8('0123456789abcdef')
 
 export const fresh: Freshness = { now: secondsAfter(1), lastSeen: AT, counter: 4, last: undefined, nonce: undefined }

@@ -27,6 +27,10 @@ import { parseSignedData } from '#cms/signed-data.ts'
 import { parseTimeStampRequest, parseTimeStampResponse, parseTSTInfo } from '#cms/timestamp.ts'
 import { counterSignaturesOf } from '#cms/verify.ts'
 import { checkLineage, parseLineageFile } from '#signing/artifact/apk-lineage.ts'
+import * as commands from '#commands/messages.ts'
+import { encodePolicy, parsePolicy } from '#commands/policy/messages.ts'
+import * as commandSamples from '#commands/testing.ts'
+import { encodeList, parseList } from '#protocols/device-messages/messages.ts'
 import { parseJSONObject } from '#jose/json.ts'
 import { encodeLicense, encodeStatusList, leastSequence, parseLicense, parseStatusList } from '#licenses/messages.ts'
 import { licenses, statusList } from '#licenses/samples.ts'
@@ -491,6 +495,35 @@ export const targets: readonly Target[] = [
     seeds: [encodeStatusList(statusList)],
     run: (bytes) => leastSequence(parseStatusList(bytes), licenses[0].id),
     outer: (bytes) => parseCBOR(bytes),
+  },
+  {
+    name: 'command',
+    seeds: [commands.encodeCommand(commandSamples.command), commands.encodeCommand(commandSamples.agreed)],
+    run: (bytes) => checkSame(bytes, commands.encodeCommand(commands.parseCommand(bytes))),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
+  },
+  {
+    name: 'command-policy',
+    seeds: [encodePolicy(commandSamples.policy)],
+    run: (bytes) => checkSame(bytes, encodePolicy(parsePolicy(bytes))),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
+  },
+  {
+    name: 'command-receipt',
+    seeds: [commands.encodeReceipt(commandSamples.receipt)],
+    run: (bytes) => checkSame(bytes, commands.encodeReceipt(commands.parseReceipt(bytes))),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
+  },
+  {
+    name: 'message-list',
+    seeds: lines(
+      encodeList([
+        { number: 7, octets: Uint8Array.of(1, 2, 3) },
+        { number: 9, octets: new Uint8Array() },
+      ]),
+    ),
+    run: (bytes) => orRefused(Promise.try(() => parseList(bytes, 0))),
+    outer: anything,
   },
   {
     name: 'usage-record',
