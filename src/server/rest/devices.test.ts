@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
 import { testCA, type TestCA, testKey, testRequest } from '#ca/testing.ts'
+import { bindSpeaker } from '#devices/speakers.ts'
 import { tellDue } from '#devices/due.ts'
 import { certificateStates } from '../compose.ts'
 import { type DevicePlant, devicePlant } from '../device-testing.ts'
@@ -114,6 +115,8 @@ test('catalog, filters and pages, and what endpoints say of devices', async () =
     assuranceMin: 0,
     models: ['acme/valve'],
   }
+  await assert.rejects(call('createArea', { body: area }), { code: 'forbidden', reason: 'organizationNotTheirs' })
+  await bindSpeaker(plant.devices, 'ann', 'person:olga', 'system')
   assert.equal((await call('createArea', { body: area }))['authority'], 'line1.1')
   await assert.rejects(call('createArea', { body: { ...area, name: 'x', models: ['acme/none'] } }), { reason: 'modelUnknown' })
   for (const [id, params] of [
