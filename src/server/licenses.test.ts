@@ -1,6 +1,6 @@
 /** Licenses and usage with real devices: born by the CA, owned, enrolled, and asked over the message protocol. */
 import assert from 'node:assert/strict'
-import { sign } from 'node:crypto'
+import { createHash, sign } from 'node:crypto'
 import { test } from 'node:test'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError } from '#base/errors.ts'
@@ -13,6 +13,7 @@ import { issueLicense } from '#licenses/licenses.ts'
 import { setMaker, setPool } from '#licenses/makers.ts'
 import { checkLicense, readLicense, thumbprintsOf } from '#licenses/messages.ts'
 import { seller as somebody, usualTerms } from '#licenses/testing.ts'
+import { birthCertificateOf } from '#orders/born.ts'
 import { messageTrust } from '#signing/messages.ts'
 import { openTestSigning, testAuthority } from '#signing/tsp/testing.ts'
 import { postgres } from '#store/postgres/index.ts'
@@ -128,4 +129,21 @@ test('R13, R32: the same on PostgreSQL', { skip: postgresMissing() }, async (t) 
     ...{ context, advance, authorities: await openAuthorities(context), entries: async () => [] },
     [Symbol.asyncDispose]: async () => {},
   })
+})
+
+test('R13: the birth key of a device that an order bore is in the log of its node', async () => {
+  await using ca = await testCA()
+  const { devices: context } = await devicePlant(ca)
+  const [born, other] = [testKey(), testKey()]
+  const certificate = new Uint8Array([1, 2, 3])
+  const hashOf = ({ spki }: typeof born): Uint8Array => new Uint8Array(createHash('sha256').update(spki).digest())
+  await context.db.transaction(async (tx) => {
+    await tx.insertMany(
+      'job_entry',
+      ['job_id', 'organization_id', 'n', 'type', 'key_hash', 'certificate', 'at'],
+      [['job', context.organizationId, 1, 'issue', hashOf(born).toHex(), certificate, 0]],
+    )
+  })
+  assert.deepEqual(await birthCertificateOf(context, hashOf(born)), certificate)
+  assert.equal(await birthCertificateOf(context, hashOf(other)), undefined)
 })
