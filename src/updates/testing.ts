@@ -97,7 +97,7 @@ export async function openTestUpdates(db: Database, world: World): Promise<TestU
   const signers = [
     { name: 'director', purpose: 'documentSigning', formats: ['cose-sign1'], roles: ['server:updates'] },
     { name: 'acme-releases', purpose: 'documentSigning', formats: ['cose-sign1'], roles: ['server:updates'] },
-    { name: 'acme-firmware', purpose: 'codeSigning', formats: ['cms', 'swupdate', 'mcuboot'], roles: ['release-engineer'] },
+    { name: 'acme-firmware', purpose: 'codeSigning', formats: ['cms', 'swupdate', 'rauc', 'mcuboot'], roles: ['release-engineer'] },
     { name: 'other-firmware', purpose: 'codeSigning', formats: ['cms', 'swupdate'], roles: ['release-engineer'] },
   ] as const
   for (const { name, purpose, formats, roles } of signers) {

@@ -114,6 +114,8 @@ export const programs = {
   jarsigner: { debian: 'openjdk-17-jdk-headless', purpose: 'signs and verifies Java archives' },
   keytool: { debian: 'openjdk-17-jdk-headless', purpose: 'tells jarsigner whom to trust' },
   rauc: { debian: 'rauc', purpose: 'makes, signs and verifies update bundles' },
+  'dbus-run-session': { debian: 'dbus-daemon', purpose: 'the bus that RAUC’s service listens on' },
+  'dbus-send': { debian: 'dbus-bin', purpose: 'says when it does' },
   mksquashfs: { debian: 'squashfs-tools', purpose: 'makes the file system of a bundle' },
   swupdate: { debian: 'swupdate', purpose: 'verifies update archives as devices do' },
   cpio: { debian: 'cpio', purpose: 'makes archives for that to read' },

@@ -11,8 +11,9 @@ export interface Commands {
 }
 
 export function commandInstaller({ install, activate, revert, commit, timeoutSeconds }: Commands, directory: string): Installer {
-  const run = async (call: Call | undefined, { component, version, file, digest }: Installation): Promise<void> => {
-    if (call !== undefined) await runProgram(call, { directory, timeoutSeconds, values: { component, version, file, digest } })
+  const run = async (call: Call | undefined, { component, version, file, digest, before }: Installation): Promise<void> => {
+    if (call !== undefined)
+      await runProgram(call, { directory, timeoutSeconds, values: { component, version, file, digest, before } })
   }
   return {
     before: async () => '',

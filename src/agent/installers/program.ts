@@ -19,11 +19,13 @@ export interface Running {
   readonly timeoutSeconds: number
 }
 
-/** Of what a program says, the end is kept for people. */
-const KEPT_CHARACTERS = 2000
+/** Of what a program says, the end is kept. */
+const KEPT_CHARACTERS = 64 << 10
+/** For people, where it failed. */
+const SHOWN_CHARACTERS = 1000
 const NOTE = 'update-program'
 
-/** @returns what it said last @throws TrustError `unavailable` when it fails, is not there or takes too long */
+/** @returns what it said @throws TrustError `unavailable` when it fails, is not there or takes too long */
 export async function runProgram([program, ...rest]: Call, { directory, values, timeoutSeconds }: Running): Promise<string> {
   const note = join(directory, NOTE)
   endFormer(note)
@@ -57,7 +59,7 @@ export async function runProgram([program, ...rest]: Call, { directory, values, 
   }, timeoutSeconds * 1000)
   child.on('close', (code, signal) => {
     if (isLate) reject(failed(`it took longer than ${timeoutSeconds} s`))
-    else if (code === 0) resolve(shown(said))
+    else if (code === 0) resolve(said)
     else reject(failed(`${code === null ? `ended by ${signal}` : `status ${code}`}${said === '' ? '' : `: ${shown(said)}`}`))
   })
   try {
@@ -75,6 +77,7 @@ const shown = (said: string): string =>
     .split('\n')
     .slice(-5)
     .join(' | ')
+    .slice(-SHOWN_CHARACTERS)
 
 /** Two programs must not install at once. */
 function endFormer(note: string): void {

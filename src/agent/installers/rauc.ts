@@ -9,7 +9,7 @@ import { open } from 'node:fs/promises'
 import { TrustError } from '#base/errors.ts'
 import { commandInstaller } from './command.ts'
 import type { Installer } from './installer.ts'
-import type { Call } from './program.ts'
+import { type Call, runProgram } from './program.ts'
 
 export interface RAUCSettings {
   readonly program: string
@@ -19,13 +19,16 @@ export interface RAUCSettings {
   readonly timeoutSeconds: number
 }
 
+/** As its configuration calls slots: `rootfs.0`. */
+const PRIMARY = /"boot_primary" *: *"([\w.-]{1,100})"/
+
 export function raucInstaller({ program, compatible, options, timeoutSeconds }: RAUCSettings, directory: string): Installer {
   const call = (...rest: readonly string[]): Call => [program, ...options, ...rest]
   return {
     ...commandInstaller(
       {
         install: call('install', '{file}'), // and makes the written slot the next one
-        revert: call('status', 'mark-active', 'other'),
+        revert: call('status', 'mark-active', '{before}'),
         commit: call('status', 'mark-good', 'booted'),
         timeoutSeconds,
       },
@@ -33,6 +36,15 @@ export function raucInstaller({ program, compatible, options, timeoutSeconds }: 
     ),
     formats: ['rauc'],
     checkArtifact: (file) => checkCompatible(file, compatible),
+    /** Which slot is booted next: where the way back leads, whatever is booted when it is gone. */
+    async before() {
+      const said = await runProgram(call('status', '--output-format=json'), { directory, values: {}, timeoutSeconds })
+      const [, primary] = PRIMARY.exec(said) ?? []
+      if (primary !== undefined) return primary
+      throw new TrustError('unavailable', 'updateProgram', {
+        facts: { program, detail: 'it does not say which slot is booted next' },
+      })
+    },
   }
 }
 
