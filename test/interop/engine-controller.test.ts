@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
 import { type Agent, openAgent } from '#agent/agent.ts'
-import { sentenceOf, updateOverAir } from '#agent/update-ddi.ts'
+import { decideConsent, sentenceOf, updateOverAir } from '#agent/update-ddi.ts'
 import { readUpdateState } from '#agent/update-state.ts'
 import { updateFrom } from '#agent/update-stick.ts'
 import { sha256, trustListOf, writeStick } from '#agent/testing.ts'
@@ -36,7 +36,7 @@ import { migrate } from '#store/migrate.ts'
 import { sqlite } from '#store/sqlite/index.ts'
 import { actionOf } from '#updates/campaigns/actions.ts'
 import { campaignWork, stepsOnReport } from '#updates/campaigns/advance.ts'
-import { createCampaign, startCampaign } from '#updates/campaigns/campaigns.ts'
+import { createCampaign, startCampaign, stopCampaign } from '#updates/campaigns/campaigns.ts'
 import type { CampaignsContext } from '#updates/campaigns/context.ts'
 import { campaignDoor } from '#updates/campaigns/door.ts'
 import { campaignsMigrations } from '#updates/campaigns/migrations.ts'
@@ -194,11 +194,13 @@ async function works(t: TestContext) {
     { id: release }: Release,
     devices: readonly string[],
     kind: 'install' | 'rollback' = 'install',
-  ): Promise<void> {
+    consent: 'none' | 'driver' = 'none',
+  ): Promise<string> {
     const name = `roll-out-${++campaigns}`
-    await createCampaign(context, name, { ...plainTerms, release, kind, who: { devices: [...devices] } }, OFFICER)
+    await createCampaign(context, name, { ...plainTerms, release, kind, consent, who: { devices: [...devices] } }, OFFICER)
     await startCampaign(context, name, OFFICER)
     await work.runOnce()
+    return name
   }
 
   /** How the last roll-out stands for a device. */
@@ -234,7 +236,7 @@ async function works(t: TestContext) {
     return stick
   }
 
-  return { here, maker, anchors, listen, controller, rollOut, actionFor, stickFor }
+  return { here, maker, anchors, context, listen, controller, rollOut, actionFor, stickFor }
 }
 
 const joined = async (pieces: AsyncIterable<Uint8Array>): Promise<Uint8Array> =>
@@ -280,6 +282,34 @@ test('R12: over the air, the right device installs, and is believed when it show
     assert.equal(await a.overAir(), undefined)
     assert.equal(a.running(), `motor ${first.version}`)
   })
+})
+
+test('R12: a device waits for whoever has it in hand where it is told to ask, and gives up what is taken back', async (t) => {
+  const { maker, context, controller, rollOut, actionFor } = await works(t)
+  const a = await controller('a-1', engineA, FILE)
+  const { directory, device } = a.agent
+  const settings = JSON.parse(new TextDecoder().decode(directory.read('updates.json'))) as object
+  directory.write('updates.json', JSON.stringify({ ...settings, consent: 'ask' }), 'test')
+  assert.throws(() => decideConsent(device, 'confirmed'), { reason: 'updateNoConsent' })
+  const first = await maker.published()
+  await rollOut(first, [a.id], 'install', 'driver')
+  assert.equal(await a.overAir(), undefined)
+  assert.equal(a.agent.status().updates?.waitsForConsent, true)
+  decideConsent(device, 'confirmed')
+  assert.equal(await a.overAir(), undefined, 'it is said')
+  assert.equal(await a.overAir(), 'installed', 'and then offered')
+
+  await rollOut(await maker.published(), [a.id], 'install', 'driver')
+  assert.equal(await a.overAir(), undefined)
+  decideConsent(device, 'denied')
+  assert.equal(await a.overAir(), undefined)
+  assert.equal((await actionFor(a.id))?.state, 'rejected')
+
+  const name = await rollOut(await maker.published(), [a.id])
+  await stopCampaign(context, name, 'it was the wrong one', OFFICER)
+  assert.equal(await a.overAir(), undefined)
+  assert.equal((await actionFor(a.id))?.state, 'canceled')
+  assert.equal(a.running(), `motor ${first.version}`)
 })
 
 test('R12: from a stick, the agent refuses alone what a director in wrong hands would let in', async (t) => {
