@@ -275,6 +275,7 @@ export function deviceCatalogRoutes({ devices: { context }, authorities }: CASer
       response: ShownModel,
       status: 201,
       async handle({ actor }, { params: { manufacturer, model }, body }) {
+        await spokenFor(actor, 'model.revise', manufacturer)
         const found = await openModel(manufacturer, model)
         await createRevision(context, { ...body, modelId: found.id }, actor)
         return shownModel(found, manufacturer)

@@ -22,7 +22,8 @@ test('R6: beyond so many devices in a day, somebody else has to agree to each th
   const approvals = openApprovals({ db, audit, world, organizationId, people, kinds: transferActs })
   const agreed = agreement({ approvals, access, db, least: 1 })
   const ownership = { ...context, keys: { open: context.keys.open } }
-  const services = { devices: { ownership, tellDue: async () => {} } } as unknown as CAServices
+  const authorities = { list: () => [{ keyLabel: 'authority' }] }
+  const services = { devices: { ownership, tellDue: async () => {} }, authorities } as unknown as CAServices
   const routes = ownershipRoutes(services, { agreed, alone: 1 }) as unknown as readonly Route[]
   const [seller, second] = [
     await access.createPrincipal({ kind: 'person', name: 'Sam', roles: ['pki-officer', 'approver'] }, 'system'),
@@ -40,6 +41,12 @@ test('R6: beyond so many devices in a day, somebody else has to agree to each th
       readonly approval?: { readonly id: string; readonly description: string }
     }
   }
+  const setKey = routes.find(({ id }) => id === 'setOrganizationKey') ?? assert.fail()
+  await assert.rejects(
+    setKey.handle(call, { params: { name: 'valves' }, query: {}, body: { label: 'authority' } }) as Promise<unknown>,
+    { code: 'forbidden', reason: 'keyInUse' },
+    'the key of an authority speaks for nobody',
+  )
   assert.equal((await offer(one.device.id)).state, 'offered')
   const { state, approval } = await offer(two.device.id)
   assert.equal(state, 'waiting')

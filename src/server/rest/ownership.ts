@@ -1,6 +1,7 @@
 /** REST: whose devices are, how they change owners and areas, and what proves it to others. @module */
 import { Type } from 'typebox'
 import { certificateSignatureOf } from '#algorithms/table.ts'
+import { TrustError } from '#base/errors.ts'
 import { listAreas } from '#devices/areas.ts'
 import { type Device, openDevice } from '#devices/device.ts'
 import { findOrganization, listOrganizations, openOrganization } from '#devices/organizations.ts'
@@ -46,7 +47,7 @@ import { checkSpeaks } from '#devices/speakers.ts'
 import type { CAServices } from '../compose.ts'
 import { type Agreed, OFFER_DEVICE, WaitingShape } from './agreed.ts'
 import { CatalogName } from './device-catalog.ts'
-import { KeyLabel } from './keys.ts'
+import { belongsToInstallation, KeyLabel } from './keys.ts'
 import { recordingRefusals } from './refusals.ts'
 import { type Call, record, route } from './route.ts'
 import { Base64, octetsOf, Time, Uuid } from './shapes.ts'
@@ -200,9 +201,17 @@ interface Offers {
   readonly alone: number
 }
 
-export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 'keys'>, offers: Offers) {
+export function ownershipRoutes(
+  { devices, keys, authorities }: Pick<CAServices, 'devices' | 'keys' | 'authorities'>,
+  offers: Offers,
+) {
   const { ownership: context } = devices
   const { db } = context
+
+  /** Keys of authorities and of the server itself say nothing of devices. */
+  const checkFree = (label: string): void => {
+    if (belongsToInstallation(authorities, label)) throw new TrustError('forbidden', 'keyInUse', { facts: { label } })
+  }
 
   /** The authorities are told before the answer; what is refused is in the audit log. */
   const doing = <T>({ actor }: Call, act: string, object: string, work: () => Promise<T>): Promise<T> =>
@@ -265,6 +274,7 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
       response: KeyShape,
       handle: (call, { params: { name }, body: { label, jwk } }) =>
         doing(call, 'organization.key', `organization:${name}`, async () => {
+          if (label !== undefined) checkFree(label)
           const key = label === undefined ? { key: { kty: '', ...jwk } } : { label }
           return keyShape(await setPartyKey(context, name, key, call.actor))
         }),
@@ -468,6 +478,7 @@ export function ownershipRoutes({ devices, keys }: Pick<CAServices, 'devices' | 
         doing(call, 'ownership.voucher', `device:${id}`, async () => {
           const device = await openDevice(context, db, id)
           await checkSpeaks(db, await openOrganization(db, device.manufacturerId), call.actor)
+          checkFree(label)
           const { certificates: births } = await carriedOf(context, id)
           const [birth] = births
           const issuer = birth === undefined ? undefined : issuerOf(birth)
