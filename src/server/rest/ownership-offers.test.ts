@@ -43,7 +43,7 @@ test('R6: beyond so many devices in a day, somebody else has to agree to each th
   }
   const setKey = routes.find(({ id }) => id === 'setOrganizationKey') ?? assert.fail()
   await assert.rejects(
-    setKey.handle(call, { params: { name: 'valves' }, query: {}, body: { label: 'authority' } }) as Promise<unknown>,
+    setKey.handle(call, { params: { name: 'valves' }, query: {}, body: { label: 'authority' } }),
     { code: 'forbidden', reason: 'keyInUse' },
     'the key of an authority speaks for nobody',
   )
