@@ -92,7 +92,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
     test('R32: what devices count is billed, to whoever owned them, with the evidence', () =>
       inSetting(engine, async ({ context, take, owners, kinds }) => {
         for (const record of chain.slice(0, 2)) assert.equal(await take(record), 'taken')
-        owners.push([START + 2 * HOUR + 1, 'millworks'])
+        owners.push([START + 2 * HOUR + 1000, 'millworks'])
         for (const record of chain.slice(2, 4)) assert.equal(await take(record), 'taken')
         assert.equal(await take(chain[3]), 'taken', 'the answer was lost')
         assert.equal(await take({ ...chain[0], chain: 'b'.repeat(32) }, 'drill'), 'taken')

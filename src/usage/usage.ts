@@ -36,6 +36,8 @@ export const usageAlarmKinds = ['forked', 'set-back', 'begun-anew', 'gap'] as co
 export type UsageAlarmKind = (typeof usageAlarmKinds)[number]
 
 const ACTOR = 'service:device-usage'
+/** Times of records are whole seconds: whoever owned the device at the end of the last one. */
+const SECOND_REST_MILLISECONDS = 999
 const objectOf = (deviceId: string): string => `device:${deviceId}`
 /** Another record of the same device came in between that often in a row. */
 const TRIES_MAX = 4
@@ -69,7 +71,7 @@ async function takeOnce(context: UsageContext, deviceId: string, read: ReadUsage
     throw refusalOf(device, read, succession)
   }
   const missing = succession.kind === 'gap' ? succession.missing : 0
-  const owner = await context.ownerAt(deviceId, record.to)
+  const owner = await context.ownerAt(deviceId, record.to + SECOND_REST_MILLISECONDS)
   await keep(context.db, [
     stepToMove(context, deviceId, row, read),
     ...stepsToKeep(context, device, read, { octets, owner, missing, before: last?.counters ?? [] }),
