@@ -16,7 +16,7 @@ import { createHash } from 'node:crypto'
 import { type Facts, TrustError } from '#base/errors.ts'
 import type { Reason } from '#base/sentences.ts'
 import { parseCOSE } from '#cbor/cose.ts'
-import { keep, type Step } from '#store/batch.ts'
+import { keep, type Statement, type Step } from '#store/batch.ts'
 import { messageStatement } from '#store/outbox.ts'
 import type { Row } from '#store/database.ts'
 import { equal } from '#base/bytes.ts'
@@ -198,11 +198,18 @@ export async function draftCommand(context: CommandsContext, wanted: WantedComma
       ...[state, form, encodeCommand(command), actor, now, command.expiresAt.getTime()],
     )
     const facts = { device: wanted.deviceId, operation: wanted.operation, issuer, counter: command.counter }
+    for (const { sql, parameters } of mailOf(context, state, wanted.deviceId)) await tx.query(sql, ...parameters)
     await audit.record(tx, { actor, act: 'command.draft', object: objectOf(name), outcome: 'done', facts })
   })
   world.faults.reach('command drafted')
   return openCommand(context, name)
 }
+
+/** What a device that is connected to a broker is told, when there is something for it. */
+const mailOf = ({ world, organizationId }: CommandsContext, state: CommandState, device: string): readonly Statement[] =>
+  state === 'ready' || state === 'challenging'
+    ? [messageStatement(world, { topic: 'mail.command', organization: organizationId, payload: { device } })]
+    : []
 
 /** What the device would refuse is not drafted. */
 function checkOrder(policy: Policy, { operation, operator, mode, lifeSeconds }: WantedCommand, device: CommandedDevice): Rule {
@@ -362,10 +369,7 @@ async function addOnce(context: CommandsContext, id: string, message: Uint8Array
       refusal: () => new TrustError('conflict', 'commandSigned', { facts: { name } }),
     },
     stepToMove(record, state, whole === undefined ? {} : { message: whole, digest: commandDigest(whole) }),
-    // a device that is connected to a broker comes at once
-    ...(state === 'ready' || state === 'challenging'
-      ? [messageStatement(world, { topic: 'mail.command', organization: organizationId, payload: { device: record.deviceId } })]
-      : []),
+    ...mailOf(context, state, record.deviceId),
     audit.statement({
       ...{ actor, act: isOperator ? 'command.order' : 'command.agree', object: objectOf(id), outcome: 'done' },
       facts: { state, payload: createHash('sha256').update(record.payload).digest('hex') },
