@@ -14,7 +14,7 @@ import { type Facts, TrustError } from '#base/errors.ts'
 import type { Reason } from '#base/sentences.ts'
 import { encodeRecord, field, type Infer, integer, list, optional, parseRecord, record, time, word } from '#cbor/record.ts'
 import { type MessageTrust, messageTrust, type TrustedSigner, verifyMessage } from '#signing/messages.ts'
-import { extensionOf, fingerprint, parseCertificate } from '#x509/certificate.ts'
+import { type Certificate, extensionOf, fingerprint, parseCertificate } from '#x509/certificate.ts'
 import { basicConstraints } from '#x509/extensions/basic-constraints.ts'
 import { attributeOf, parseName } from '#x509/name.ts'
 import { AreaName, type Command, Digest, modes, Name, NONCE_SECONDS, Operation, type SignedBy } from '../messages.ts'
@@ -262,11 +262,21 @@ export const isMember = (policy: Policy, roles: readonly string[], person: strin
 /** A certificate that is named belongs to that name alone, whatever it says itself. */
 export function nameIn({ roles }: Policy, { certificate }: Pick<TrustedSigner, 'certificate'>): string | undefined {
   const members = roles.flatMap((role) => role.members)
-  const own = fingerprint(certificate.der)
+  const { own, commonName } = identityOf(certificate)
   const pinned = members.find((member) => member.certificate !== undefined && equal(member.certificate, own))
   if (pinned !== undefined) return pinned.name
-  const commonName = attributeOf(parseName(certificate.subject), 'CN')
   return members.find((member) => member.certificate === undefined && member.name === commonName)?.name
+}
+
+/** Of those who were heard before, and are: a device hears from a few again and again. */
+const identities = new WeakMap<Certificate, { readonly own: Uint8Array; readonly commonName: string | undefined }>()
+
+function identityOf(certificate: Certificate) {
+  const known = identities.get(certificate)
+  if (known !== undefined) return known
+  const found = { own: fingerprint(certificate.der), commonName: attributeOf(parseName(certificate.subject), 'CN') }
+  identities.set(certificate, found)
+  return found
 }
 
 function refusalOfTime({ id, issuer, counter, notBefore, expiresAt }: Command, freshness: Freshness): Refused | undefined {
