@@ -19,13 +19,15 @@ export interface Changed {
   readonly areas: ReadonlySet<string>
   /** Rules between areas. */
   readonly conduits: boolean
+  /** Devices for which a room has something to fetch, and of which kind: written with the topic `mail.KIND`. */
+  readonly mail: readonly { readonly deviceId: string; readonly kind: string }[]
 }
 
 export interface DeviceChanges {
   /** Tells the listeners what came since the last time. Nobody listens: nothing is read. */
   runOnce(): Promise<void>
   /** @param listener is waited for @returns what ends it */
-  listen(listener: (changed: Changed) => Promise<void>): () => void
+  listen(listener: Listener): () => void
   /** Grows when something was read: who decided before and acts after it looks again. */
   readonly round: number
 }
@@ -35,24 +37,27 @@ export const CHANGES_SECONDS = 0.2
 
 const BATCH = 1000
 
+type Listener = (changed: Changed) => Promise<void>
+
 export function deviceChanges({ db }: Pick<DevicesContext, 'db'>): DeviceChanges {
-  const listeners = new Set<(changed: Changed) => Promise<void>>()
+  /** Whether they were told before: whoever comes is told to look at everything. */
+  const listeners = new Map<Listener, { isNew: boolean }>()
   let position: number | undefined
   let round = 0
 
-  async function read(): Promise<Changed | undefined> {
+  async function read(): Promise<readonly OutboxRow[]> {
     while ((await sequenceOutbox(db, BATCH)) === BATCH);
     if (position === undefined) {
       const [head] = await db.query<{ sequence: number }>("SELECT sequence FROM outbox_head WHERE id = 'outbox'")
       position = head?.sequence ?? 0
-      return changedBy([], true)
+      return []
     }
     const rows: OutboxRow[] = []
     for (;;) {
       const more = await readAfter(db, position, BATCH)
       rows.push(...more)
       position = more.at(-1)?.sequence ?? position
-      if (more.length < BATCH) return rows.length === 0 ? undefined : changedBy(rows, false)
+      if (more.length < BATCH) return rows
     }
   }
 
@@ -62,14 +67,16 @@ export function deviceChanges({ db }: Pick<DevicesContext, 'db'>): DeviceChanges
         position = undefined
         return
       }
-      const changed = await read()
-      if (changed === undefined) return
+      const newcomers = [...listeners].filter(([, standing]) => standing.isNew)
+      const rows = await read()
+      if (rows.length === 0 && newcomers.length === 0) return
       round += 1
-      await Promise.all([...listeners].map((listener) => listener(changed)))
+      for (const [, standing] of newcomers) standing.isNew = false
+      const isNewcomer = new Set(newcomers.map(([listener]) => listener))
+      await Promise.all([...listeners.keys()].map((listener) => listener(changedBy(rows, isNewcomer.has(listener)))))
     },
     listen(listener) {
-      listeners.add(listener)
-      position = undefined // whoever comes is told to look at everything
+      listeners.set(listener, { isNew: true })
       return () => void listeners.delete(listener)
     },
     get round() {
@@ -92,5 +99,11 @@ function changedBy(rows: readonly OutboxRow[], all: boolean): Changed {
     certificates: ids('certificate', 'certificate'),
     areas: ids('area', 'area'),
     conduits: rows.some(({ topic }) => topic.startsWith('conduit.')),
+    mail: rows.flatMap(({ topic, payload }) => {
+      const { device } = payload as Readonly<Record<string, unknown>>
+      return topic.startsWith('mail.') && typeof device === 'string'
+        ? [{ deviceId: device, kind: topic.slice('mail.'.length) }]
+        : []
+    }),
   }
 }

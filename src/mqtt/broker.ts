@@ -79,8 +79,8 @@ export interface Broker {
   stop(): Promise<void>
   /** Ends the sessions of a device, and lets it in no more by what was decided before. @returns how many it ended, where the broker says */
   cut(deviceId: string, reason: Reason): Promise<number>
-  /** @returns whether the broker took it @throws TrustError `unavailable` */
-  publish(device: BrokerDevice, message: DeviceMessage): Promise<boolean>
+  /** @returns false for a device that is not known to the broker now @throws TrustError `unavailable` */
+  publish(deviceId: string, message: DeviceMessage): Promise<boolean>
   /** Compares what the broker has with what should be, and puts it right. @throws TrustError `unavailable` */
   reconcile(): Promise<Reconciliation>
   status(): BrokerStatus

@@ -105,6 +105,7 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
     if (changed.all || changed.conduits) forget()
     // a broker that is away is compared when it is back
     await follow(changed).catch((error: unknown) => log.debug('the message broker was not told', { error }))
+    await tellOfMail(broker, changed, log)
   })
   async function follow(changed: Changed): Promise<void> {
     const isIssuerAmong = changed.certificates.size > 0 && (await ca.authorities.refresh())
@@ -135,6 +136,17 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
       if (isDriver)
         await db.transaction((tx) => tx.query("UPDATE lease SET expires_at = 0 WHERE name = 'mqtt' AND holder = ?", holder))
     },
+  }
+}
+
+/** A device that is connected comes at once for what waits for it; one that is not asks when it is. */
+async function tellOfMail(broker: Broker, { mail }: Changed, log: Log): Promise<void> {
+  for (const { deviceId, kind } of mail) {
+    try {
+      await broker.publish(deviceId, { channel: 'cmd', topic: kind, octets: utf8('fetch') })
+    } catch (error) {
+      log.debug('a device was not told that something waits for it', { device: deviceId, kind, error })
+    }
   }
 }
 
@@ -191,9 +203,11 @@ async function startBuiltIn({ config, devices, world, log, face }: BrokerParts, 
   })
   await broker.start()
   const silence = changes.listen(async (changed: Changed) => {
-    if (!changed.all && !changed.conduits) return
-    forget()
-    await broker.refreshGrants()
+    if (changed.all || changed.conduits) {
+      forget()
+      await broker.refreshGrants()
+    }
+    await tellOfMail(broker, changed, log)
   })
   return {
     broker,

@@ -5,6 +5,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { person } from '#ca/testing.ts'
 import { revokeCertificate } from '#ca/certificates.ts'
 import { createConduit, removeConduit } from '#devices/conduits.ts'
+import { publish } from '#store/outbox.ts'
 import { connect, ended, mosquitto, mqttPlant, type MqttPlant } from './mqtt-plant.ts'
 import { needs } from './programs.ts'
 
@@ -53,9 +54,8 @@ test('R7: the server’s word reaches a device, and what the device says reaches
   client.on('message', (topic, payload) => heard.push([topic, payload.toString()]))
   const [granted] = await client.subscribeAsync(['iiot/ann/paint/A-1/cmd/#', 'iiot/ann/paint/A-1/down/#'], { qos: 1 })
   assert.equal(granted?.qos, 1)
-  const { deviceId, epoch } = await plant.connections.admit([own.issued.certificate], { protocol: 'mqtt', name: 'A-1' })
-  const device = { deviceId, epoch, name: 'A-1', organization: 'ann', area: 'paint', areaId: plant.all.areas[0] }
-  await served.broker.publish(device, { channel: 'cmd', topic: 'command', octets: Buffer.from('come') })
+  const { id } = await plant.all.device('A-1')
+  await served.broker.publish(id, { channel: 'cmd', topic: 'command', octets: Buffer.from('come') })
   await client.publishAsync('iiot/ann/paint/A-1/up/report', 'no report', { qos: 1 })
   while (heard.length < 2) await wait(10)
   const [hint, refusal] = heard
@@ -63,6 +63,11 @@ test('R7: the server’s word reaches a device, and what the device says reaches
   assert.equal(refusal?.[0], 'iiot/ann/paint/A-1/down/report/refused')
   assert.match(refusal?.[1] ?? '', /"reason":"/)
   assert.equal(served.broker.status().sessions, 1)
+  const { db, world, organizationId: organization } = plant.all.devices
+  await plant.changes.runOnce() // what came before nobody listened is not told
+  await db.transaction((tx) => publish(tx, world, { topic: 'mail.command', organization, payload: { device: id } }))
+  while (heard.length < 3) await wait(10)
+  assert.deepEqual(heard[2], ['iiot/ann/paint/A-1/cmd/command', 'fetch'])
   await client.endAsync()
 })
 
@@ -89,10 +94,6 @@ test('R33: a live session is cut when its certificate is revoked, and its will i
   await gone
   await assert.rejects(connect(port, own), /Not authorized/)
   assert.equal(served.broker.status().cut, 1)
-  await served.broker.publish(
-    { deviceId: '', epoch: 1, name: 'A-1', organization: 'ann', area: 'paint', areaId: '' },
-    { channel: 'down', topic: 'x', octets: Buffer.from('x') },
-  )
   assert.deepEqual(heard, ['iiot/ann/paint/A-1/evt/here'])
   await listener.endAsync()
 })

@@ -115,8 +115,8 @@ test('R7: under the driver a device has its own topics, with MQTT 3.1.1 and 5', 
     assert.deepEqual(await publish('-t', 'iiot/ann/paint/A-1/up/heat'), { code: 0, output: '' })
     await publish('-t', 'iiot/ann/paint/A-2/down/foreign')
     await publish('-t', CONTROL_TOPIC)
-    const device = { deviceId: '', epoch: 1, name: 'A-2', organization: 'ann', area: 'paint', areaId: '' }
-    assert.equal(await broker.broker.publish(device, { channel: 'down', topic: 'own', octets: Buffer.from('x') }), true)
+    const { id } = await plant.all.device('A-2')
+    assert.equal(await broker.broker.publish(id, { channel: 'down', topic: 'own', octets: Buffer.from('x') }), true)
     while (heard.length === 0) await wait(10)
     assert.deepEqual(heard, ['iiot/ann/paint/A-2/down/own'], 'what a neighbor sent before did not come')
     await receiver.endAsync()

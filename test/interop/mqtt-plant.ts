@@ -1,4 +1,4 @@
-/** Devices with certificates of two areas, and clients of others that speak MQTT as one of them. For tests and benchmarks only. */
+/** Devices with certificates of two areas, and clients of others that speak MQTT as one of them. For tests and benchmarks only. @module */
 import { spawn } from 'node:child_process'
 import type { KeyObject } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'

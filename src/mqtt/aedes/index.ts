@@ -342,9 +342,10 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
       endSession(session, reason)
       return 1
     },
-    async publish(device, { channel, topic, octets }) {
-      if (broker === undefined) return false
-      await send(device, `${channel}/${topic}`, octets)
+    async publish(deviceId, { channel, topic, octets }) {
+      const session = sessions.get(deviceId)
+      if (session === undefined) return false
+      await send(session.device, `${channel}/${topic}`, octets)
       return true
     },
     /** There is nothing to compare: each connection is decided anew. */

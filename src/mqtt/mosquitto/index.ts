@@ -370,8 +370,9 @@ export function mosquittoBroker(options: MosquittoOptions): MosquittoBroker {
       await inTurn(() => attempt(() => updateOne(deviceId)))
       return cuts - before
     },
-    async publish(device, { channel, topic, octets }) {
-      if (link === undefined) return false
+    async publish(deviceId, { channel, topic, octets }) {
+      const device = known.get(deviceId)?.device
+      if (link === undefined || device === undefined) return false
       await link.publish(`${subtreeOf(device)}/${channel}/${topic}`, octets)
       return true
     },
