@@ -14,17 +14,15 @@
  * @module
  */
 import type { PublicKey } from '#algorithms/public-key.ts'
-import { compare, utf8 } from '#base/bytes.ts'
+import { compare, equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CBOR, type CBORMap, encodeCBOR, type Label, parseCBOR } from '#cbor/cbor.ts'
-import { parseCOSE } from '#cbor/cose.ts'
 import { coseKeyThumbprint } from '#cbor/cose-key.ts'
 import { arrayOf, integerOf, mapOf, octetsOf } from '#cbor/typed.ts'
 import { fromBase64url, toBase64url } from '#jose/base64url.ts'
 import { isJSONObject, type JSONObject, type JSONValue, parseJSONObject } from '#jose/json.ts'
 import { jwkThumbprint } from '#jose/jwk.ts'
-import { parseJWS, payloadOf } from '#jose/jws.ts'
-import { type MessageTrust, verifyMessage } from '#signing/messages.ts'
+import { type MessageTrust, type VerifiedMessage, verifyMessage } from '#signing/messages.ts'
 
 export const licenseForms = ['cwt', 'jws'] as const
 export type LicenseForm = (typeof licenseForms)[number]
@@ -296,26 +294,31 @@ function featuresIn(list: JSONValue | undefined): readonly Feature[] {
  */
 export async function readLicense(octets: Uint8Array, trust: MessageTrust): Promise<License> {
   const form = formIn(octets)
-  const license = parseLicense(payloadIn(octets, form, LICENSE_MAX_OCTETS), form)
+  const payload = payloadIn(octets, form, LICENSE_MAX_OCTETS)
+  const license = parseLicense(payload, form)
   if (formOf(license) !== form) throw malformed('it names its key as the other form does')
   const at = new Date(license.issuedAt)
-  await verifyMessage(octets, { typ: LICENSE_TYPES[form], trust, at, maxOctets: LICENSE_MAX_OCTETS })
+  checkSame(payload, await verifyMessage(octets, { typ: LICENSE_TYPES[form], trust, at, maxOctets: LICENSE_MAX_OCTETS }))
   return license
 }
 
 /** Every compact JWS begins with an `e`, which no tag of CBOR is. */
 const formIn = (octets: Uint8Array): LicenseForm => (octets[0] === 0x65 ? 'jws' : 'cwt')
 
-/** Before its signature is checked, which needs the time that it says. */
+/** Before its signature is checked, which needs the time that it says; {@link checkSame} says whether it is what was signed. */
 function payloadIn(octets: Uint8Array, form: LicenseForm, maxOctets: number): Uint8Array {
+  if (octets.length > maxOctets) throw new TrustError('tooLarge', 'jsonTooLarge', { facts: { limit: maxOctets } })
   if (form === 'cwt') {
-    const { payload } = parseCOSE(octets, maxOctets)
-    if (payload === undefined) throw malformed('its payload is not in it')
-    return payload
+    const item = parseCBOR(octets, { encoding: 'any', maxOctets })
+    const value = typeof item === 'object' && item !== null && 'tag' in item ? item.value : undefined
+    return octetsOf(arrayOf(value, 'the message', 4)[2], 'the payload')
   }
-  const message = parseJWS(octets, maxOctets)
-  if (message.encodedPayload === undefined) throw malformed('its payload is not in it')
-  return payloadOf(message, message.encodedPayload)
+  const [, payload = ''] = new TextDecoder('latin1').decode(octets).split('.', 3)
+  return fromBase64url(payload, 'the payload')
+}
+
+function checkSame(read: Uint8Array, { payload }: VerifiedMessage): void {
+  if (!equal(read, payload)) throw malformed('its payload can be read in two ways')
 }
 
 /**
@@ -384,8 +387,10 @@ export function parseStatusList(payload: Uint8Array): StatusList {
 
 /** @throws TrustError as {@link readLicense} */
 export async function readStatusList(octets: Uint8Array, trust: MessageTrust): Promise<StatusList> {
-  const list = parseStatusList(payloadIn(octets, 'cwt', STATUS_MAX_OCTETS))
-  await verifyMessage(octets, { typ: STATUS_TYPE, trust, at: new Date(list.issuedAt), maxOctets: STATUS_MAX_OCTETS })
+  const payload = payloadIn(octets, 'cwt', STATUS_MAX_OCTETS)
+  const list = parseStatusList(payload)
+  const at = new Date(list.issuedAt)
+  checkSame(payload, await verifyMessage(octets, { typ: STATUS_TYPE, trust, at, maxOctets: STATUS_MAX_OCTETS }))
   return list
 }
 
