@@ -1,5 +1,6 @@
 /**
- * The server of the trial and its witness, processes of their own, and other commands, all as a person would run them.
+ * The server of the trial and its witness, processes of their own, and other commands of the command line, which run in this one:
+ * a story has many, and the start of a process takes longer than what most of them do.
  *
  * @module
  */
@@ -7,6 +8,8 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
+import { systemWorld } from '#base/world.ts'
+import { runCommandLine } from '#cli/run.ts'
 
 /** The command line of this very checkout, on this very Node.js. */
 const COMMAND_LINE = join(import.meta.dirname, '../cli/main.ts')
@@ -48,24 +51,51 @@ const STOP_MAX_SECONDS = 30
 /** A problem document has a few hundred. */
 const LOG_TAIL_CHARACTERS = 16_384
 
+/** A restored installation derives keys from its recovery key; all others take less than a second. */
+const COMMAND_MAX_SECONDS = 60
+
+/** What a command line said, and how it ended. */
+export interface CommandAnswer {
+  readonly code: number
+  readonly value: unknown
+  readonly errors: string
+}
+
 /**
- * Runs one command of the command line.
+ * Runs one command of the command line, from its words to its exit code.
  *
- * @param environment beside our own
+ * @param environment its whole environment: settings come from the trial and from nowhere else
+ */
+export async function tryCommand(
+  words: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<CommandAnswer> {
+  const said = { stdout: '', stderr: '' }
+  const outputTo = (stream: keyof typeof said) => ({
+    columns: undefined,
+    write: async (data: string | Uint8Array) =>
+      void (said[stream] += typeof data === 'string' ? data : new TextDecoder().decode(data)),
+  })
+  const code = await runCommandLine([...words, '--json'], {
+    world: systemWorld(),
+    environment,
+    directory: process.cwd(),
+    signal: AbortSignal.timeout(COMMAND_MAX_SECONDS * 1000),
+    stdout: outputTo('stdout'),
+    stderr: outputTo('stderr'),
+    stdin: async () => new Uint8Array(0),
+  })
+  return { code, value: said.stdout === '' ? undefined : JSON.parse(said.stdout), errors: said.stderr }
+}
+
+/**
  * @returns what it printed with `--json`
  * @throws CommandRefusal
  */
 export async function runCommand(words: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<unknown> {
-  const child = spawn(process.execPath, [COMMAND_LINE, ...words, '--json'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...ownEnvironment(), ...environment },
-  })
-  let [answer, errors] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk))
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
-  const { code, signal } = await endOf(child)
-  if (code !== 0) throw new CommandRefusal(errors, `sealworks ${words[0]} ended with ${code ?? signal}`)
-  return answer === '' ? undefined : JSON.parse(answer)
+  const { code, value, errors } = await tryCommand(words, environment)
+  if (code !== 0) throw new CommandRefusal(errors, `sealworks ${words[0]} ended with ${code}`)
+  return value
 }
 
 /** @returns once it answers @throws CommandRefusal when it ended before that */
