@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { connect, type TLSSocket } from 'node:tls'
+import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { parentPort, workerData } from 'node:worker_threads'
 import { generate, parser, type Packet } from 'mqtt-packet'
 
@@ -30,8 +30,13 @@ const AT_ONCE = 16
 const WINDOW = 64
 const PAYLOAD = Buffer.alloc(64, 'x')
 
-function open({ name, certificate, key }: Client, take: (packet: Packet, socket: TLSSocket) => void): TLSSocket {
-  const socket = connect({ host: '127.0.0.1', servername: 'localhost', port, ca, cert: certificate, key }, () =>
+/** Made once for each device, as a device does. */
+const contexts = new Map(
+  clients.map(({ name, certificate, key }) => [name, createSecureContext({ ca, cert: certificate, key })] as const),
+)
+
+function open({ name }: Client, take: (packet: Packet, socket: TLSSocket) => void): TLSSocket {
+  const socket = connect({ host: '127.0.0.1', servername: 'localhost', port, ...contextOf(name) }, () =>
     socket.write(
       generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId: name, keepalive: 60 }),
     ),
@@ -41,6 +46,11 @@ function open({ name, certificate, key }: Client, take: (packet: Packet, socket:
   socket.on('data', (octets: Buffer) => packets.parse(octets))
   socket.setNoDelay(true)
   return socket
+}
+
+function contextOf(name: string): { readonly secureContext?: SecureContext } {
+  const secureContext = contexts.get(name)
+  return secureContext === undefined ? {} : { secureContext }
 }
 
 const connected = (client: Client): Promise<TLSSocket> =>
