@@ -71,47 +71,56 @@ const EndorsedBy = record({ key: Hash, certificate: Hash })
 /** A counter by its TPM Name in hexadecimal, or `file` where there is no TPM; its value when the node asked for the ticket. */
 const CounterStart = record({ name: Type.String({ pattern: '^(file|[0-9a-f]{68})$' }), value: Count })
 
+/** What an order says, and each of its tickets says again: what is refused in one is refused in the other. */
+export const orderedFields = {
+  model: Text,
+  hardwareRevision: Text,
+  firmware: Type.Array(Hash, { maxItems: 64, uniqueItems: true, description: 'SHA-256 of what the devices are loaded with' }),
+  /** Where there are any, the node hands images out, and no device is born that got none of the ticket's. */
+  firmwareSigners: Type.Optional(
+    Type.Array(Base64, {
+      minItems: 1,
+      maxItems: 8,
+      description: 'certificates (DER, base64) of those whose signatures on images count: the node then hands images out',
+    }),
+  ),
+  factory: Text,
+  tier: Tier,
+  scrapAllowance: Type.Integer({
+    minimum: 0,
+    maximum: QUOTA_MAX,
+    description: 'how many more may be issued, for what was scrapped or burned',
+  }),
+  serials: SerialBlock,
+  hardwareType: Type.String({ pattern: '^[0-2](\\.\\d{1,12}){1,24}$', description: 'object identifier of hardwareModuleName' }),
+  subject: Type.Array(record({ type: Type.Enum(['C', 'O', 'OU']), value: Type.String({ minLength: 1, maxLength: 64 }) }), {
+    minItems: 1,
+    maxItems: 3,
+    description: 'what the name of each device begins with: the name constraint of the node',
+  }),
+  blockSize: Type.Integer({ minimum: 1, maximum: 4096 }),
+  notBefore: Time,
+  notAfter: Time,
+} as const
+
 const JobTicket = record({
+  ...orderedFields,
   version: Version,
   /** The job; a node serves one. */
   id: Uuid,
   order: Text,
-  model: Text,
-  hardwareRevision: Text,
-  /** SHA-256 of what the devices are loaded with. */
-  firmware: Type.Array(Hash, { maxItems: 64, uniqueItems: true }),
-  /**
-   * Whose signatures on images count: certificates, DER. Where there are any, the node hands images out, and no device is born
-   * that got none of the ticket's.
-   */
-  firmwareSigners: Type.Optional(Type.Array(Base64, { minItems: 1, maxItems: 8 })),
   /** Certificate of the key to which images for this node are encrypted, issued by the node's key. */
   envelope: Type.Optional(Base64),
-  factory: Text,
-  tier: Tier,
   /** SHA-256 of the SubjectPublicKeyInfo of the node's key, which signs births and the log. */
   nodeKey: Hash,
   /** The TPM that the job is bound to, from tier N1 on. */
   endorsement: Type.Optional(EndorsedBy),
   counters: record({ starts: CounterStart, blocks: CounterStart }),
-  blockSize: Type.Integer({ minimum: 1, maximum: 4096 }),
   /** SHA-256 of the certificates that stations show. */
   stations: Type.Array(Hash, { minItems: 1, maxItems: 256, uniqueItems: true }),
   /** Births that may be good at once. */
   quota: Type.Integer({ minimum: 1, maximum: QUOTA_MAX }),
-  /** How many more may be issued, for what was scrapped or burned. */
-  scrapAllowance: Type.Integer({ minimum: 0, maximum: QUOTA_MAX }),
-  serials: SerialBlock,
   profile: Type.String({ pattern: '^[a-z][a-z0-9-]{1,40}$' }),
-  /** Of hardwareModuleName (RFC 4108, 5). */
-  hardwareType: Type.String({ pattern: '^[0-2](\\.\\d{1,12}){1,24}$' }),
-  /** What each birth's subject begins with: the authority's name constraint. */
-  subject: Type.Array(record({ type: Type.Enum(['C', 'O', 'OU']), value: Type.String({ minLength: 1, maxLength: 64 }) }), {
-    minItems: 1,
-    maxItems: 3,
-  }),
-  notBefore: Time,
-  notAfter: Time,
   /** The node's own certificate as an authority, then those above it to the root. */
   authority: Type.Array(Base64, { minItems: 1, maxItems: 8 }),
 })

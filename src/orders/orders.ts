@@ -24,30 +24,19 @@ import {
   emptyChain,
   type JobTicket,
   openStatement,
+  orderedFields,
   peekStatement,
   QUOTA_MAX,
-  SerialBlock,
+  type SerialBlock,
   signStatement,
   type Tier,
-  tiers,
 } from './messages.ts'
 import { shownTier } from './shown-tier.ts'
 
 /** What a maker orders. */
 export const OrderTerms = Type.Object(
   {
-    model: Type.String({ minLength: 1, maxLength: 128 }),
-    hardwareRevision: Type.String({ minLength: 1, maxLength: 128 }),
-    firmware: Type.Array(Type.String({ pattern: '^[0-9a-f]{64}$' }), { maxItems: 64, description: 'SHA-256 of what is loaded' }),
-    firmwareSigners: Type.Optional(
-      Type.Array(Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 24 << 10 }), {
-        minItems: 1,
-        maxItems: 8,
-        description: 'certificates (DER, base64) of those whose signatures on images count: the node then hands images out',
-      }),
-    ),
-    factory: Type.String({ minLength: 1, maxLength: 128 }),
-    tier: Type.Enum([...tiers]),
+    ...orderedFields,
     endorsementAuthorities: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 64 }), {
         maxItems: 16,
@@ -55,21 +44,8 @@ export const OrderTerms = Type.Object(
       }),
     ),
     quantity: Type.Integer({ minimum: 1, maximum: QUOTA_MAX }),
-    scrapAllowance: Type.Integer({ minimum: 0, maximum: QUOTA_MAX }),
-    serials: SerialBlock,
-    hardwareType: Type.String({ pattern: '^[0-2](\\.\\d{1,12}){1,24}$', description: 'object identifier of hardwareModuleName' }),
-    subject: Type.Array(
-      Type.Object(
-        { type: Type.Enum(['C', 'O', 'OU']), value: Type.String({ minLength: 1, maxLength: 64 }) },
-        { additionalProperties: false },
-      ),
-      { minItems: 1, maxItems: 3, description: 'what the name of each device begins with' },
-    ),
-    blockSize: Type.Integer({ minimum: 1, maximum: 4096 }),
     authority: Type.String({ maxLength: 64, description: 'the authority that certifies nodes' }),
     ticketKey: Type.String({ maxLength: 160, description: 'label of the key that signs tickets' }),
-    notBefore: Type.Integer({ minimum: 0 }),
-    notAfter: Type.Integer({ minimum: 0 }),
   },
   { additionalProperties: false },
 )

@@ -84,6 +84,21 @@ describe('an order from its sheet to its end', () => {
   })
 })
 
+describe('an order is not made', () => {
+  test('of what no sheet and no ticket can say: its jobs could not be read any more', async (t) => {
+    const maker = await testMaker(t)
+    const wrong: readonly (readonly [what: string, terms: Partial<OrderTerms>])[] = [
+      ['an image twice', { firmware: ['a'.repeat(64), 'a'.repeat(64)] }],
+      ['a line break in a name', { model: 'Press\n7' }],
+      ['a name that is read from right to left', { factory: 'a\u202eb' }],
+      ['letters that a node does not show', { hardwareRevision: '\u7b2c\u4e8c' }],
+      ['a time after all times', { notAfter: Number.MAX_SAFE_INTEGER }],
+    ]
+    for (const [what, terms] of wrong)
+      await assert.rejects(maker.order('press', terms), { code: 'malformed', reason: 'orderMalformed' }, what)
+  })
+})
+
 describe('a node refuses', () => {
   test('what its ticket does not allow, and keeps it in the log', async (t) => {
     const maker = await testMaker(t)
