@@ -602,6 +602,8 @@ export const english = {
   imageNotInTicket:
     'The ticket names no image {image}. Take one that was made for this model, or ask the maker for a ticket that names it.',
   imageSignature: 'The image {image} is not signed by one whom the ticket names: {detail}. Get it again from the maker.',
+  imageLoadsUsedUp:
+    'Images were handed out {most} times, as often as the ticket of this job allows. Close the job, and ask for a ticket for the rest.',
   imageUnknown: 'The node has no image {image}. Bring it with "sealworks node image".',
   imageOther: 'The image {image} on the disk is not what was signed any more. Find out who changed it, and bring it again.',
   imageNotNamed: 'The ticket has {images} images. Name one by its SHA-256.',
@@ -719,7 +721,24 @@ export const english = {
   releaseState: 'A release that is {state} does not allow this. Look at it to see what comes next.',
   releaseChanged: 'The release was changed by somebody else in between. Look at it again.',
   releaseSignerDirector: 'The signer {name} signs what the director says, and must not sign software as well. Name another one.',
+  stickRefused:
+    'Nothing was written: {refused} of {devices} devices may not have the release. Leave them out, or mend what keeps them. {detail}',
+  stickOther: 'What came as {name} is not what the director’s statement names, so no statement was written. Try again.',
   releaseFileMissing: 'The file {digest} is not where files of releases lie. Bring that directory back from its backup.',
+  tufKey: 'Clients of TUF do not verify {algorithm}. Choose a signer with one of: {offered}.',
+  tufSigner:
+    'The signer {name} cannot sign TUF metadata: it must have one key, only the format {format}, and only {role} among its users. Make one for it.',
+  tufThreshold:
+    'The role {role} needs {threshold} signatures, and there are not as many keys for it. Name more signers, or ask for fewer.',
+  tufOnline:
+    'The signer {name} signs snapshot or timestamp by itself, again and again: it must not wait for people, nor sign root or targets. Name another one.',
+  tufKeyOther:
+    'The signer {name} is gone, or has another key than the root names for {role}. Rotate the root while enough of its keys are there.',
+  tufNotBegun: 'There is no TUF repository yet. Make one with: tuf init.',
+  tufBegun: 'There is a TUF repository already. Change who signs for it with: tuf rotate-root.',
+  tufChanged: 'The TUF repository was changed by somebody else in between. Look at it, and try again.',
+  tufTargets: 'There are more files released than the {limit} that TUF clients can bear. Withdraw old releases.',
+  tufFileUnknown: 'There is no such file of TUF metadata here. Begin with the root that you have, and timestamp.json.',
   notSBOM: 'This is no bill of materials that is known here: {detail}. Send CycloneDX or SPDX in JSON.',
   sbomTooLarge: 'The bill of materials is larger than the {limit} bytes allowed here. Leave out the files of its packages.',
 
@@ -755,7 +774,7 @@ export const english = {
   deviceMissing: 'The device is said to be lost or stolen. Report it to its owner.',
   deviceCutOff: 'The device is {state} and gets no certificate. Ask its owner to look at its history.',
   deviceAmbiguous: 'Devices of several manufacturers have this serial. Enroll with the certificate of the device itself.',
-  deviceSerialTwice: 'Several devices have the serial {productSerial}. Name the one you mean by its id: device list --serial.',
+  deviceSerialTwice: 'Several devices have the serial {productSerial}. Name the one you mean as MANUFACTURER/MODEL/SERIAL.',
   deviceNotKnown: 'The device is not recorded here, and this endpoint takes only devices that are. Register it first.',
   deviceNotPlanned: 'Nobody planned a device with this serial, and this endpoint bears only planned ones. Register it first.',
   deviceNotClaimed: 'The device has no owner here that uses it. Have it claimed first.',
@@ -1111,6 +1130,7 @@ export const english = {
   campaignLastWave: 'The last wave of the campaign is open already. Look at its laggards.',
   campaignArtifactOther: 'The artifact {name} is not as the release has it. Restore the archive, or make the release again.',
   campaignConsentNotAsked: 'The campaign does not ask owners for consent. Nothing has to be done.',
+  campaignConsentNobody: 'No device of {owner} among these waits for a consent. Look at the laggards of the campaign.',
   campaignListTooLong: 'More than {limit} devices are listed. Name fewer at once, or say what they have in common.',
   actionUnknown: 'This device has no action {action}. Poll again for what there is.',
   actionNotOffered: 'The action {action} is not offered to this device now. Poll again for what there is.',

@@ -18,7 +18,10 @@ import { decideConsent, sentenceOf, updateOverAir } from '#agent/update-ddi.ts'
 import { readUpdateState } from '#agent/update-state.ts'
 import { updateFrom } from '#agent/update-stick.ts'
 import { sha256, trustListOf, writeStick } from '#agent/testing.ts'
+import type { Role } from '#access/rights.ts'
+import { listAuditEntries } from '#audit/log.ts'
 import { utf8 } from '#base/bytes.ts'
+import type { TrustError } from '#base/errors.ts'
 import { silentLog } from '#base/log.ts'
 import { systemWorld, uuidv7 } from '#base/world.ts'
 import { parseCOSE } from '#cbor/cose.ts'
@@ -27,7 +30,12 @@ import { readReport, REPORT_MAX_OCTETS } from '#devices/state/messages.ts'
 import { type DdiService, ddi } from '#protocols/ddi/index.ts'
 import { deviceState } from '#protocols/device-state/index.ts'
 import { dispatcher, mount, type Mounted } from '#protocols/dispatch.ts'
+import type { Caller } from '#cli/connection.ts'
+import { releaseOnStick } from '#cli/release-stick.ts'
 import { composeProtocols } from '#server/compose.ts'
+import { inProcessTransport, restClient } from '#server/rest/client.ts'
+import { releaseRoutes } from '#server/rest/releases.ts'
+import { openRest } from '#server/rest/testing.ts'
 import { face, listenFor } from '#server/testing.ts'
 import { campaignReleases } from '#server/updates.ts'
 import { onBehalf, signMessage } from '#signing/message-signing.ts'
@@ -84,7 +92,7 @@ async function works(t: TestContext) {
     const serial = attributeOf(parseName(parseCertificate(own).subject), 'serialNumber')
     const device = [...maker.devices.values()].find(({ productSerial }) => productSerial === serial)
     assert.ok(device !== undefined && (name === undefined || name === serial))
-    return { deviceId: device.id, name: device.productSerial, ownerId: undefined }
+    return { deviceId: device.id, name: device.productSerial, ownerId: undefined, epoch: device.epoch }
   }
   const context: CampaignsContext = {
     ...{ db, audit, world, organizationId },
@@ -93,7 +101,8 @@ async function works(t: TestContext) {
       admit,
       named: async () => [],
       serials: async (ids) => new Map(ids.map((id) => [id, id.toUpperCase()])),
-      organization: async (name) => ({ id: name }),
+      epochOf: async (id) => maker.devices.get(id)?.epoch ?? 0,
+      ownerFor: async (name) => ({ id: name }),
     },
     releases: campaignReleases(maker.updates),
   }
@@ -372,6 +381,58 @@ test('R12: from a stick, the agent refuses alone what a director in wrong hands 
   })
   assert.equal(await twin.fromStick(await stickFor('a-2', newer)), 'installed', 'each is good where it belongs')
   assert.equal(await a.fromStick(await stickFor('a-1', newer)), 'installed')
+})
+
+test('R12: a stick that the server writes is obeyed by its devices, and a device that is cut off gets none', async (t) => {
+  const { here, maker, controller } = await works(t)
+  const rest = await openRest(t, releaseRoutes({ updates: maker.updates, access: undefined as never })) // for names of people
+  const clientOf = async (role: Role): Promise<Caller> => {
+    const { secretToken: token } = await rest.person(role, [role])
+    return restClient({ transport: inProcessTransport(rest.router, () => uuidv7(world)), token })
+  }
+  const rita = await clientOf('release-engineer')
+  const [a, b, c] = [
+    await controller(uuidv7(world), engineA, FILE),
+    await controller(uuidv7(world), engineA, FILE),
+    await controller(uuidv7(world), engineA, FILE),
+  ]
+  const release = await maker.published()
+  const stick = join(here.directory, 'media')
+  const write = (devices: readonly Controller[], client = rita, { id }: Release = release) =>
+    releaseOnStick(
+      client,
+      { release: id, devices: devices.map((one) => one.id), isRollback: false, out: stick },
+      { directory: here.directory, world },
+    )
+  maker.devices.set(c.id, { ...(maker.devices.get(c.id) ?? assert.fail()), isInUse: false })
+  await assert.rejects(write([c]), { code: 'policyRefused', reason: 'deviceNotInUse' })
+  await assert.rejects(write([a, b, c]), ({ code, reason, message }: TrustError) => {
+    assert.deepEqual([code, reason], ['policyRefused', 'stickRefused'])
+    return message.includes('1 of 3') && message.includes(c.id)
+  })
+  await assert.rejects(write([a], await clientOf('auditor')), { code: 'forbidden' })
+  assert.equal(existsSync(stick), false, 'nothing is written')
+
+  await write([a, b])
+  assert.equal(await a.fromStick(stick), 'installed')
+  assert.equal(await b.fromStick(stick), 'installed')
+  assert.deepEqual([a.running(), b.running()], Array(2).fill(`motor ${release.version}`))
+  await assert.rejects(c.fromStick(stick), { reason: 'updateNotOnStick' })
+  const { entries } = await listAuditEntries(maker.context.db, {
+    organizationId: 'default',
+    limit: 100,
+    filter: { act: 'update.direct' },
+  })
+  const told = entries.map(({ actor, object, outcome, reason }) => [actor, object, outcome, reason ?? ''].join(' '))
+  const rows = [`${a.id} done `, `${b.id} done `, `${c.id} refused deviceNotInUse`, `${c.id} refused deviceNotInUse`]
+  const by = entries[0]?.actor ?? ''
+  assert.match(by, /^person:/)
+  assert.deepEqual(told.toSorted(), rows.map((row) => `${by} device:${row}`).toSorted(), 'each device has its entry')
+
+  const next = await maker.published()
+  await write([a], rita, next)
+  assert.equal(await a.fromStick(stick), 'installed', 'the same stick, used again')
+  assert.equal(a.running(), `motor ${next.version}`)
 })
 
 const flipped = (octets: Uint8Array): Uint8Array => octets.with(0, (octets[0] as number) ^ 1)

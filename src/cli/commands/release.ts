@@ -216,6 +216,25 @@ export const commands = [
 
   clientCommand({
     noun: 'release',
+    verb: 'stick',
+    summary: 'Write a release onto a stick, for devices that no server reaches',
+    details:
+      'The director decides on each device as it does over the air; where it refuses one, nothing is written and the command ends with 7. What the stick holds for other devices stays. Write it shortly before it is used: it is good for updates.statementHours, and not after a newer update reached the device.',
+    example: 'sealworks release stick motor/4.2.0 --device acme/engine-a/A-1042 --device acme/engine-a/A-1043 --out /media/stick',
+    operands: { release },
+    options: {
+      device: some('DEVICE', 'its id, its serial, or MANUFACTURER/MODEL/SERIAL'),
+      rollback: flag('go back to this release, from the newer one that the device has'),
+      out: required(text('DIR', 'the stick; made if it is not there')),
+    },
+    async run(client, { release: written, device, rollback, out }, context) {
+      const { releaseOnStick } = await import('../release-stick.ts')
+      return releaseOnStick(client, { release: written, devices: device, isRollback: rollback, out }, context)
+    },
+  }),
+
+  clientCommand({
+    noun: 'release',
     verb: 'installed',
     summary: 'What runs on a device, and how well that is known',
     example: 'sealworks release installed A-1042',

@@ -100,6 +100,9 @@ const InstalledShape = record({
   at: Time,
 })
 
+/** What the device says that it did, of what came on no campaign. */
+const STICK_ACTION = 'stick'
+
 const ById = Type.Object({ id: Uuid })
 const timeOf = (at: number): string => new Date(at).toISOString()
 
@@ -314,6 +317,32 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       response: ReleaseShape,
       handle: (call, { params: { id }, body: { reason } }) =>
         refusable(call, id, 'withdraw', async () => shapeOf(await withdrawRelease(context, id, reason, call.actor))),
+    }),
+    route({
+      id: 'directDevice',
+      method: 'POST',
+      path: '/api/v1/releases/{id}/direct',
+      permission: 'campaign.manage',
+      summary: 'Have the director say that a device may install a release, for a device that no server reaches',
+      params: ById,
+      body: record({
+        device: Uuid,
+        kind: Type.Enum(['install', 'rollback'] satisfies DirectorStatement['kind'][], {
+          description: 'rollback: from the very version that the device has to this older one',
+        }),
+      }),
+      response: record({
+        sequence: Type.Integer(),
+        statement: Type.String({ description: 'COSE_Sign1, as base64' }),
+        expiresAt: Time,
+      }),
+      async handle({ actor }, { params: { id: releaseId }, body: { device: deviceId, kind } }) {
+        const { sequence, statement, expiresAt } = await updates.direct(
+          { releaseId, deviceId, kind, action: STICK_ACTION },
+          actor,
+        )
+        return { sequence, statement: statement.toBase64(), expiresAt: timeOf(expiresAt) }
+      },
     }),
     route({
       id: 'listDeviceSoftware',
