@@ -226,7 +226,9 @@ onEach('R14: what a device would refuse is refused before it is drafted, or when
   assert.equal((await openCommand(context, one.id)).state, 'drafted')
 })
 
-onEach('R14: whoever is taken out of the policy has no command delivered any more', async ({ context }) => {
+onEach('R14: whoever is taken out of the policy has no command delivered any more', async ({ context, acts }) => {
+  const [ready, sent] = [await ordered(context), await ordered(context)]
+  const [{ octets } = { octets: new Uint8Array(0) }] = await deliver(context, 'd1', ready.number)
   const draft = await draftCommand(context, lamp, actor)
   const without = {
     ...policy,
@@ -237,7 +239,27 @@ onEach('R14: whoever is taken out of the policy has no command delivered any mor
   await assert.rejects(async () => addSignature(context, draft.id, await signs(ada, draft), actor), {
     reason: 'commandApproverOther',
   })
+  assert.deepEqual(await deliver(context, 'd1', 0), []) // the device may not have fetched version 4 yet
+  const { state, reason } = await openCommand(context, ready.id)
+  assert.deepEqual([state, reason], ['refused', 'commandOperatorOther'])
+  assert.ok((await acts()).includes('command.deliver refused commandOperatorOther'))
+  await takeFromDevice(context, 'd1', await receiptFor(octets, sent.command.id)) // it had this one before
+  assert.equal((await openCommand(context, sent.id)).state, 'receipted')
 })
+
+for (const [what, now, reason] of [
+  ['has another owner', { ...device, epoch: 2 }, 'commandOtherEpoch'],
+  ['is in another area', { ...device, area: 'carworks/body' }, 'commandPolicyNone'],
+  ['is less well known', { ...device, assurance: 0 }, 'commandAssurance'],
+] as const)
+  onEach(`R14: a command is not delivered to a device that ${what} by now`, async ({ context }) => {
+    const stop = { ...policy, version: 4, operations: policy.operations.map((rule) => ({ ...rule, assurance: 1 })) }
+    await putPolicy(context, await signedPolicy(stop), actor)
+    const { id } = await ordered(context)
+    const moved = { ...context, device: async () => now }
+    assert.deepEqual(await deliver(moved, 'd1', 0), [])
+    assert.equal((await openCommand(context, id)).reason, reason)
+  })
 
 onEach('what is not delivered in its time expires, and is signed and receipted by nobody', async ({ context, time }) => {
   const [draft, ready, sent] = [await draftCommand(context, lamp, actor), await ordered(context), await ordered(context)]
@@ -304,7 +326,9 @@ onEach(
     await takeFromDevice(context, 'd1', await receiptFor(second, ids[1], { ...refused, exitCode: undefined as never }))
     const record = await openCommand(context, sent[1].id)
     assert.deepEqual([record.state, record.reason], ['refused', 'commandClockBack'])
-    assert.ok((await acts()).includes('command.receipt refused commandReceiptTwice'))
+    const log = await acts()
+    for (const reason of ['commandReceiptTwice', 'commandReceiptForked', 'commandReceiptOther'])
+      assert.ok(log.includes(`command.receipt refused ${reason}`), reason)
   },
 )
 

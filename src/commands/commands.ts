@@ -57,7 +57,7 @@ export const commandStates = [
   'ready',
   'delivered',
   'receipted',
-  'refused', // by the device
+  'refused', // by the device, or by the server when it was to be delivered and did not hold any more
   'expired',
 ] as const
 export type CommandState = (typeof commandStates)[number]
@@ -436,7 +436,8 @@ async function complete(
   const now = context.world.clock.now()
   const trust = operatorTrust(policy, context.anchors)
   const read = await readCommand(message, { trust, at: new Date(now), birthKey: device.birthKey })
-  const refused = refusalHere(read, policy, device, record, now)
+  const { nonceAt = 0 } = record
+  const refused = refusalHere(read, policy, device, record, { now, nonceAgeSeconds: (now - nonceAt) / 1000 })
   const standing = {
     roleHasOperation: refused?.reason !== 'commandRoleLacks' && refused?.reason !== 'commandOperationUnknown',
     isSignedByOperator: refused?.reason !== 'commandOperatorOther',
@@ -452,17 +453,40 @@ function refusalHere(
   read: ReadCommand,
   policy: Policy,
   device: CommandedDevice,
-  record: CommandRecord,
-  now: number,
+  { command, nonce }: CommandRecord,
+  { now, nonceAgeSeconds }: { readonly now: number; readonly nonceAgeSeconds: number },
 ): Refused | undefined {
-  const { nonce, nonceAt = 0 } = record
   return commandRefusal(read, policy, device, {
     now: new Date(now),
     lastSeen: new Date(0),
-    counter: record.command.counter - 1, // what the device took last, it knows itself
+    counter: command.counter - 1, // what the device took last, it knows itself
     last: undefined,
-    nonce: nonce && { octets: nonce, ageSeconds: (now - nonceAt) / 1000 },
+    nonce: nonce && { octets: nonce, ageSeconds: nonceAgeSeconds },
   })
+}
+
+/**
+ * Whether it still holds: a device may not have heard yet of the next policy, its next owner or area, and would obey. How old
+ * the nonce is, it knows itself.
+ *
+ * @returns why it is not to be delivered any more
+ */
+export async function refusalNow(
+  context: CommandsContext,
+  record: CommandRecord,
+  message: Uint8Array,
+): Promise<Pick<TrustError, 'reason' | 'facts'> | undefined> {
+  const now = context.world.clock.now()
+  try {
+    const device = await context.device(record.deviceId)
+    const { policy } = await openPolicy(context, device.area)
+    const trust = operatorTrust(policy, context.anchors)
+    const read = await readCommand(message, { trust, at: new Date(now), birthKey: device.birthKey })
+    return refusalHere(read, policy, device, record, { now, nonceAgeSeconds: 0 })
+  } catch (error) {
+    if (!(error instanceof TrustError) || error.code === 'unavailable' || error.code === 'internal') throw error
+    return error
+  }
 }
 
 interface Moved {

@@ -8,7 +8,7 @@ import { TrustError } from '#base/errors.ts'
 import { keep } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import type { CommandsContext } from './context.ts'
-import { type CommandRecord, listOpen, needsNonce, objectOf, openCommand, stepToMove } from './commands.ts'
+import { type CommandRecord, listOpen, needsNonce, objectOf, openCommand, refusalNow, stepToMove } from './commands.ts'
 import { type Challenge, encodeSelect, readFromDevice, type Receipt } from './messages.ts'
 import { policyOf } from './policies.ts'
 
@@ -20,7 +20,7 @@ export interface Numbered {
 /** A device that has so many to do gets the rest afterwards. */
 const DELIVERED_AT_ONCE = 32
 
-/** Commands that are ready, and orders to ask for an answer; until there is a receipt, again and again. */
+/** Commands that are ready, and orders to ask for an answer; until there is a receipt, again and again, for as long as they hold. */
 export async function deliver(context: CommandsContext, deviceId: string, after: number): Promise<readonly Numbered[]> {
   const { db, world, audit } = context
   const now = world.clock.now()
@@ -29,14 +29,16 @@ export async function deliver(context: CommandsContext, deviceId: string, after:
     const { id, number, state, message } = record
     if (needsNonce(record, now)) found.push({ number, octets: encodeSelect(Uint8Array.fromHex(id)) })
     if (message === undefined) continue
+    const about = { actor: 'system', act: 'command.deliver', object: objectOf(id) }
+    const refused = await refusalNow(context, record, message)
+    if (refused !== undefined) {
+      const { reason, facts } = refused
+      const entry = { ...about, outcome: 'refused' as const, reason, facts: { ...facts, device: deviceId } }
+      await keep(db, [stepToMove(record, 'refused', { reason }), audit.statement(entry)])
+      continue
+    }
     if (state === 'ready') {
-      const entry = {
-        actor: 'system',
-        act: 'command.deliver',
-        object: objectOf(id),
-        outcome: 'done' as const,
-        facts: { device: deviceId },
-      }
+      const entry = { ...about, outcome: 'done' as const, facts: { device: deviceId } }
       await keep(db, [stepToMove(record, 'delivered', { deliveredAt: now }), audit.statement(entry)])
       world.faults.reach('command delivered')
     }
@@ -80,35 +82,41 @@ async function takeChallenge(context: CommandsContext, record: CommandRecord, { 
 
 async function takeReceipt(context: CommandsContext, record: CommandRecord, receipt: Receipt, octets: Uint8Array): Promise<void> {
   const { db, world, audit, organizationId } = context
+  const { result, counter, reason } = receipt
   const known = await receiptOf(context, record.id)
   if (known !== undefined && equal(known.octets, octets)) return // our answer was lost
   const isOfMessage = record.digest !== undefined && equal(receipt.message, record.digest)
-  if (known !== undefined || !isOfMessage) {
-    const reason = known === undefined ? 'commandReceiptOther' : 'commandReceiptTwice'
-    await audit.refuse({
-      actor: ACTOR,
-      act: 'command.receipt',
-      object: objectOf(record.id),
-      reason,
-      facts: { device: record.deviceId },
-    })
-    throw new TrustError('conflict', reason)
-  }
-  const { result, counter, reason } = receipt
+  if (known !== undefined || !isOfMessage)
+    throw await refusedReceipt(context, record, new TrustError('conflict', known ? 'commandReceiptTwice' : 'commandReceiptOther'))
+  const forked = new TrustError('conflict', 'commandReceiptForked', { facts: { counter } })
   const state = result === 'refused' ? 'refused' : 'receipted'
-  await keep(db, [
-    {
-      sql: `INSERT INTO command_receipt (command_id, organization_id, device_id, device_counter, result, message, received_at)
-          VALUES (?, ?, ?, ?, ?, ?, ?)`,
-      parameters: [record.id, organizationId, record.deviceId, counter, result, octets, world.clock.now()],
-      refusal: () => new TrustError('conflict', 'commandReceiptForked', { facts: { counter } }),
-    },
-    stepToMove(record, state, reason === undefined ? {} : { reason }),
-    audit.statement({
-      ...{ actor: ACTOR, act: 'command.receipt', object: objectOf(record.id), outcome: 'done' },
-      facts: { result, device: record.deviceId, counter, ...(reason !== undefined && { reason }) },
-    }),
-  ])
+  try {
+    await keep(db, [
+      {
+        sql: `INSERT INTO command_receipt (command_id, organization_id, device_id, device_counter, result, message, received_at)
+            VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        parameters: [record.id, organizationId, record.deviceId, counter, result, octets, world.clock.now()],
+        refusal: () => forked,
+      },
+      stepToMove(record, state, reason === undefined ? {} : { reason }),
+      audit.statement({
+        ...{ actor: ACTOR, act: 'command.receipt', object: objectOf(record.id), outcome: 'done' },
+        facts: { result, device: record.deviceId, counter, ...(reason !== undefined && { reason }) },
+      }),
+    ])
+  } catch (error) {
+    if (error === forked) throw await refusedReceipt(context, record, forked)
+    // a device takes a conflict for the last word: where only the state changed meanwhile, it is looked at again
+    if (!(error instanceof TrustError) || error.reason !== 'commandChanged') throw error
+    await takeReceipt(context, await openCommand(context, record.id), receipt, octets)
+  }
+}
+
+/** Whoever speaks for the device says two things: what does not fit is in the log. */
+async function refusedReceipt({ audit }: CommandsContext, record: CommandRecord, error: TrustError): Promise<TrustError> {
+  const about = { actor: ACTOR, act: 'command.receipt', object: objectOf(record.id) }
+  await audit.refuse({ ...about, reason: error.reason, facts: { ...error.facts, device: record.deviceId } })
+  return error
 }
 
 export interface KeptReceipt {
