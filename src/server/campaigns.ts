@@ -1,9 +1,11 @@
 /** Campaigns with what they need of other rooms: devices, who they are when they come, and releases. @module */
 import type { DevicesContext } from '#devices/context.ts'
 import type { DeviceConnections } from '#devices/connections.ts'
+import { openDevice } from '#devices/device.ts'
 import { matchingDevices, serialsOf } from '#devices/matching.ts'
 import { findOrganization } from '#devices/organizations.ts'
 import { findDevices } from '#devices/register.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import type { DdiService } from '#protocols/ddi/index.ts'
 import { type CampaignWork, campaignWork } from '#updates/campaigns/advance.ts'
 import type { CampaignDevices, CampaignReleases, CampaignsContext } from '#updates/campaigns/context.ts'
@@ -49,15 +51,21 @@ const campaignDevices = ({ context, connections }: Devices): CampaignDevices => 
     ),
   // a device whose operational key cannot speak TLS comes with its birth certificate; what it gets is bound to its owner all the same
   async admit(chain, name) {
-    const { deviceId, ownerId } = await connections.admit(chain, { protocol: 'ddi', name, roles: ['operational', 'birth'] })
-    return { deviceId, name, ownerId }
+    const question = { protocol: 'ddi', name, roles: ['operational', 'birth'] } as const
+    const { deviceId, ownerId, epoch } = await connections.admit(chain, question)
+    return { deviceId, name, ownerId, epoch }
   },
   async named(name) {
     const found = await findDevices(context, { productSerial: name, state: 'active' }, { limit: NAMED_MAX })
     return found
       .filter(({ flags }) => flags.length === 0)
-      .map(({ id: deviceId, ownerId, productSerial }) => ({ deviceId, ownerId, name: productSerial }))
+      .map(({ id: deviceId, ownerId, productSerial, epoch }) => ({ deviceId, ownerId, name: productSerial, epoch }))
   },
   serials: (ids) => serialsOf(context, ids),
-  organization: (name) => findOrganization(context, context.db, name),
+  epochOf: async (deviceId) => (await openDevice(context, context.db, deviceId)).epoch,
+  async ownerFor(name, actor) {
+    const owner = await findOrganization(context, context.db, name)
+    await checkSpeaks(context.db, owner, actor)
+    return owner
+  },
 })

@@ -181,14 +181,14 @@ export const commands = [
   clientCommand({
     noun: 'campaign',
     verb: 'consent',
-    summary: 'Note that the owner agreed, for devices that are offered it and are theirs',
+    summary: 'Say for the owner that they agree, for devices that are offered it and are theirs',
     example: 'sealworks campaign consent spring P7-000123 P7-000124 --owner carworks',
     operands: { name, devices: some('DEVICE', 'their ids or serials') },
     options: { owner: required(text('ORGANIZATION', 'who agreed')) },
     async run(client, { name: called, devices, owner }) {
       const body = { owner, devices: await allDevices(client, devices) }
       const value = await client.call('consentToCampaign', { params: { name: called }, body })
-      return { value, text: 'The consent is noted.\n' }
+      return { value, text: `The consent is noted for ${value.devices} of ${devices.length}.\n` }
     },
   }),
 

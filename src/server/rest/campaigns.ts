@@ -19,7 +19,7 @@ import { createToken, listTenants, pollingSeconds, putTenant, TENANT_NAME } from
 import { CampaignTerms, LISTED_MAX } from '#updates/campaigns/terms.ts'
 import { recordingRefusals } from './refusals.ts'
 import { page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
-import { Empty, Time, Uuid } from './shapes.ts'
+import { Time, Uuid } from './shapes.ts'
 
 const Name = Type.String({ pattern: '^[a-z0-9][a-z0-9.-]{0,62}$', description: 'the name of the campaign' })
 const Count = Type.Integer({ minimum: 0 })
@@ -186,17 +186,17 @@ export function campaignRoutes(campaigns: CampaignsContext) {
       method: 'POST',
       path: '/api/v1/campaigns/{name}/consents',
       permission: 'campaign.manage',
-      summary: 'Note that the owner agreed, for devices that are offered it and are theirs',
+      summary: 'Say for the owner that they agree, for devices that are offered it and are theirs',
       params: ByName,
       body: record({
         owner: Type.String({ minLength: 1, maxLength: 160 }),
         devices: Type.Array(Uuid, { minItems: 1, maxItems: LISTED_MAX, uniqueItems: true }),
       }),
       bodyMaxOctets: LISTED_MAX * 48,
-      response: Empty,
+      response: record({ devices: Count }),
       async handle({ actor }, { params: { name }, body: { owner, devices } }) {
-        await refusable(actor, 'consent', name, () => consentForOwner(campaigns, name, { owner, deviceIds: devices }, actor))
-        return {}
+        const consent = () => consentForOwner(campaigns, name, { owner, deviceIds: devices }, actor)
+        return { devices: await refusable(actor, 'consent', name, consent) }
       },
     }),
     route({

@@ -220,19 +220,85 @@ for (const { id, skip } of engines) {
       ])
     })
 
+    onOne('R12: what a device says of its progress takes it past no consent, window or pause', async () => {
+      await using all = await campaigns(4)
+      const words = [begun, done, { ...begun, execution: 'download' }, { ...begun, execution: 'downloaded' }] as const
+      const getsNothing = async (deviceId: string, number: number): Promise<void> => {
+        const visitor = await all.visit(deviceId)
+        for (const word of words) await assert.rejects(all.door.feedback(visitor, number, word), { reason: 'actionNotOffered' })
+        assert.equal('deployment' in (await all.door.poll(visitor)), false)
+        await assert.rejects(all.door.artifact(visitor, number, 'press.swu'), { reason: 'actionNotOffered' })
+        assert.deepEqual([all.orders.length, (await all.actions())[0]?.state], [0, 'offered'], 'no statement was asked for')
+      }
+      const numberOf = async (campaign: string): Promise<number> => (await all.actions(campaign))[0]?.number ?? 0
+      await all.create('press', { consent: 'driver', who: { devices: ['d0000'] } })
+      await startCampaign(all.context, 'press', officer)
+      await getsNothing('d0000', await numberOf('press'))
+      await stopCampaign(all.context, 'press', 'enough', officer)
+
+      const now = new Date(all.context.world.clock.now())
+      const closed = { from: (now.getUTCHours() * 60 + now.getUTCMinutes() + 720) % 1440, minutes: 60 }
+      for (const [name, terms, deviceId] of [
+        ['owners', { consent: 'owner' }, 'd0001'],
+        ['nightly', { windows: [closed] }, 'd0002'],
+        ['paused', {}, 'd0003'],
+      ] as const) {
+        await all.create(name, {
+          ...terms,
+          windows: [...('windows' in terms ? terms.windows : [])],
+          who: { devices: [deviceId] },
+        })
+        await startCampaign(all.context, name, officer)
+        if (name === 'paused') await pauseCampaign(all.context, name, 'lunch', officer)
+        const [action] = await all.actions(name)
+        const visitor = await all.visit(deviceId)
+        for (const word of words)
+          await assert.rejects(all.door.feedback(visitor, action?.number ?? 0, word), { reason: 'actionNotOffered' }, name)
+        assert.equal('deployment' in (await all.door.poll(visitor)), false, name)
+        assert.equal((await all.actions(name))[0]?.state, 'offered', name)
+      }
+      assert.equal(all.orders.length, 0)
+    })
+
+    onOne('R12: what was agreed or given under one owner ends with the ownership', async () => {
+      await using all = await campaigns(3)
+      await putTenant(all.context, { name: 'plant', pollingSeconds: 60, takesTokens: true, state: 'enabled' }, officer)
+      await all.create('press', { consent: 'driver' })
+      await startCampaign(all.context, 'press', officer)
+      const token = await createToken(all.context, 'd0000', officer)
+      const come = () => all.door.authenticate('plant', 'd0000', { chain: [], targetToken: token })
+      const always = await all.visit('d0001')
+      await all.door.setAutoConfirmation(always, { initiator: 'the former owner', remark: undefined })
+      const agreed = await all.visit('d0002')
+      const { confirmation: number = 0 } = await all.door.poll(agreed)
+      await all.door.confirm(agreed, number, { confirmation: 'confirmed', details: [] })
+      await come()
+
+      all.sell('d0000', 'd0001', 'd0002')
+      await assert.rejects(come(), { reason: 'targetTokenWrong' })
+      const answer = await all.door.poll(await all.visit('d0001'))
+      assert.deepEqual(['confirmation' in answer, 'deployment' in answer], [true, false], 'its new owner agreed to nothing')
+      assert.equal((await all.door.confirmations(await all.visit('d0001'))).autoConfirm, undefined)
+      await assert.rejects(all.door.deployment(await all.visit('d0002'), number), { reason: 'actionNotOffered' })
+      assert.deepEqual([all.orders.length, (await all.actions())[2]?.reason], [0, 'ownerChanged'])
+    })
+
     onOne('the owner agrees for devices that are theirs, and nobody else’s', async () => {
       await using all = await campaigns(2)
       await all.create('press', { consent: 'owner' })
       await startCampaign(all.context, 'press', officer)
       const [anns, bens] = [await all.visit('d0000'), await all.visit('d0001')]
       assert.deepEqual(await all.door.poll(anns), { pollingSeconds: 60, wantsAttributes: true })
-      await consentForOwner(all.context, 'press', { owner: 'ann', deviceIds: ['d0000', 'd0001'] }, officer)
+      const consent = (owner: string, by = officer) =>
+        consentForOwner(all.context, 'press', { owner, deviceIds: ['d0000', 'd0001'] }, by)
+      await assert.rejects(consent('ann', 'person:mallory'), { reason: 'organizationNotTheirs' })
+      assert.equal(await consent('ann'), 1)
+      await assert.rejects(consent('ann'), { reason: 'campaignConsentNobody' }, 'none of hers waits any more')
       const number = await offered(all, anns)
       await all.door.deployment(anns, number)
       assert.equal(all.orders[0]?.consent?.length, 32)
-      const other = await offered(all, bens)
-      await assert.rejects(all.door.deployment(bens, other), { code: 'notFound' })
-      assert.equal((await all.actions()).find(({ deviceId }) => deviceId === 'd0001')?.reason, 'ownerChanged')
+      assert.deepEqual(await all.door.poll(bens), { pollingSeconds: 60, wantsAttributes: true }, 'ben was not asked')
+      assert.equal((await all.actions()).find(({ deviceId }) => deviceId === 'd0001')?.state, 'offered')
     })
 
     onOne('R12: whom the director refuses gets neither statement nor artifact, and the reason is told', async () => {

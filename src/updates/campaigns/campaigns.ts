@@ -396,30 +396,50 @@ export async function stepsToOpen(context: CampaignsContext, campaign: Campaign,
   ]
 }
 
-/** The owner of devices agrees for all of them that are offered it, now. @returns for how many @throws TrustError `notFound`, `conflict` */
+/**
+ * The owner agrees for those of the devices that are theirs and are offered it, now.
+ *
+ * @returns for how many @throws TrustError `forbidden` for who does not speak for the owner; `notFound`, `conflict` also where it is none
+ */
 export async function consentForOwner(
   context: CampaignsContext,
   name: string,
   { owner, deviceIds }: { readonly owner: string; readonly deviceIds: readonly string[] },
   actor: string,
-): Promise<void> {
+): Promise<number> {
   const campaign = await openCampaign(context, name)
   if (campaign.terms.consent !== 'owner') throw new TrustError('conflict', 'campaignConsentNotAsked')
   if (campaign.state !== 'running' && campaign.state !== 'paused') throw refuseState(campaign, 'consent')
   if (deviceIds.length > LISTED_MAX) throw new TrustError('tooLarge', 'campaignListTooLong', { facts: { limit: LISTED_MAX } })
-  const { id: ownerId } = await context.devices.organization(owner)
+  const { id: ownerId } = await context.devices.ownerFor(owner, actor)
+  const theirs = await context.devices.matching({ owner, devices: [...deviceIds] }, { after: '', limit: LISTED_MAX })
+  const asked = await waitingOf(context.db, campaign, theirs)
+  if (asked.length === 0) throw new TrustError('conflict', 'campaignConsentNobody', { facts: { owner } })
   const consent = newConsent(context, campaign, { by: 'owner', actor, owner: ownerId })
   const now = context.world.clock.now()
   const change = `UPDATE campaign_action SET state = 'confirmed', consent_id = ?, changed_at = ?, version = version + 1
     WHERE campaign_id = ? AND state = 'offered' AND device_id`
   await keep(context.db, [
     consentStep(context, campaign, consent),
-    ...chunks(deviceIds, CONSENT_AT_ONCE).map((some) => ({
+    ...chunks(asked, CONSENT_AT_ONCE).map((some) => ({
       sql: `${change} IN (${some.map(() => '?').join(', ')})`,
       parameters: [consent.id, now, campaign.id, ...some],
     })),
-    ...notes(context, campaign, 'consent', actor, { owner: ownerId, devices: deviceIds.length, consent: consent.digest.toHex() }),
+    ...notes(context, campaign, 'consent', actor, { owner: ownerId, devices: asked.length, consent: consent.digest.toHex() }),
   ])
+  return asked.length
+}
+
+async function waitingOf(db: Queries, { id }: Campaign, deviceIds: readonly string[]): Promise<readonly string[]> {
+  const found = await Promise.all(
+    chunks(deviceIds, CONSENT_AT_ONCE).map((some) =>
+      db.query<{ device_id: string }>(
+        `SELECT device_id FROM campaign_action WHERE campaign_id = ? AND state = 'offered' AND device_id IN (${some.map(() => '?').join(', ')})`,
+        ...[id, ...some],
+      ),
+    ),
+  )
+  return found.flat().map((row) => row.device_id)
 }
 
 /** Parameters of one statement: both engines take far more. */

@@ -19,6 +19,8 @@ export interface KnownDevice {
   /** Its serial. */
   readonly name: string
   readonly ownerId: string | undefined
+  /** Of its ownership: what was given or agreed to in another one holds no more. */
+  readonly epoch: number
 }
 
 export interface CampaignDevices {
@@ -35,8 +37,10 @@ export interface CampaignDevices {
   named(name: string): Promise<readonly KnownDevice[]>
   /** @returns the serials of these devices, where they are recorded */
   serials(deviceIds: readonly string[]): Promise<ReadonlyMap<string, string>>
-  /** @throws TrustError `notFound` */
-  organization(name: string): Promise<{ readonly id: string }>
+  /** Of its ownership. @throws TrustError `notFound` */
+  epochOf(deviceId: string): Promise<number>
+  /** An organization, for who speaks for it. @throws TrustError `notFound`, `forbidden` */
+  ownerFor(name: string, actor: string): Promise<{ readonly id: string }>
 }
 
 export interface CampaignRelease {

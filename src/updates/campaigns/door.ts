@@ -77,7 +77,8 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     return { ...(await devices.admit(chain, name)), tenant }
   }
 
-  async function poll({ deviceId, tenant }: Visitor): Promise<Poll> {
+  async function poll(visitor: Visitor): Promise<Poll> {
+    const { deviceId, tenant } = visitor
     const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
     const [attributes] = await db.query('SELECT device_id FROM ddi_attributes WHERE device_id = ?', deviceId)
     const answer = { pollingSeconds: tenant.pollingSeconds, wantsAttributes: attributes === undefined }
@@ -86,10 +87,10 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
       return done === undefined ? answer : { ...answer, installed: done.number }
     }
     note(deviceId)
-    return { ...answer, ...(await offerOf(open)) }
+    return { ...answer, ...(await offerOf(visitor, open)) }
   }
 
-  async function offerOf(open: OpenRow): Promise<Pick<Poll, 'deployment' | 'confirmation' | 'cancel'>> {
+  async function offerOf(visitor: Visitor, open: OpenRow): Promise<Pick<Poll, 'deployment' | 'confirmation' | 'cancel'>> {
     const action = actionOf(open)
     const { number } = action
     if (action.isCancelAsked) return { cancel: number }
@@ -97,7 +98,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     const campaign = await campaignAt(action.campaignId, open.campaign_version)
     if (isConsentMissing(action, campaign)) {
       if (campaign.terms.consent === 'owner') return {}
-      return (await confirmByItself(action, campaign)) && isWithinWindow(campaign.terms, world.clock.now())
+      return (await confirmByItself(visitor, action, campaign)) && isWithinWindow(campaign.terms, world.clock.now())
         ? { deployment: number }
         : { confirmation: number }
     }
@@ -114,12 +115,17 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     return campaign
   }
 
-  /** Who let its device agree to whatever comes. */
-  async function confirmByItself(action: Action, campaign: Campaign): Promise<boolean> {
-    const [row] = await db.query('SELECT initiator, remark FROM ddi_auto_confirmation WHERE device_id = ?', action.deviceId)
+  /** Who let its device agree to whatever comes, for as long as it is theirs. */
+  async function autoConfirmationOf({ deviceId, epoch }: Visitor): Promise<Row | undefined> {
+    const [row] = await db.query('SELECT * FROM ddi_auto_confirmation WHERE device_id = ? AND epoch = ?', deviceId, epoch)
+    return row
+  }
+
+  async function confirmByItself(visitor: Visitor, action: Action, campaign: Campaign): Promise<boolean> {
+    const row = await autoConfirmationOf(visitor)
     if (row === undefined) return false
     const remarks = [row['initiator'], row['remark']].filter((one): one is string => typeof one === 'string')
-    await agree(action, campaign, { by: 'automatic', actor: `device:${action.deviceId}`, owner: undefined, remarks })
+    await agree(action, campaign, { by: 'automatic', actor: `device:${action.deviceId}`, owner: visitor.ownerId, remarks })
     return true
   }
 
@@ -304,13 +310,32 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     for (let tries = TRIES; ; tries--) {
       const action = await openAction(db, number, deviceId)
       const next = change(action)
+      const begins = next?.state !== undefined && hasBegun({ state: next.state }) && !hasBegun(action)
+      const guard = begins ? [await stepToBegin(action)] : []
       try {
-        await keep(db, [...(next === undefined ? [] : stepsToMove(context, action, next, `device:${deviceId}`)), ...more])
+        await keep(db, [
+          ...guard,
+          ...(next === undefined ? [] : stepsToMove(context, action, next, `device:${deviceId}`)),
+          ...more,
+        ])
         if (next?.state !== undefined && !isOpen(next.state)) work.lookAt(action.campaignId)
         return
       } catch (thrown) {
         if (tries === 1 || asTrustError(thrown).reason !== 'actionChanged') throw thrown
       }
+    }
+  }
+
+  /** What a device says of itself takes it past no consent, window or pause. @throws TrustError `notFound` */
+  async function stepToBegin(action: Action): Promise<Step> {
+    const campaign = await campaignById(db, action.campaignId)
+    if (campaign.state !== 'running' || isConsentMissing(action, campaign) || !isWithinWindow(campaign.terms, world.clock.now()))
+      throw notOffered(action.number)
+    return {
+      sql: 'SELECT state FROM campaign WHERE id = ?',
+      parameters: [campaign.id],
+      expects: { state: 'running' },
+      refusal: () => notOffered(action.number),
     }
   }
 
@@ -364,10 +389,10 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
       if (!isOpen(state) || !isCancelAsked) throw notOffered(number)
     },
 
-    async confirmations({ deviceId }: Visitor) {
-      const [row] = await db.query('SELECT * FROM ddi_auto_confirmation WHERE device_id = ?', deviceId)
-      const [open] = await db.query<OpenRow>(OPEN_QUERY, deviceId)
-      const offer: Pick<Poll, 'confirmation'> = open === undefined ? {} : await offerOf(open)
+    async confirmations(visitor: Visitor) {
+      const row = await autoConfirmationOf(visitor)
+      const [open] = await db.query<OpenRow>(OPEN_QUERY, visitor.deviceId)
+      const offer: Pick<Poll, 'confirmation'> = open === undefined ? {} : await offerOf(visitor, open)
       return {
         waiting: offer.confirmation,
         autoConfirm: row && {
@@ -391,11 +416,11 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
       if (action.state !== 'offered' || !mayGoOn(action, campaign.state)) throw isOver(action)
       if (confirmation === 'denied')
         await end(action, { state: 'rejected', reason: 'driverDenied', detail: details.join('; ') }, actor)
-      else await agree(action, campaign, { by: 'driver', actor, owner: undefined, remarks: details })
+      else await agree(action, campaign, { by: 'driver', actor, owner: visitor.ownerId, remarks: details })
     },
 
     async setAutoConfirmation(
-      { deviceId }: Visitor,
+      { deviceId, epoch }: Visitor,
       wanted: { readonly initiator: string | undefined; readonly remark: string | undefined } | undefined,
     ): Promise<void> {
       const actor = `device:${deviceId}`
@@ -404,10 +429,10 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
         wanted === undefined
           ? { sql: 'DELETE FROM ddi_auto_confirmation WHERE device_id = ?', parameters: [deviceId] }
           : {
-              sql: `INSERT INTO ddi_auto_confirmation (device_id, organization_id, version, initiator, remark, created_at)
-                  VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET initiator = excluded.initiator,
-                  remark = excluded.remark, version = ddi_auto_confirmation.version + 1`,
-              parameters: [deviceId, organizationId, wanted.initiator ?? null, wanted.remark ?? null, world.clock.now()],
+              sql: `INSERT INTO ddi_auto_confirmation (device_id, organization_id, version, epoch, initiator, remark, created_at)
+                  VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET epoch = excluded.epoch, initiator = excluded.initiator,
+                  remark = excluded.remark, created_at = excluded.created_at, version = ddi_auto_confirmation.version + 1`,
+              parameters: [deviceId, organizationId, epoch, wanted.initiator ?? null, wanted.remark ?? null, world.clock.now()],
             }
       await keep(db, [step, context.audit.statement({ actor, act, object: actor, outcome: 'done', facts: {} })])
     },
@@ -481,13 +506,13 @@ const notOffered = (action: number): TrustError => new TrustError('notFound', 'a
 const isOver = ({ number, state }: Action): TrustError =>
   new TrustError('conflict', 'actionOver', { facts: { action: number, state } })
 
-const hasBegun = ({ state }: Action): boolean => state === 'downloading' || state === 'installing'
+const hasBegun = ({ state }: Pick<Action, 'state'>): boolean => state === 'downloading' || state === 'installing'
 
 /** A campaign that is paused or stopped lets those finish who have begun. */
 const mayGoOn = (action: Action, state: CampaignState): boolean => state === 'running' || (state !== 'draft' && hasBegun(action))
 
-const isConsentMissing = ({ state, consentId }: Action, { terms }: Campaign): boolean =>
-  terms.consent !== 'none' && consentId === undefined && state === 'offered'
+const isConsentMissing = ({ consentId }: Action, { terms }: Campaign): boolean =>
+  terms.consent !== 'none' && consentId === undefined
 
 /** A client repeats what it said when our answer was lost. @throws TrustError `conflict` for something else about an action that is over */
 function repeated(action: Action, said: Action['state']): undefined {

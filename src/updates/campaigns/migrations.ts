@@ -162,4 +162,12 @@ export const campaignsMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    id: '0623-updates-ddi-epoch',
+    statements: [
+      // of the ownership in which it was given; what is from before this was noted holds no more
+      'ALTER TABLE ddi_token ADD COLUMN epoch INTEGER NOT NULL DEFAULT -1',
+      'ALTER TABLE ddi_auto_confirmation ADD COLUMN epoch INTEGER NOT NULL DEFAULT -1',
+    ],
+  },
 ]

@@ -67,21 +67,20 @@ const tenantOf = (row: Row): Tenant => ({
 
 const hashOf = (token: string): Uint8Array => new Uint8Array(createHash('sha256').update(utf8(token)).digest())
 
-/** A new one; the one before ends. Kept as a hash alone. @throws TrustError `notFound` */
+/** A new one, for as long as the device has its owner; the one before ends. Kept as a hash alone. @throws TrustError `notFound` */
 export async function createToken(
   { db, audit, world, organizationId, devices }: CampaignsContext,
   deviceId: string,
   actor: string,
 ): Promise<string> {
-  if (!(await devices.serials([deviceId])).has(deviceId))
-    throw new TrustError('notFound', 'deviceUnknown', { facts: { device: deviceId } })
+  const epoch = await devices.epochOf(deviceId)
   const token = world.random.octets(TOKEN_OCTETS).toBase64({ alphabet: 'base64url', omitPadding: true })
   await keep(db, [
     {
-      sql: `INSERT INTO ddi_token (device_id, organization_id, version, token_hash, created_at) VALUES (?, ?, 1, ?, ?)
-          ON CONFLICT (device_id) DO UPDATE SET token_hash = excluded.token_hash, created_at = excluded.created_at,
-          version = ddi_token.version + 1`,
-      parameters: [deviceId, organizationId, hashOf(token), world.clock.now()],
+      sql: `INSERT INTO ddi_token (device_id, organization_id, version, token_hash, epoch, created_at) VALUES (?, ?, 1, ?, ?, ?)
+          ON CONFLICT (device_id) DO UPDATE SET token_hash = excluded.token_hash, epoch = excluded.epoch,
+          created_at = excluded.created_at, version = ddi_token.version + 1`,
+      parameters: [deviceId, organizationId, hashOf(token), epoch, world.clock.now()],
     },
     audit.statement({ actor, act: 'ddi.token', object: `device:${deviceId}`, outcome: 'done', facts: {} }),
   ])
@@ -98,8 +97,8 @@ export async function deviceOfToken(
   let found: KnownDevice | undefined
   for (const device of await devices.named(name)) {
     const [row] = await db.query<{ token_hash: Uint8Array }>(
-      'SELECT token_hash FROM ddi_token WHERE device_id = ?',
-      device.deviceId,
+      'SELECT token_hash FROM ddi_token WHERE device_id = ? AND epoch = ?',
+      ...[device.deviceId, device.epoch],
     )
     if (row !== undefined && timingSafeEqual(row.token_hash, hash)) found = device
   }

@@ -34,6 +34,8 @@ export interface TestCampaigns extends AsyncDisposable {
   readonly orders: DirectorOrder[]
   /** Devices whom the director refuses. */
   readonly refused: Set<string>
+  /** To `cleo`, and into another epoch. */
+  sell(...deviceIds: readonly string[]): void
   create(name: string, terms?: Partial<CampaignTerms>): Promise<void>
   /** As the door knows it. */
   visit(deviceId: string): Promise<Awaited<ReturnType<ReturnType<typeof campaignDoor>['authenticate']>>>
@@ -70,9 +72,11 @@ export async function testCampaigns({ devices: count, db, world: given }: TestCa
     })),
   }
   const ids = Array.from({ length: count }, (_, at) => `d${String(at).padStart(String(count).length + 3, '0')}`)
-  const known = (deviceId: string) => ({
-    ...{ deviceId, name: deviceId, ownerId: Number(deviceId.slice(1)) % 2 === 0 ? 'ann' : 'ben' },
-  })
+  const sold = new Set<string>()
+  const known = (deviceId: string) =>
+    sold.has(deviceId)
+      ? { deviceId, name: deviceId, ownerId: 'cleo', epoch: 2 }
+      : { deviceId, name: deviceId, ownerId: Number(deviceId.slice(1)) % 2 === 0 ? 'ann' : 'ben', epoch: 1 }
   const orders: DirectorOrder[] = []
   const refused = new Set<string>()
   const context: CampaignsContext = {
@@ -91,7 +95,14 @@ export async function testCampaigns({ devices: count, db, world: given }: TestCa
       },
       named: async (name) => (ids.includes(name) ? [known(name)] : []),
       serials: async (list) => new Map(list.map((id) => [id, `serial of ${id}`])),
-      organization: async (name) => ({ id: name }),
+      async epochOf(id) {
+        if (!ids.includes(id)) throw new TrustError('notFound', 'deviceUnknown', { facts: { device: id } })
+        return known(id).epoch
+      },
+      async ownerFor(name, actor) {
+        if (actor !== officer) throw new TrustError('forbidden', 'organizationNotTheirs', { facts: { organization: name } })
+        return { id: name }
+      },
     },
     releases: {
       async open(id) {
@@ -117,6 +128,7 @@ export async function testCampaigns({ devices: count, db, world: given }: TestCa
   await putTenant(context, { name: 'plant', pollingSeconds: 60, takesTokens: false, state: 'enabled' }, officer)
   return {
     ...{ context, work, door, release, time, orders, refused },
+    sell: (...deviceIds) => deviceIds.forEach((id) => sold.add(id)),
     async create(name, terms = {}) {
       await createCampaign(context, name, { ...plainTerms, release: release.id, ...terms }, officer)
     },
