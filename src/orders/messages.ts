@@ -28,8 +28,8 @@ export type Tier = (typeof tiers)[number]
 
 /** Births of one job: a node keeps an index of them in memory. */
 export const QUOTA_MAX = 2_000_000
-/** What one log may hold: births, refusals and counting together. */
-export const ENTRIES_MAX = 4 * QUOTA_MAX
+/** What one log may hold: for each position a birth, two verdicts, a lease and two images, and the refusals that are kept. */
+export const ENTRIES_MAX = 7 * QUOTA_MAX
 /** Of one bundle, so that whoever imports it holds it in memory; a longer log is several bundles. */
 export const BUNDLE_ENTRIES_MAX = 20_000
 export const BUNDLE_MAX_OCTETS = 256 << 20

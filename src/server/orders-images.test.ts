@@ -13,6 +13,7 @@ import { silentLog } from '#base/log.ts'
 import { encodeSignedData } from '#cms/sign.ts'
 import { signerParty, signingKey, type Party } from '#cms/testing.ts'
 import type { Bundle, LogEntry } from '#orders/messages.ts'
+import type { IssuingNode } from '#orders/node/node.ts'
 import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { serveNode } from './node-line.ts'
 import { bear, collect, serialAt, STATION, testMaker } from './orders-testing.ts'
@@ -112,6 +113,20 @@ test('no device is born without an image, and log and record say which it got', 
   assert.deepEqual(births, [firmware, firmware])
   assert.equal(entriesOf(bundles).filter(({ type }) => type === 'refused').length, 5)
   for (const bundle of bundles) assert.equal((await maker.import(bundle)).alarms, 0)
+})
+
+test('images are handed out twice for each position, so that the log has room for the births', async (t) => {
+  const { node, ticket } = await line(t)
+  const firmware = sha256(image)
+  const run = await node.start()
+  const load = (from: IssuingNode) => from.load({ productSerial: serialAt(1), firmware, open: async () => undefined }, asker)
+  for (let times = 0; times < 2 * (ticket.quota + ticket.scrapAllowance); times++) await load(run)
+  await assert.rejects(load(run), { code: 'quotaExceeded', reason: 'imageLoadsUsedUp' })
+  await bear(run, 1)
+  await run.stop()
+  const again = await node.start()
+  await assert.rejects(load(again), { reason: 'imageLoadsUsedUp' })
+  await again.stop()
 })
 
 test('a station fetches an image over TLS; another gets nothing, and the order is in the log first', async (t) => {

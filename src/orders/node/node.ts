@@ -85,6 +85,15 @@ export interface OpenNodeOptions {
 
 const sha256 = (octets: Uint8Array | string): string => hash('sha256', octets)
 
+/**
+ * Refusals that the log keeps: of machines that no ticket names, and of stations. Whoever reads so many knows enough; more would let
+ * anybody at the line's network fill the log, which must hold the births.
+ */
+const STRANGERS_MAX = 1000
+const REFUSED_MAX = 100_000
+/** Times that images may be handed out for each position: many devices get theirs once more, few often. */
+const LOADS_PER_POSITION = 2
+
 /** @throws TrustError `unavailable` (`countingRolledBack`) for a log that is not the latest; `conflict` (`jobClosed`) */
 export async function openIssuingNode(options: OpenNodeOptions): Promise<IssuingNode> {
   const { ticket, ticketText, machine, issuer, logPath, world } = options
@@ -92,12 +101,17 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
   const births = new Map<string, Birth>()
   const serialOfKey = new Map<string, string>()
   const loaded = new Map<string, string>()
+  let [loads, strangers] = [0, 0]
   let course = newCourse(terms)
   let latest = 0
 
   const note = (entry: LogEntry | NewEntry): void => {
     course = courseAfter(terms, course, entry as LogEntry)
-    if (entry.type === 'load') loaded.set(entry.productSerial, entry.firmware)
+    if (entry.type === 'refused' && entry.reason === UNKNOWN_STATION) strangers++
+    if (entry.type === 'load') {
+      loads++
+      loaded.set(entry.productSerial, entry.firmware)
+    }
     if (entry.type === 'good' || entry.type === 'scrap') {
       const birth = births.get(entry.productSerial)
       if (birth !== undefined) birth.state = entry.type
@@ -156,10 +170,13 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
     if (now >= ticket.notAfter) throw new TrustError('policyRefused', 'ticketEnded', { facts: { end: timeOf(ticket.notAfter) } })
   }
 
-  /** Refusals are in the log before whoever asked hears of them, unless the log itself is the reason. */
+  const isNoted = (reason: string): boolean =>
+    reason === UNKNOWN_STATION ? strangers < STRANGERS_MAX : course.refused - strangers < REFUSED_MAX
+
+  /** Refusals are in the log before whoever asked hears of them, unless the log itself is the reason, or holds enough of them. */
   async function refused(thrown: unknown, about: Omit<NewEntry & { type: 'refused' }, 'type' | 'reason'>): Promise<never> {
     const error = asTrustError(thrown)
-    if (error.code !== 'internal' && error.code !== 'unavailable')
+    if (error.code !== 'internal' && error.code !== 'unavailable' && isNoted(error.reason))
       await append({ type: 'refused', reason: error.reason, ...about })
     throw thrown
   }
@@ -239,7 +256,13 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
   }
 
   function checkKnown(station: string): void {
-    if (!ticket.stations.includes(station)) throw new TrustError('forbidden', 'stationUnknown')
+    if (!ticket.stations.includes(station)) throw new TrustError('forbidden', UNKNOWN_STATION)
+  }
+
+  /** For the entry that follows at once. */
+  function checkLoads(): void {
+    const most = LOADS_PER_POSITION * terms.positionsMax
+    if (loads >= most) throw new TrustError('quotaExceeded', 'imageLoadsUsedUp', { facts: { most } })
   }
 
   function checkLoad(productSerial: string, firmware: string, station: string): void {
@@ -259,6 +282,7 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
       checkLoad(productSerial, firmware, station)
       const opened = await open()
       checkLoad(productSerial, firmware, station) // it may have been born meanwhile
+      checkLoads()
       await append({ type: 'load', firmware, productSerial, station, ...(operator !== undefined && { operator }) })
       return opened
     } catch (error) {
@@ -319,6 +343,8 @@ export async function openIssuingNode(options: OpenNodeOptions): Promise<Issuing
     },
   }
 }
+
+const UNKNOWN_STATION = 'stationUnknown'
 
 /** What the log's lines can hold; another serial is outside every block. */
 const isWritable = (productSerial: string): boolean => /^[A-Za-z0-9'()+,./:=?-]{1,64}$/.test(productSerial)
