@@ -22,10 +22,13 @@ import { isSigned, type Proof, type Question } from './messages.ts'
 
 /** Long enough for somebody who carries it to the device on a stick. */
 const QUESTION_SECONDS = 600
-/** Of all strangers together. Each listener limits what one address may ask; this bounds the table. */
+/**
+ * Of all strangers together. Each listener limits what one address may ask; this bounds the table. The oldest gives way to the newest:
+ * whoever has many addresses shortens the time that others have for an answer, and keeps nobody from asking.
+ */
 const QUESTIONS_MAX = 10_000
 
-/** Everybody gets a question, whether there is such a device or not. @throws TrustError `rateLimited` */
+/** Everybody gets a question, whether there is such a device or not. */
 export async function askGenuine(
   { db, world, organizationId }: OwnershipContext,
   { manufacturer, productSerial }: Omit<Question, 'nonce'>,
@@ -36,7 +39,11 @@ export async function askGenuine(
   await db.transaction(async (tx) => {
     await tx.query('DELETE FROM genuine_challenge WHERE expires_at < ?', now)
     const [{ open } = { open: 0 }] = await tx.query<{ open: number }>('SELECT count(*) AS open FROM genuine_challenge')
-    if (open >= QUESTIONS_MAX) throw new TrustError('rateLimited', 'genuineBusy', { retryAfterSeconds: 60 })
+    if (open >= QUESTIONS_MAX)
+      await tx.query(
+        'DELETE FROM genuine_challenge WHERE nonce IN (SELECT nonce FROM genuine_challenge ORDER BY expires_at, nonce LIMIT ?)',
+        open - QUESTIONS_MAX + 1,
+      )
     await tx.query(
       'INSERT INTO genuine_challenge (nonce, organization_id, manufacturer, product_serial, expires_at) VALUES (?, ?, ?, ?, ?)',
       ...[nonce, organizationId, manufacturer, productSerial, expiresAt],

@@ -26,6 +26,8 @@ import { Empty, Time, Uuid } from './shapes.ts'
 export const ProductSerial = Type.String({
   minLength: 1,
   maxLength: 64,
+  // what a label cannot show, and PostgreSQL does not keep
+  pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$',
   description: "a device's serial, as its maker writes it",
 })
 const InCatalog = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', description: 'two names with a slash between' })
