@@ -12,6 +12,7 @@ import { TrustError } from '#base/errors.ts'
 import { silentLog } from '#base/log.ts'
 import { secret } from '#base/secret.ts'
 import type { World } from '#base/world.ts'
+import type { KeyStore } from '#keys/key-store.ts'
 import { keysMigrations } from '#keys/migrations.ts'
 import { softwareKeyStore } from '#keys/software/index.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
@@ -38,11 +39,13 @@ import {
   updateActs,
 } from './releases.ts'
 import { digestOf } from './samples.ts'
+import { tufMigrations } from './tuf/migrations.ts'
 import { openUpdates, type Updates } from './updates.ts'
 
 export const updateTestMigrations: readonly Migration[] = [
   ...[storeMigrations, keysMigrations, auditMigrations, accessMigrations, approvalsMigrations, signingMigrations].flat(),
   ...updatesMigrations,
+  ...tufMigrations,
 ]
 
 export const engineer: Requester = { actor: 'person:rita', id: 'rita', kind: 'person', roles: ['release-engineer'] }
@@ -61,6 +64,7 @@ export interface TestUpdates extends AsyncDisposable {
   readonly context: UpdatesContext
   readonly updates: Updates
   readonly signing: Signing
+  readonly keys: KeyStore
   /** May be changed under way. */
   readonly devices: Map<string, DirectedDevice>
   readonly licensed: Set<string>
@@ -97,7 +101,12 @@ export async function openTestUpdates(db: Database, world: World): Promise<TestU
   const signers = [
     { name: 'director', purpose: 'documentSigning', formats: ['cose-sign1'], roles: ['server:updates'] },
     { name: 'acme-releases', purpose: 'documentSigning', formats: ['cose-sign1'], roles: ['server:updates'] },
-    { name: 'acme-firmware', purpose: 'codeSigning', formats: ['cms', 'swupdate', 'rauc', 'mcuboot'], roles: ['release-engineer'] },
+    {
+      name: 'acme-firmware',
+      purpose: 'codeSigning',
+      formats: ['cms', 'swupdate', 'rauc', 'mcuboot'],
+      roles: ['release-engineer'],
+    },
     { name: 'other-firmware', purpose: 'codeSigning', formats: ['cms', 'swupdate'], roles: ['release-engineer'] },
   ] as const
   for (const { name, purpose, formats, roles } of signers) {
@@ -170,7 +179,7 @@ export async function openTestUpdates(db: Database, world: World): Promise<TestU
   }
 
   return {
-    ...{ context, updates: openUpdates(context), signing, devices, licensed, approveAll, signed, published },
+    ...{ context, updates: openUpdates(context), signing, keys, devices, licensed, approveAll, signed, published },
     trust: { director: trustIn('director'), software: trustIn('acme-releases') },
     again: () => openUpdates(context),
     async [Symbol.asyncDispose]() {

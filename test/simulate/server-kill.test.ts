@@ -52,7 +52,17 @@ const source = join(import.meta.dirname, '../../src')
 // them, in `server/orders-killed.test.ts`, `births-kill.test.ts`, `devices/ownership` and `agent-kill.test.ts`
 const points = globSync('**/*.ts', {
   cwd: source,
-  exclude: ['**/*.test.ts', 'backup/*', 'server/restore.ts', 'signing/**', 'orders/**', 'devices/**', 'agent/**', 'updates/**', 'commands/**'],
+  exclude: [
+    '**/*.test.ts',
+    'backup/*',
+    'server/restore.ts',
+    'signing/**',
+    'orders/**',
+    'devices/**',
+    'agent/**',
+    'updates/**',
+    'commands/**',
+  ],
 })
   .flatMap((file) => [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)])
   .map(([, point]) => point as string)
