@@ -60,9 +60,18 @@ export function inputReader({ params, query, body }: Route): (raw: RawInput) => 
       givenBody = parseJSON(raw.body ?? new Uint8Array(0))
       check(body, 'body', givenBody, problems)
     }
+    for (const [where, value] of Object.entries({ path: givenParams, query: givenQuery, body: givenBody }))
+      problems.push(...zerosIn(value, where))
     if (problems.length > 0) return { problems: problems.slice(0, PROBLEMS_MAX) }
     return { input: { params: givenParams, query: givenQuery, body: givenBody } }
   }
+}
+
+/** PostgreSQL keeps no text with U+0000 in it: here it is the asker's mistake, there it would be ours. */
+function* zerosIn(value: unknown, at: string): Generator<InputProblem> {
+  if (typeof value === 'string' && value.includes('\0')) yield { at, problem: 'must not hold the character U+0000' }
+  if (typeof value !== 'object' || value === null) return
+  for (const [name, field] of Object.entries(value)) yield* zerosIn(field, `${at}/${name}`)
 }
 
 /** @throws TrustError `malformed` */

@@ -216,6 +216,11 @@ const wrongInput: {
     problems: ['query/limit is given twice'],
   },
   {
+    name: 'a character that PostgreSQL does not keep',
+    body: '{"kind":"person","name":"x\\u0000"}',
+    problems: ['body/name must not hold the character U.0000'],
+  },
+  {
     name: 'a damaged escape',
     method: 'GET',
     target: '/api/v1/principals/%zz',
