@@ -799,15 +799,17 @@ export const english = {
   gatewayOfGateway: 'A gateway speaks for itself. Bind devices, not gateways.',
   gatewayNotBorn: 'The birth key of the gateway is not known here, so no list can name it. Record its birth first.',
   gatewayNotBound: 'The gateway is not bound to this device. Have its owner bind it: "sealworks gateway bind".',
-  gatewayNotInUse: 'The gateway that speaks for the device is not in use, and speaks for nobody. Look at the history of the gateway.',
+  gatewayNotInUse:
+    'The gateway that speaks for the device is not in use, and speaks for nobody. Look at the history of the gateway.',
   gatewayOtherOwner: 'The gateway and the device had the same owner and have not now. Have the one who owns both bind them.',
   gatewayOtherArea:
     'The gateway is in another application area than the device, with no conduit from there. Move one of them, or make a conduit.',
-  gatewayNotNeeded: 'A device of an assurance level above {most} speaks for itself. Have it enroll with its own key.',
+  gatewayNotNeeded: 'A device of assurance level 2 or more speaks for itself. Have it enroll with its own key.',
   gatewayFull: 'A gateway speaks for {limit} devices at most. Unbind some, or take another gateway.',
   gatewayDeviceTwice: 'A device stands in the list twice. Leave one out.',
   gatewayListChanged: 'Somebody else changed the bindings of the gateway or the device. Look at them and try again.',
-  gatewayMoveAgreed: 'The device was bound to another gateway or port before, so that somebody else has to agree. Have it approved.',
+  gatewayMoveAgreed:
+    'The device was bound to another gateway or port before, so that somebody else has to agree. Have it approved.',
   ruleRefuses: 'The rule for {rule} does not allow this: "{missing}" is not so. Ask whoever is responsible to see to it.',
   modelNotUsable: 'The product model is not one of this manufacturer, or is disabled. Choose another model.',
   organizationNotTheirs:
@@ -1089,7 +1091,9 @@ export const english = {
     'The command policy is not signed by one whom the list of trust names itself for commands. Have it signed by that one.',
   commandPolicyOld:
     'The command policy has version {version}, and {here} is in force. A policy never goes back: raise its version.',
-  commandPolicyNone: 'No command policy is in force for {area}. Put one with "sealworks command policy put".',
+  commandPolicyNone: 'No command policy is in force for {area}. Put one with "sealworks command policy --put".',
+  commandPolicyNotYet:
+    'The command policy says that it was issued at {issuedAt}, which has not come. Set the clock, or have the policy signed again.',
   commandOtherDevice: 'The command is for {device}, and this is {here}. Send it to the device that is meant.',
   commandTwin: 'The command is for a device {device} with another birth key: one of the two is a copy. Find out which.',
   commandOtherEpoch: 'The command was given in epoch {epoch} of the ownership, and {here} is open. Its owner gives a new one.',
@@ -1109,6 +1113,8 @@ export const english = {
   commandLifeTooLong: 'The command is good for {seconds} seconds, and its policy allows {limit}. Make it shorter.',
   commandReplayed: 'The command with the counter {counter} of {issuer} was here already. It is not done again.',
   commandReordered: 'The command has the counter {counter} of {issuer}, and {here} was here already. Order it again.',
+  commandCounterFar:
+    'The command has the counter {counter} of {issuer}, far beyond its time: no other would be obeyed after it. Order it again.',
   commandClockBack: 'The clock says {now}, and it was {lastSeen} already: it was set back. Set the clock of the device.',
   commandNotYet: 'The command is good from {notBefore} on. Wait, or set the clock.',
   commandExpired: 'The command was good until {expiresAt}. Order it again.',
@@ -1158,6 +1164,32 @@ export const english = {
   ddiMalformed: 'The message cannot be read: {detail}. Look at the version of the update client.',
   ddiTooManyAttributes: 'A device has {limit} attributes at most. Send fewer.',
   ddiRefused: 'The update server refused ({status}): {detail}. Ask its operator.',
+
+  // host: images and bundles
+  hostImagePart: 'This makes no image: {detail}. Give the build its parts as docs/secure-host.md has them.',
+  hostStubUnknown:
+    'What the stub of systemd {version} measures is not known here, so nothing can be sealed to it. Use the stub of systemd {known}.',
+  hostImageUntrusted:
+    'No certificate that signed the image is in db: the firmware would not start it. Sign it with a key whose certificate is listed there.',
+  hostPlan: 'The plan of the bundle cannot be used: {detail}. Correct it; docs/secure-host.md describes it.',
+  hostProgramFailed:
+    '{program} could not be run or did not do its work: {problem}. Install it, or give a finished image of the root file system.',
+  hostImageOther: 'The signed image of {machine} is not the one that this plan makes. Sign the one that was built.',
+  notHostBundle: 'This is no bundle for secure hosts, or it contradicts itself: {detail}. Build it again.',
+  hostBundleThreshold:
+    'Only {signed} of the holders of root keys signed the bundle; {needed} have to. Have more of them sign it.',
+  hostBundleForeign: 'The bundle is not for the host {host}. Take the one that names it.',
+  hostBundleOwner:
+    'The bundle is for a host of {owner} (epoch {epoch}), and this host is another’s now. Ask its owner for theirs.',
+  hostBundleEarly: 'The bundle is valid from {from} on. Look at the clock of the host, or wait.',
+  hostBundleExpired: 'The bundle was valid until {until}. Have a newer one signed.',
+  hostBundleOlder:
+    'The bundle has version {version} and the host has had {installed}: what was replaced does not come back. Sign it as a newer version.',
+  hostBundleFile: '{file} is not what the bundle says: {detail}. Take the files that were built with it.',
+  hostBundleOther:
+    'The signatures are over another bundle than the one that lies there. Take them away and have this one signed.',
+  hostBundleSigned: 'This key has signed the bundle already. Have another holder sign it.',
+  hostKeyOther: 'The certificate in {file} is not that of the private key. Give the one that belongs to it.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',

@@ -42,6 +42,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'verify', summary: 'who signed a file, when, and whether it is untouched', load: () => import('./commands/verify.ts') },
   { noun: 'license', summary: 'what of a device may be used until when', load: () => import('./commands/license.ts') },
   { noun: 'release', summary: 'releases of software, and who let them out', load: () => import('./commands/release.ts') },
+  { noun: 'tuf', summary: 'released files for clients of The Update Framework', load: () => import('./commands/tuf.ts') },
   { noun: 'campaign', summary: 'releases rolled out to devices, in waves', load: () => import('./commands/campaign.ts') },
   { noun: 'command', summary: 'orders to devices, and who agrees to them', load: () => import('./commands/command.ts') },
   { noun: 'usage', summary: 'what devices counted, and the bill of it', load: () => import('./commands/usage.ts') },

@@ -215,6 +215,10 @@ const updates = {
   ),
   directorSigner: text('', 'the signer that signs what devices may install; nothing is directed without one'),
   statementHours: integer(1, 8760, 168, 'how long a device may take to begin with what it was told to install'),
+  servesTargets: flag(
+    false,
+    'let anybody fetch released files as targets of TUF, at /tuf/targets; its metadata is for anybody anyway',
+  ),
 }
 
 const log = {

@@ -85,6 +85,7 @@ import type { UsageContext } from '#usage/usage.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { updatesMigrations } from '#updates/migrations.ts'
 import { updateActs } from '#updates/releases.ts'
+import { tufMigrations } from '#updates/tuf/migrations.ts'
 import { databaseURLOf } from './database-url.ts'
 import { deviceMessagesService } from './device-messages.ts'
 import { commandMailboxes, openCommands } from './commands.ts'
@@ -120,6 +121,7 @@ export const migrations: readonly Migration[] = [
   ...campaignsMigrations,
   ...commandsMigrations,
   ...updatesMigrations,
+  ...tufMigrations,
 ]
 
 const [softwareStore, tokenStore] = keyStores

@@ -29,6 +29,7 @@ import type { Address } from '#config/setting.ts'
 import { dispatcher, type Router } from '#protocols/dispatch.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
 import { pruneOutbox, sequenceOutbox } from '#store/outbox.ts'
+import { renewOnline } from '#updates/tuf/repository.ts'
 import { runInBackground } from './background.ts'
 import { composeBackups } from './backup.ts'
 import {
@@ -244,6 +245,7 @@ async function listen(options: ServeOptions, foundation: Foundation, ca: CAServi
       { name: 'outbox', everySeconds: 1, run: () => sequenceOutbox(db) },
       { name: 'read outbox', everySeconds: 3600, run: () => pruneOutbox(db, world) },
       { name: 'campaigns', everySeconds: 2, run: async () => (isClosed ? undefined : web.campaigns.work.runOnce()) },
+      { name: 'TUF metadata', everySeconds: 300, run: async () => (isClosed ? undefined : renewOnline(web.updates.context)) },
       { name: 'devices that asked for updates', everySeconds: 60, run: () => web.campaigns.door.writeContacts() },
       { name: 'approvals', everySeconds: 3600, run: () => openApprovalsFor(foundation).purge() },
       { name: 'idempotency keys', everySeconds: 3600, run: () => forgetIdempotencyKeys({ db, world, organizationId }) },

@@ -38,6 +38,7 @@ import { allRoutes } from './rest/routes.ts'
 import { signInPages } from './sign-in.ts'
 import { statusPage, type StatusSource } from './status-page.ts'
 import { tlogRouter } from './tlog.ts'
+import { tufRouter } from './tuf.ts'
 import { campaignReleases, openUpdatesFor } from './updates.ts'
 import { VERSION } from './version.ts'
 
@@ -153,6 +154,7 @@ export function composeWeb({
   })
   const rest = restRouter(routes, { access, audit, db, organizationId, world, log, version: VERSION })
   const probes = healthRouter(state)
+  const tuf = tufRouter(updates, config.updates.servesTargets)
   const pages = [
     statusPage({ access, health: state, source: statusSource(ca), name, version: VERSION, publicUrl }),
     signInPages({ access, world, log }),
@@ -172,7 +174,7 @@ export function composeWeb({
     },
     routers(listener) {
       const tlog = tlogRouter({ access, db, organizationId }, listener)
-      return listener === 'public' ? [probes, tlog] : [rest, probes, tlog, ...pages]
+      return listener === 'public' ? [probes, tlog, tuf] : [rest, probes, tlog, tuf, ...pages]
     },
   }
 }

@@ -37,6 +37,7 @@ import { speakerRoutes } from './speakers.ts'
 import { releaseRoutes } from './releases.ts'
 import { signerRoutes } from './signers.ts'
 import { serverRoutes, type ServerServices } from './server.ts'
+import { tufRoutes } from './tuf.ts'
 import { usageRoutes } from './usage.ts'
 import { verificationRoutes } from './verification.ts'
 
@@ -108,6 +109,7 @@ export const allRoutes = ({
   ...approvalRoutes(approvals, access),
   ...orderRoutes(orders),
   ...releaseRoutes({ updates, access }),
+  ...tufRoutes({ updates, access }),
   ...licenseRoutes(licenses, access),
   ...usageRoutes(ca.devices.usage),
   ...campaignRoutes(campaigns),
