@@ -110,6 +110,11 @@ export const rooms: Readonly<Record<string, Room>> = {
       server: 'the same',
     },
   },
+  host: {
+    holds: 'the secure host: images and their bundles, the trust anchor, launch',
+    mayImport: [...ENCODINGS, 'cbor', 'jose', 'tpm2', 'signing'],
+    never: { store: 'what is measured stays small enough to read', ca: 'the same', server: 'the same' },
+  },
   backup: {
     holds: 'backups and restores, and the journal of what came after a backup',
     mayImport: [...ENCODINGS, 'keys', 'store', 'audit', 'ca'],
@@ -167,6 +172,7 @@ export const rooms: Readonly<Record<string, Room>> = {
       'usage',
       'server',
       'agent',
+      'host',
     ],
     never: { ca: 'the command line is a client of the REST interface like any other' },
   },
