@@ -26,9 +26,10 @@ export interface BegunCommand {
 }
 
 export interface CommandJournal extends Disposable {
-  readonly policy: { readonly version: number; readonly message: Uint8Array | undefined }
+  /** Each area has versions of its own, and none comes back when the device does. */
+  policy(area: string): { readonly version: number; readonly message: Uint8Array | undefined }
   /** @param issuedAt of it: a time that somebody signed */
-  keepPolicy(version: number, message: Uint8Array, issuedAt: Date): void
+  keepPolicy(policy: { readonly area: string; readonly version: number; readonly issuedAt: Date }, message: Uint8Array): void
   /** The latest time that somebody signed. */
   readonly lastSeen: Date
   counted(issuer: string): Counted
@@ -52,6 +53,8 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS command (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, id BLOB NOT NULL, receipt BLOB, is_told INTEGER NOT NULL
   ) STRICT;`
+
+const policyOf = (area: string): string => `policy of ${area}`
 
 /** @param path the agent's directory, which one process works on at a time */
 export function openCommandJournal(path: string, faults: Faults): CommandJournal {
@@ -86,13 +89,13 @@ export function openCommandJournal(path: string, faults: Faults): CommandJournal
   const rows = (sql: string): readonly Readonly<Record<string, unknown>>[] => db.prepare(sql).all()
 
   return {
-    get policy() {
-      const { number, octets } = value('policy')
+    policy(area) {
+      const { number, octets } = value(policyOf(area))
       return { version: number, message: octets }
     },
-    keepPolicy: (version, message, issuedAt) =>
+    keepPolicy: ({ area, version, issuedAt }, message) =>
       whole('agent command policy kept', () => {
-        keep('policy', version, message)
+        keep(policyOf(area), version, message)
         see(issuedAt)
       }),
     get lastSeen() {

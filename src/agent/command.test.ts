@@ -313,6 +313,38 @@ test('R14: a policy of another area, an older one and one of somebody else are r
   await assert.rejects(async () => obey(later, await signed(command)), { code: 'unauthenticated' })
 })
 
+test('R14: a device that comes to another area takes the policy of that area, whatever its number, and an older one nowhere', async (t) => {
+  const { start, done } = plant(t)
+  using obeying = start()
+  await takePolicy(obeying, await signedPolicy())
+  const moved = { ...obeying, self: { ...self, area: 'forge/press' } }
+  const there = { ...policy, area: 'forge/press', version: 1 }
+  const { channel } = channelOf([await signed({ ...command, area: 'forge/press' })])
+  const asked: number[] = []
+  const server: CommandChannel = {
+    ...channel,
+    async list(kind, after) {
+      if (kind === 'command') return channel.list(kind, after)
+      asked.push(after)
+      return after < 1 ? [{ number: 1, octets: await signedPolicy(there) }] : []
+    },
+  }
+  assert.equal(await obeyCommands(moved, server), 'command lamp.on: done')
+  assert.deepEqual([asked, done], [[0], ['lamp.on']])
+  await assert.rejects(async () => takePolicy(obeying, await signedPolicy({ ...policy, version: 2 })), {
+    reason: 'commandPolicyOld',
+  })
+})
+
+test('R14: a policy from the future is not taken: it would keep the device from obeying until then', async (t) => {
+  const { start, time } = plant(t)
+  using obeying = start()
+  const ahead = await signedPolicy({ ...policy, issuedAt: secondsAfter(3600) })
+  await assert.rejects(takePolicy(obeying, ahead), { reason: 'commandPolicyNotYet' })
+  time.seconds = 3600
+  assert.equal(await takePolicy(obeying, ahead), 3)
+})
+
 test('a program gets what was ordered on its standard input, and no more is kept of its words than a receipt holds', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-program-'))
   t.after(() => rmSync(directory, { recursive: true }))

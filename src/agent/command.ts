@@ -26,7 +26,14 @@ import {
   RECEIPT_TYPE,
   selectedIn,
 } from '#commands/messages.ts'
-import { type CommandedDevice, commandRefusal, operatorTrust, type Policy, readPolicy } from '#commands/policy/messages.ts'
+import {
+  type CommandedDevice,
+  checkPolicyTime,
+  commandRefusal,
+  operatorTrust,
+  type Policy,
+  readPolicy,
+} from '#commands/policy/messages.ts'
 import type { BegunCommand, CommandJournal } from './command-journal.ts'
 import type { Ended, Ordered } from './command-program.ts'
 import type { CommandSettings, OperationProgram } from './command-settings.ts'
@@ -58,18 +65,20 @@ const now = ({ world }: Obeying): Date => new Date(world.clock.now())
 
 /** @throws TrustError as `readPolicy`; `conflict` for one that is not above the one that is here, or of another area */
 export async function takePolicy({ journal, anchors, self, ...obeying }: Obeying, message: Uint8Array): Promise<number> {
-  const { area, version, issuedAt } = await readPolicy(message, anchors, now({ journal, anchors, self, ...obeying }))
+  const policy = await readPolicy(message, anchors, now({ journal, anchors, self, ...obeying }))
+  const { area, version } = policy
   if (area !== self.area) throw new TrustError('conflict', 'commandPolicyOther', { facts: { area, here: self.area } })
-  const here = journal.policy.version
+  const here = journal.policy(area).version
   if (version <= here) throw new TrustError('conflict', 'commandPolicyOld', { facts: { version, here } })
-  journal.keepPolicy(version, message, issuedAt)
+  if (obeying.settings.hasClock) checkPolicyTime(policy, obeying.world.clock.now())
+  journal.keepPolicy(policy, message)
   return version
 }
 
 /** The one that is held, by whoever is trusted now. @throws TrustError `notFound` before there is one */
 async function heldPolicy(obeying: Obeying): Promise<Policy> {
   const { journal, anchors, self } = obeying
-  const { message } = journal.policy
+  const { message } = journal.policy(self.area)
   if (message === undefined) throw new TrustError('notFound', 'commandPolicyNone', { facts: { area: self.area } })
   return readPolicy(message, anchors, now(obeying))
 }
@@ -188,13 +197,13 @@ const LOOK_SECONDS = 0.5
 
 /** One round: the policy, what was left behind, what there is to do, and its receipts. @returns a line about the last of them */
 export async function obeyCommands(obeying: Obeying, channel: CommandChannel): Promise<string | undefined> {
-  const { journal, nonces } = obeying
+  const { journal, nonces, self } = obeying
   let line: string | undefined
-  for (const { octets } of await channel.list('command-policy', journal.policy.version))
+  for (const { octets } of await channel.list('command-policy', journal.policy(self.area).version))
     line = await unlessRefused('policy', async () => `command policy ${await takePolicy(obeying, octets)}`)
   if ((await settleCutOff(obeying)) > 0) line = 'a command was cut off, and nobody knows how far it came'
   await tell(obeying, channel)
-  if (journal.policy.message === undefined) return line
+  if (journal.policy(self.area).message === undefined) return line
   const asked = await look(obeying, channel)
   line = asked.line ?? line
   const until = obeying.uptimeSeconds() + NONCE_SECONDS

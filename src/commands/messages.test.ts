@@ -81,6 +81,11 @@ const attacks: readonly (readonly [string, () => Promise<Uint8Array>, CommandRef
     { ...fresh, counter: 5, last: agreed.id },
   ],
   [
+    'one whose counter leaves none for those that come after it',
+    () => signed({ ...command, counter: Number.MAX_SAFE_INTEGER }),
+    'commandCounterFar',
+  ],
+  [
     'one for another device',
     () => signed({ ...command, audience: { ...command.audience, device: 'acme/P-2' } }),
     'commandOtherDevice',

@@ -7,7 +7,7 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7 } from '#base/world.ts'
 import { keep } from '#store/batch.ts'
 import type { CommandsContext } from './context.ts'
-import { type Policy, readPolicy } from './policy/messages.ts'
+import { checkPolicyTime, type Policy, readPolicy } from './policy/messages.ts'
 
 export interface PolicyInForce {
   readonly policy: Policy
@@ -20,12 +20,13 @@ const now = ({ world }: Pick<CommandsContext, 'world'>): Date => new Date(world.
 /**
  * The next policy of an area.
  *
- * @throws TrustError `conflict` for a version that is not above the one in force, and as `readPolicy`
+ * @throws TrustError `conflict` for a version that is not above the one in force, or a time that has not come; and as `readPolicy`
  */
 export async function putPolicy(context: CommandsContext, message: Uint8Array, actor: string): Promise<Policy> {
   const { db, world, audit, organizationId, anchors } = context
   const policy = await readPolicy(message, anchors, now(context))
   const { area, version } = policy
+  checkPolicyTime(policy, world.clock.now())
   await context.checkArea(area)
   const here = await policyOf(context, area)
   if (here !== undefined && here.policy.version >= version)

@@ -166,6 +166,19 @@ export interface Freshness {
 /** How far the clocks of a device and of who orders may differ. */
 export const CLOCK_TOLERANCE_SECONDS = 5
 
+/**
+ * A device that saw a time that somebody signed obeys nothing before it again.
+ *
+ * @throws TrustError `conflict` for a policy that says that it was issued later than now
+ */
+export function checkPolicyTime({ issuedAt }: Policy, now: number): void {
+  if (issuedAt.getTime() > now + CLOCK_TOLERANCE_SECONDS * 1000)
+    throw new TrustError('conflict', 'commandPolicyNotYet', { facts: { issuedAt: issuedAt.toISOString() } })
+}
+
+/** How far a counter may be ahead of the seconds of its command: a million commands more than there were seconds. */
+const COUNTER_AHEAD_MAX = 1_000_000
+
 export const commandRefusals = [
   'commandOtherDevice',
   'commandTwin',
@@ -184,6 +197,7 @@ export const commandRefusals = [
   'commandLifeTooLong',
   'commandReplayed',
   'commandReordered',
+  'commandCounterFar',
   'commandClockBack',
   'commandNotYet',
   'commandExpired',
@@ -284,6 +298,10 @@ function refusalOfTime({ id, issuer, counter, notBefore, expiresAt }: Command, f
   if (counter === freshness.counter && freshness.last !== undefined && equal(id, freshness.last))
     return refused('commandReplayed', { issuer, counter })
   if (counter <= freshness.counter) return refused('commandReordered', { issuer, counter, here: freshness.counter })
+  // whoever orders one thing does not keep everybody from ordering anything after it
+  if (counter > notBefore.getTime() / 1000 + COUNTER_AHEAD_MAX) return refused('commandCounterFar', { issuer, counter })
+  // whoever orders one thing does not keep everybody from ordering anything after it
+  if (counter > notBefore.getTime() / 1000 + COUNTER_AHEAD_MAX) return refused('commandCounterFar', { issuer, counter })
   if (now === undefined) return undefined
   const tolerance = CLOCK_TOLERANCE_SECONDS * 1000
   const at = now.getTime()
