@@ -14,6 +14,7 @@ import { type Allotment, allotmentsOf } from './allotment-record.ts'
 import { burnedIn, termsOf } from './course.ts'
 import { positionOf } from './messages.ts'
 import { type AlarmKind, alarmStep } from './alarms.ts'
+import { orderThatBore, PARTS_OF_ORDER } from './born.ts'
 import { recordDue } from './device-records.ts'
 import { shipDue, shipmentSteps } from './shipments.ts'
 import { sightingStep } from './sightings.ts'
@@ -191,7 +192,7 @@ async function findingsOf(
   const unborn = await db.query(
     `SELECT e.n AS entry, e.product_serial FROM job_entry e WHERE e.job_id = ? AND e.type IN ('good', 'scrap') AND NOT EXISTS (
         SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial
-          AND o.type = 'issue') LIMIT ${FOUND_MAX}`,
+          AND o.type = 'issue' AND o.job_id = e.job_id) LIMIT ${FOUND_MAX}`,
     job.id,
   )
   const judged = await db.query(
@@ -226,15 +227,16 @@ async function fieldFindings(
 ): Promise<readonly Step[]> {
   const { db, organizationId } = context
   const judged = (type: 'good' | 'scrap'): string =>
-    `SELECT 1 FROM job_entry e WHERE e.organization_id = ? AND e.product_serial = s.product_serial AND e.type = '${type}'`
+    `SELECT 1 FROM job_entry e WHERE e.organization_id = ? AND e.product_serial = s.product_serial AND e.type = '${type}'
+      AND e.job_id IN (${PARTS_OF_ORDER})`
   const shipped = await db.query(
     `SELECT s.product_serial FROM order_shipment s WHERE s.order_id = ? AND (NOT EXISTS (${judged('good')}) OR EXISTS (${judged('scrap')}))
       LIMIT ${FOUND_MAX}`,
-    ...[orderId, organizationId, organizationId],
+    ...[orderId, organizationId, orderId, orderId, organizationId, orderId, orderId],
   )
   const scrapped = await db.query(
     `SELECT s.product_serial, s.place FROM order_sighting s WHERE s.order_id = ? AND EXISTS (${judged('scrap')}) LIMIT ${FOUND_MAX}`,
-    ...[orderId, organizationId],
+    ...[orderId, organizationId, orderId, orderId],
   )
   // the log of an open job may still tell of it
   const mayCome = jobs.some(({ state }) => state === 'open')
@@ -297,7 +299,7 @@ export async function noteSeen(
   { certificate: der, place }: { readonly certificate: Uint8Array; readonly place: string },
   actor: string,
 ): Promise<'known' | 'inNoLog' | 'foreignIssuer'> {
-  const { db, audit, organizationId } = context
+  const { db, audit } = context
   const order = await openOrder(context, name)
   const certificate = parseCertificate(der)
   const productSerial = attributeOf(parseName(certificate.subject), 'serialNumber') ?? ''
@@ -305,22 +307,25 @@ export async function noteSeen(
   let issuer: Job | undefined
   for (const job of await jobsOf(context, order))
     if (await verifyCertificateSignature(certificate, importPublicKey(job.nodeKey))) issuer = job
-  const [known] = await db.query(
-    "SELECT n FROM job_entry WHERE organization_id = ? AND product_serial = ? AND type = 'issue' AND certificate_hash = ?",
-    ...[organizationId, productSerial, fingerprint],
-  )
-  // what is in a log is known, and so is what a line of the server bore
-  const seen = known !== undefined ? 'known' : issuer === undefined ? 'foreignIssuer' : 'inNoLog'
+  // what is in a log is known, and so is what a line of the server bore; it is noted where it was ordered
+  const bornFor = await orderThatBore(context, { productSerial, certificate: fingerprint })
+  const seen = bornFor !== undefined ? 'known' : issuer === undefined ? 'foreignIssuer' : 'inNoLog'
   const position = positionOf(certificate.serialNumber)
   const facts = { productSerial, place, certificate: fingerprint, ...(position !== undefined && { position }) }
   const alarm = { orderId: order.id, jobId: issuer?.id, subject: fingerprint, facts }
   await keep(db, [
     seen === 'foreignIssuer'
       ? alarmStep(context, { ...alarm, kind: 'seenOfForeignIssuer' })
-      : sightingStep(context, { orderId: order.id, productSerial, certificate: fingerprint, place, stay: '' }),
+      : sightingStep(context, { orderId: bornFor ?? order.id, productSerial, certificate: fingerprint, place, stay: '' }),
     // the log of a job that is over says it all; an open one may still tell
     ...(seen === 'inNoLog' && issuer?.state !== 'open' ? [alarmStep(context, { ...alarm, kind: 'seenInNoLog' })] : []),
-    audit.statement({ actor, act: 'order.seen', object: `order:${order.id}`, outcome: 'done', facts: { ...facts, seen } }),
+    audit.statement({
+      actor,
+      act: 'order.seen',
+      object: `order:${bornFor ?? order.id}`,
+      outcome: 'done',
+      facts: { ...facts, seen },
+    }),
   ])
   return seen
 }

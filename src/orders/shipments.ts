@@ -8,6 +8,7 @@
  */
 import { TrustError } from '#base/errors.ts'
 import { keep, type Step } from '#store/batch.ts'
+import { PARTS_OF_ORDER } from './born.ts'
 import { refusalIn } from './device-records.ts'
 import type { OrdersContext, ProductionOrder } from './orders.ts'
 
@@ -35,13 +36,17 @@ export const shipmentSteps = (
     },
   ])
 
+/** Only what was born for this order: whoever ships for one says nothing of another's. */
 export async function shipDue(context: OrdersContext, order: ProductionOrder, actor: string): Promise<void> {
-  const { db } = context
+  const { db, organizationId } = context
   let after = ''
   for (let done = 0; done < CALL_MAX; done += TOGETHER) {
     const rows = await db.query<{ product_serial: string }>(
-      `SELECT product_serial FROM order_shipment_due WHERE order_id = ? AND product_serial > ? ORDER BY product_serial LIMIT ${TOGETHER}`,
-      ...[order.id, after],
+      `SELECT d.product_serial FROM order_shipment_due d WHERE d.order_id = ? AND d.product_serial > ? AND EXISTS (
+          SELECT 1 FROM job_entry e WHERE e.organization_id = ? AND e.product_serial = d.product_serial AND e.type = 'issue'
+            AND e.job_id IN (${PARTS_OF_ORDER}))
+        ORDER BY d.product_serial LIMIT ${TOGETHER}`,
+      ...[order.id, after, organizationId, order.id, order.id],
     )
     const serials = rows.map((row) => row.product_serial)
     const last = serials.at(-1)

@@ -129,6 +129,19 @@ describe('R15: what is shipped and seen', () => {
     assert.deepEqual(await productionOf(orders, device?.id ?? ''), { order: 'press', job })
   })
 
+  test('is not shipped by the word of somebody at another order', async (t) => {
+    const { maker } = await stopped(t)
+    const { orders } = maker
+    await pressModel(orders)
+    await maker.order('press', terms)
+    await maker.order('other', { ...terms, serials: { prefix: 'P8-', digits: 4, from: 1, to: 999 } })
+    const node = await maker.node('press')
+    await produce(node)
+    for (const bundle of await node.export()) await maker.import(bundle)
+    await noteShipped(orders, 'other', [serialAt(1)], person)
+    assert.deepEqual(await statesOf(orders), AFTERWARDS)
+  })
+
   test('is noted by itself once for each place, and two places of one stay are an alarm', async (t) => {
     const { maker } = await stopped(t)
     const { orders } = maker

@@ -312,6 +312,28 @@ describe('a log that somebody touched', () => {
     assert.equal((await maker.reconcile('press')).alarmCount, alarms.length) // raised once
   })
 
+  test('what another order bore is neither shipped nor seen as one of this', async (t) => {
+    const maker = await testMaker(t)
+    const other = { serials: { prefix: 'P8-', digits: 4, from: 1, to: 999 } }
+    for (const [name, terms] of [
+      ['press', {}],
+      ['other', other],
+    ] as const)
+      await maker.order(name, terms)
+    const node = await maker.node('press')
+    await node.take((await node.ticket()).ticketText)
+    const line = await node.start()
+    const born = await bear(line, 1)
+    await line.passed(serialAt(1), { station: STATION })
+    await line.stop()
+    for (const bundle of await node.export()) await maker.import(bundle)
+    await noteShipped(maker.orders, 'other', [serialAt(1)], person)
+    assert.equal(await noteSeen(maker.orders, 'other', { certificate: born, place: 'plant 1' }, person), 'known')
+    const { seen, alarms } = await maker.reconcile('other')
+    assert.deepEqual([seen, alarms.map(({ kind, subject }) => [kind, subject])], [0, [['shippedNotGood', serialAt(1)]]])
+    assert.equal((await maker.reconcile('press')).seen, 1, 'it is noted where it belongs')
+  })
+
   test('a node that is gone is given up, and what it had is not given out again', async (t) => {
     const maker = await testMaker(t)
     await maker.order('press')
@@ -387,6 +409,24 @@ describe('a node whose staff write programs of their own', () => {
     assert.deepEqual(
       alarms.map(({ kind, subject }) => [kind, subject]),
       [['judgedTwice', serialAt(1)]],
+    )
+  })
+
+  test('is found when it judges what another node bore, or what it did not bear', async (t) => {
+    const { maker, node } = await atWork(t)
+    for (const bundle of await node.export()) await maker.import(bundle)
+    await maker.order('other', { serials: { prefix: 'P8-', digits: 4, from: 1, to: 999 } })
+    const second = await maker.node('other')
+    await second.take((await second.ticket()).ticketText)
+    const line = await second.start()
+    await line.issue(await birthRequest('P8-0001'), { station: STATION })
+    await line.passed('P8-0001', { station: STATION })
+    await line.stop()
+    const renamed = (entry: LogEntry) => (entry.type === 'good' ? { ...entry, productSerial: serialAt(1) } : entry)
+    await maker.import(await forged(second, (entries) => entries.map(renamed)))
+    assert.deepEqual(
+      (await maker.reconcile('other')).alarms.map(({ kind, subject }) => [kind, subject]),
+      [['judgedUnborn', serialAt(1)]],
     )
   })
 
