@@ -65,9 +65,10 @@ export async function download(wanted: Download): Promise<void> {
 }
 
 /** @throws TrustError `badProof`; what is there then is removed, so that it is fetched anew */
-export async function checkDigest({ octets, sha256 }: Wanted, path: string): Promise<void> {
-  if (statSync(path).size === octets && (await digestOf(path)) === sha256) return
-  rmSync(path)
+export async function checkDigest({ octets, sha256 }: Pick<Wanted, 'sha256'> & Partial<Wanted>, path: string): Promise<void> {
+  const size = statSync(path, { throwIfNoEntry: false })?.size
+  if (size !== undefined && size === (octets ?? size) && (await digestOf(path)) === sha256) return
+  rmSync(path, { force: true })
   throw new TrustError('badProof', 'updateArtifactOther', { facts: { name: sha256 } })
 }
 

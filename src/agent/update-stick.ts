@@ -1,6 +1,8 @@
 /** Updates from a stick, or any directory: what is in it is believed as little as what comes over the air. @module */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs'
+import { constants, existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncDirectory } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Artifact, STATEMENT_MAX_OCTETS } from '#updates/messages.ts'
 import { artifactFile, folderOf, MANIFEST_SUFFIX, STATEMENT_SUFFIX } from '#updates/stick/messages.ts'
@@ -25,8 +27,8 @@ export async function updateFrom(device: Device, stick: string): Promise<readonl
     if (results.some((one) => one === 'restarting' || one.result !== 'installed')) break
     if (sequence <= (readUpdateState(device.directory).last?.sequence ?? 0) && sequences.length > 1) continue // done before
     const signed = {
-      statement: readBounded(join(folder, `${sequence}${STATEMENT_SUFFIX}`)),
-      manifest: readBounded(join(folder, `${sequence}${MANIFEST_SUFFIX}`)),
+      statement: await readBounded(join(folder, `${sequence}${STATEMENT_SUFFIX}`)),
+      manifest: await readBounded(join(folder, `${sequence}${MANIFEST_SUFFIX}`)),
     }
     results.push(await beginUpdate(device, signed, sourceOn(stick)))
   }
@@ -42,24 +44,60 @@ function sequencesIn(folder: string): readonly number[] {
     .toSorted((a, b) => a - b)
 }
 
-function readBounded(path: string): Uint8Array {
-  if (!existsSync(path)) throw new TrustError('notFound', 'fileUnreadable', { facts: { file: path, problem: 'ENOENT' } })
-  if (statSync(path).size > STATEMENT_MAX_OCTETS)
-    throw new TrustError('tooLarge', 'artifactPartTooLarge', { facts: { what: path, limit: STATEMENT_MAX_OCTETS } })
-  return new Uint8Array(readFileSync(path))
+const unreadable = (file: string, problem: string, cause?: unknown): TrustError =>
+  new TrustError('notFound', 'fileUnreadable', { facts: { file, problem }, cause })
+
+/**
+ * A stick is whatever somebody plugged in: what is no file of its own has no end, or waits for somebody who never writes.
+ *
+ * @throws TrustError `notFound`
+ */
+async function withFile<T>(path: string, work: (file: FileHandle, octets: number) => Promise<T>): Promise<T> {
+  let file: FileHandle | undefined
+  try {
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    const stat = await file.stat()
+    if (!stat.isFile()) throw unreadable(path, 'no file')
+    return await work(file, stat.size)
+  } catch (cause) {
+    if (cause instanceof TrustError) throw cause
+    throw unreadable(path, (cause as NodeJS.ErrnoException).code ?? 'unknown', cause)
+  } finally {
+    await file?.close()
+  }
 }
+
+const readBounded = (path: string): Promise<Uint8Array> =>
+  withFile(path, async (file, octets) => {
+    if (octets > STATEMENT_MAX_OCTETS)
+      throw new TrustError('tooLarge', 'artifactPartTooLarge', { facts: { what: path, limit: STATEMENT_MAX_OCTETS } })
+    const { buffer, bytesRead } = await file.read(new Uint8Array(octets), 0, octets, 0)
+    return buffer.subarray(0, bytesRead)
+  })
 
 const sourceOn = (stick: string): UpdateSource => ({
   action: '',
   async fetch({ sha256, octets }: Artifact, place: string) {
-    const file = join(stick, artifactFile(sha256))
     if (existsSync(place)) return
-    if (!existsSync(file)) throw new TrustError('notFound', 'fileUnreadable', { facts: { file, problem: 'ENOENT' } })
-    if (statSync(file).size !== octets)
-      throw new TrustError('tooLarge', 'updateArtifactLength', { facts: { octets, length: statSync(file).size } })
     mkdirSync(dirname(place), { recursive: true, mode: 0o700 })
-    checkSpace({ place }, octets)
-    copyFileSync(file, `${place}.part`)
+    await withFile(join(stick, artifactFile(sha256)), async (file, length) => {
+      if (length !== octets) throw new TrustError('tooLarge', 'updateArtifactLength', { facts: { octets, length } })
+      checkSpace({ place }, octets)
+      await copy(file, octets, `${place}.part`)
+    })
     renameSync(`${place}.part`, place) // hashed by whoever asked for it, wherever it came from
+    syncDirectory(dirname(place))
   },
 })
+
+/** No octet more than was signed for, and on the disk. */
+async function copy(from: FileHandle, octets: number, path: string): Promise<void> {
+  const to = await open(path, 'w', 0o600)
+  try {
+    const read = from.createReadStream({ end: octets - 1, autoClose: false }) as AsyncIterable<Uint8Array>
+    for await (const chunk of read) await to.writeFile(chunk) // appends where the one before ended
+    await to.sync()
+  } finally {
+    await to.close()
+  }
+}

@@ -1,11 +1,13 @@
 /** What a device installs, what it refuses, and what is left of an update that went wrong. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { utf8 } from '#base/bytes.ts'
 import { systemWorld } from '#base/world.ts'
 import { AT, quantumAuthority, trialSigner } from '#signing/artifact/testing.ts'
+import { artifactFile, statementFile } from '#updates/stick/messages.ts'
 import type { Agent } from './agent.ts'
 import {
   type Born,
@@ -20,6 +22,7 @@ import {
   worldAt,
   writeStick,
 } from './testing.ts'
+import { raucInstaller } from './installers/rauc.ts'
 import { beginUpdate, continueUpdate, type UpdateSource } from './update.ts'
 import { runningComponents } from './update-running.ts'
 import { readUpdateState } from './update-state.ts'
@@ -273,6 +276,76 @@ test('programs of the device get their arguments as they are, are bounded in tim
   assert.equal(await stuck.install(await stuck.update({ counter: 1, sequence: 1 })), 'updateUnhealthy')
   const { ended, installed } = readUpdateState(stuck.agent.directory)
   assert.deepEqual([ended?.result, installed['motor']?.counter], ['unhealthy', 1], 'it says which version it has')
+})
+
+test('R12: what power was cut over is looked at again before it is installed, by whatever installs it', async (t) => {
+  const place = scratch(t)
+  const log = join(place, 'log')
+  const load = program(place, 'load', `cat "$1" >> ${log}`)
+  let cutAt = ''
+  const faults = {
+    reach(point: string) {
+      if (point === cutAt) throw new Error('power is cut here')
+    },
+  }
+  const world = { ...worldAt(AT), faults }
+  const { install, update, agent } = await bench(t, { installer: 'command', install: [load, '{file}'] }, world)
+  cutAt = 'update taken'
+  await assert.rejects(install(await update({ counter: 1, sequence: 1 })), /power is cut/)
+  cutAt = ''
+  const { job } = readUpdateState(agent.directory)
+  assert.equal(job?.step, 'install')
+  writeFileSync(join(agent.directory.path, 'updates', job?.digest ?? ''), 'motor x')
+  const ended = await continueUpdate(agent.device)
+  assert.ok(ended !== undefined && ended !== 'restarting')
+  assert.deepEqual([ended.result, ended.reason], ['went back', 'updateArtifactOther'])
+  assert.equal(existsSync(log), false, 'its installer was not begun')
+})
+
+test('R29: RAUC that had switched when power was cut does not write over the version that is the way back', async (t) => {
+  const place = scratch(t)
+  const [log, primary] = [join(place, 'log'), join(place, 'primary')]
+  writeFileSync(primary, 'rootfs.0')
+  const rauc = program(
+    place,
+    'rauc',
+    `case "$1" in install) echo "$2" >> ${log}; echo rootfs.1 > ${primary};; *) echo "{\\"boot_primary\\":\\"$(cat ${primary})\\"}";; esac`,
+  )
+  const installer = raucInstaller({ program: rauc, compatible: 'engine-a', options: [], timeoutSeconds: 10 }, place)
+  const before = await installer.before()
+  const installation = { component: 'motor', version: '2.0', file: '/bundle', digest: '', before }
+  await installer.install(installation)
+  await installer.install(installation)
+  assert.deepEqual([before, readFileSync(log, 'latin1')], ['rootfs.0', '/bundle\n'])
+})
+
+test('R31: what only looks like a file on a stick keeps no device busy', { timeout: 20_000 }, async (t) => {
+  const { place, agent, update, running } = await bench(t)
+  const stick = join(place, 'stick')
+  const good = await update({ counter: 1, sequence: 1 })
+  writeStick(stick, good)
+  const statement = join(stick, statementFile(good.says))
+  const replaced = (path: string, make: () => void): void => {
+    rmSync(path)
+    make()
+  }
+  replaced(statement, () => symlinkSync('/dev/zero', statement))
+  await assert.rejects(updateFrom(agent.device, stick), { reason: 'fileUnreadable' }, 'it has no end')
+  replaced(statement, () => execFileSync('mkfifo', [statement]))
+  await assert.rejects(updateFrom(agent.device, stick), { reason: 'fileUnreadable' }, 'nobody writes into it')
+  replaced(statement, () => writeFileSync(statement, new Uint8Array((96 << 10) + 1)))
+  await assert.rejects(updateFrom(agent.device, stick), { reason: 'artifactPartTooLarge' })
+  writeStick(stick, good)
+  const artifact = join(stick, artifactFile(good.says.artifacts[0]?.sha256 ?? new Uint8Array()))
+  replaced(artifact, () => symlinkSync('/dev/zero', artifact))
+  const reasons = async () => (await updateFrom(agent.device, stick)).map((one) => one !== 'restarting' && one.reason)
+  assert.deepEqual(await reasons(), ['fileUnreadable'])
+  replaced(artifact, () => mkdirSync(artifact))
+  assert.deepEqual(await reasons(), ['fileUnreadable'])
+  rmSync(artifact, { recursive: true })
+  writeStick(stick, good)
+  assert.deepEqual(await reasons(), [''])
+  assert.equal(running(), 'motor 1')
 })
 
 test('from a stick: all that is for this device, in order, and nothing of it twice', async (t) => {

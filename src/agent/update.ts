@@ -15,7 +15,7 @@ import type { Device } from './device.ts'
 import { factsOf } from './facts.ts'
 import { licensedFeatures } from './license.ts'
 import type { Installation, Installer } from './installers/installer.ts'
-import { runProgram } from './installers/program.ts'
+import { runProgram } from './program.ts'
 import { anchorsFor, checkImage, checkUpdate, chooseArtifact, type Known, type Signed } from './update-check.ts'
 import { checkDigest } from './update-download.ts'
 import { type ComponentSettings, installerOf, updateSettings } from './update-settings.ts'
@@ -208,6 +208,7 @@ async function drive(device: Device, begun: Job): Promise<Progress> {
         throw new TypeError('it is not taken yet')
       case 'install':
         try {
+          await checkDigest({ sha256: job.digest }, installation.file) // power may have been cut since it was looked at
           await installer.install(installation)
         } catch (error) {
           const problem = asTrustError(error)
