@@ -9,7 +9,7 @@ import { open } from 'node:fs/promises'
 import { TrustError } from '#base/errors.ts'
 import { commandInstaller } from './command.ts'
 import type { Installer } from './installer.ts'
-import { type Call, runProgram } from './program.ts'
+import { type Call, runProgram } from '../program.ts'
 
 export interface RAUCSettings {
   readonly program: string
@@ -24,26 +24,34 @@ const PRIMARY = /"boot_primary" *: *"([\w.-]{1,100})"/
 
 export function raucInstaller({ program, compatible, options, timeoutSeconds }: RAUCSettings, directory: string): Installer {
   const call = (...rest: readonly string[]): Call => [program, ...options, ...rest]
+  const commands = commandInstaller(
+    {
+      install: call('install', '{file}'), // and makes the written slot the next one
+      revert: call('status', 'mark-active', '{before}'),
+      commit: call('status', 'mark-good', 'booted'),
+      timeoutSeconds,
+    },
+    directory,
+  )
+
+  /** Which slot is booted next: where the way back leads, whatever is booted when it is gone. */
+  async function primarySlot(): Promise<string> {
+    const said = await runProgram(call('status', '--output-format=json'), { directory, values: {}, timeoutSeconds })
+    const [, primary] = PRIMARY.exec(said) ?? []
+    if (primary !== undefined) return primary
+    throw new TrustError('unavailable', 'updateProgram', {
+      facts: { program, detail: 'it does not say which slot is booted next' },
+    })
+  }
+
   return {
-    ...commandInstaller(
-      {
-        install: call('install', '{file}'), // and makes the written slot the next one
-        revert: call('status', 'mark-active', '{before}'),
-        commit: call('status', 'mark-good', 'booted'),
-        timeoutSeconds,
-      },
-      directory,
-    ),
+    ...commands,
     formats: ['rauc'],
     checkArtifact: (file) => checkCompatible(file, compatible),
-    /** Which slot is booted next: where the way back leads, whatever is booted when it is gone. */
-    async before() {
-      const said = await runProgram(call('status', '--output-format=json'), { directory, values: {}, timeoutSeconds })
-      const [, primary] = PRIMARY.exec(said) ?? []
-      if (primary !== undefined) return primary
-      throw new TrustError('unavailable', 'updateProgram', {
-        facts: { program, detail: 'it does not say which slot is booted next' },
-      })
+    before: primarySlot,
+    /** Done before a cut, it is not done again: started since then, RAUC would write over the slot that is the way back. */
+    async install(installation) {
+      if ((await primarySlot()) === installation.before) await commands.install(installation)
     },
   }
 }
