@@ -10,11 +10,10 @@ export const commands: Part = {
   name: 'commands',
   async run(device) {
     if (device.directory.read('commands.json') === undefined) return undefined
-    const [{ obeyCommands }, { openCommandJournal }, { runOperation }, { commandSettings }, { deviceMessagesClient }] =
+    const [{ obeyCommands, runOperation }, { openCommandJournal }, { commandSettings }, { deviceMessagesClient }] =
       await Promise.all([
         import('./command.ts'),
         import('./command-journal.ts'),
-        import('./command-program.ts'),
         import('./command-settings.ts'),
         import('#protocols/device-messages/client.ts'),
       ])

@@ -23,9 +23,18 @@ import {
   signed,
   signedPolicy,
 } from '#commands/testing.ts'
-import { type CommandChannel, challengeFor, type Nonces, obey, obeyCommands, type Obeying, takePolicy } from './command.ts'
+import {
+  type CommandChannel,
+  challengeFor,
+  type Nonces,
+  obey,
+  obeyCommands,
+  type Obeying,
+  runOperation,
+  takePolicy,
+} from './command.ts'
+import type { Ended } from './program.ts'
 import { openCommandJournal } from './command-journal.ts'
-import { type Ended, runOperation } from './command-program.ts'
 import { commandSettings, type OperationProgram } from './command-settings.ts'
 
 const unit = await person('P-1', 'clientAuth')
@@ -376,6 +385,8 @@ process.exitCode = 7`,
   })
   const late = await runOperation({ program: ['/bin/sleep', '30'], timeoutSeconds: 0.05 }, ordered)
   assert.equal(late.exitCode, undefined)
+  const left = await runOperation({ program: ['/bin/sh', '-c', 'setsid sleep 20 &'], timeoutSeconds: 0.2 }, ordered)
+  assert.equal(left.exitCode, 0, 'nobody waits for what it left running with its output open')
 })
 
 const settingsOf = (text: string) => commandSettings({ directory: { read: () => utf8(text) } } as never)

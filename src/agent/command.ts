@@ -21,6 +21,7 @@ import {
   externalAADFor,
   NONCE_OCTETS,
   NONCE_SECONDS,
+  OUTPUT_MAX_OCTETS,
   readCommand,
   type Receipt,
   RECEIPT_TYPE,
@@ -35,9 +36,9 @@ import {
   readPolicy,
 } from '#commands/policy/messages.ts'
 import type { BegunCommand, CommandJournal } from './command-journal.ts'
-import type { Ended, Ordered } from './command-program.ts'
 import type { CommandSettings, OperationProgram } from './command-settings.ts'
 import type { Identity } from './enroll.ts'
+import { type Ended, runWithInput } from './program.ts'
 
 export interface Obeying {
   readonly world: World
@@ -55,6 +56,25 @@ export interface Obeying {
   uptimeSeconds(): number
   run(program: OperationProgram, ordered: Ordered): Promise<Ended>
 }
+
+export type Ordered = Pick<Command, 'operation' | 'arguments'>
+
+/**
+ * As the device's own program. What was ordered comes on its standard input as JSON, so that no argument of a command is ever taken
+ * for an option of a program.
+ */
+export const runOperation: Obeying['run'] = ({ program, timeoutSeconds }, { operation, arguments: given }) =>
+  runWithInput({
+    ...{ call: program, timeoutSeconds, outputMaxOctets: OUTPUT_MAX_OCTETS },
+    environment: { SEALWORKS_OPERATION: operation },
+    input: JSON.stringify({
+      operation,
+      // octets have a prefix, so that a program can tell them from text
+      arguments: Object.fromEntries(
+        [...given].map(([name, value]) => [name, value instanceof Uint8Array ? `base64:${value.toBase64()}` : value]),
+      ),
+    }),
+  })
 
 export type Nonces = Map<string, { readonly octets: Uint8Array; readonly at: number }>
 

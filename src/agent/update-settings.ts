@@ -6,7 +6,7 @@ import { isJSONObject, type JSONObject, type JSONValue, parseJSONObject } from '
 import type { Device } from './device.ts'
 import type { Facts } from './facts.ts'
 import type { Installer } from './installers/installer.ts'
-import type { Call } from './installers/program.ts'
+import type { Call } from './program.ts'
 
 const FILE = 'updates.json'
 const FILE_MAX_OCTETS = 256 << 10

@@ -1,6 +1,6 @@
 /** Programs of the device's own: whatever its loader is. @module */
 import type { Installation, Installer } from './installer.ts'
-import { type Call, runProgram } from './program.ts'
+import { type Call, runProgram } from '../program.ts'
 
 export interface Commands {
   readonly install: Call

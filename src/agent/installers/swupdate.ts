@@ -10,7 +10,7 @@ import { TrustError } from '#base/errors.ts'
 import type { Facts } from '../facts.ts'
 import { commandInstaller } from './command.ts'
 import type { Installer } from './installer.ts'
-import type { Call } from './program.ts'
+import type { Call } from '../program.ts'
 
 export interface SWUpdateSettings {
   readonly program: string
