@@ -49,7 +49,7 @@ export type Verdict = 'release' | 'scrap'
 /**
  * Nothing for a device that was not born in this job, or where somebody said the same before.
  *
- * @throws TrustError `conflict` when the device is too far to be scrapped
+ * @throws TrustError `conflict` when the device is too far to be scrapped, or scrapped and said to be good
  */
 export async function stepsForVerdict(
   context: DevicesContext,
@@ -60,9 +60,12 @@ export async function stepsForVerdict(
   const device = await bornIn(context, model, job, productSerial)
   if (device === undefined) return []
   // "good" moves a device that is at the line; wherever else it is by now, somebody decided more
-  if (verdict === 'release' ? device.state !== 'born' : device.state === 'scrapped') return []
+  if (verdict === 'release' ? !TO_BE_RELEASED.has(device.state) : device.state === 'scrapped') return []
   return stepsToChange(context, device, { act: verdict, actor, facts: { job } })
 }
+
+/** What is scrapped is among them: nothing makes it good, and saying so is refused. */
+const TO_BE_RELEASED: ReadonlySet<DeviceState> = new Set<DeviceState>(['born', 'scrapped'])
 
 async function bornIn(
   { db, organizationId }: DevicesContext,

@@ -184,7 +184,9 @@ export interface Judgement {
 /**
  * Good may become scrap, and nothing comes back from scrap. What is scrapped may be born anew, under another serial number.
  *
- * @throws TrustError `notFound` (`notBornHere`); `conflict` (`judgedAlready`), also when the device is too far to be scrapped
+ * Also of a part that ended: what is born is judged until the order is closed.
+ *
+ * @throws TrustError `notFound` (`notBornHere`); `conflict` (`judgedAlready`), also when the device is too far for it
  */
 export async function judge(
   context: OrdersContext,
@@ -194,6 +196,7 @@ export async function judge(
 ): Promise<void> {
   const { db, audit, world, organizationId } = context
   const order = await openOrder(context, name)
+  if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const [row] = await db.query(
     `SELECT a.id, v.verdict FROM order_allotment a JOIN job_entry e ON e.job_id = a.id AND e.type = 'issue'
       LEFT JOIN order_verdict v ON v.order_id = a.order_id AND v.product_serial = e.product_serial
@@ -221,10 +224,8 @@ export async function judge(
           refusal: judged,
         },
     {
-      sql: `UPDATE order_allotment SET ${counted}, entries = entries + 1, version = version + 1 WHERE id = ? AND state = 'open' RETURNING state`,
+      sql: `UPDATE order_allotment SET ${counted}, entries = entries + 1, version = version + 1 WHERE id = ?`,
       parameters: [id],
-      expects: { state: 'open' },
-      refusal: () => new TrustError('conflict', 'allotmentNotOpen'),
     },
     entryStep(id, organizationId, {
       ...{ type: verdict, position: false, productSerial, keyHash: null, certificate: null },

@@ -4,6 +4,7 @@ import { describe, test, type TestContext } from 'node:test'
 import { testKey, testRequest } from '#ca/testing.ts'
 import { createEndpoint } from '#ca/endpoint.ts'
 import { bear } from '#devices/birth/births.ts'
+import { changeState } from '#devices/change.ts'
 import { historyOf } from '#devices/history.ts'
 import { findDevices } from '#devices/register.ts'
 import { allot, endAllotment, judge } from '#orders/allotments.ts'
@@ -141,6 +142,31 @@ describe('births at a line that bears only what is ordered', () => {
     assert.equal(issued, 1)
     await bearAt(plant, 2)
     await assert.rejects(bearAt(plant, 2), { code: 'conflict', reason: 'deviceBorn' })
+  })
+
+  test('what was born before a part ended is still judged, and what is scrapped in the records is never good', async (t) => {
+    const plant = await plantWith(t, { quantity: 3, scrapAllowance: 1 })
+    const { orders, births } = plant
+    const { id } = await allot(orders, 'pumps', { line: 'line' }, person)
+    for (const number of [1, 2, 3]) await bearAt(plant, number)
+    await endAllotment(orders, 'pumps', id, person)
+    await judge(orders, 'pumps', { productSerial: serialAt(1), verdict: 'good' }, person)
+    await judge(orders, 'pumps', { productSerial: serialAt(2), verdict: 'scrap', reason: 'broke' }, person)
+    const [third] = await findDevices(births, { productSerial: serialAt(3) }, { limit: 1 })
+    await changeState(births, third?.id ?? '', { act: 'scrap', actor: person })
+    const that = { productSerial: serialAt(3) }
+    await assert.rejects(judge(orders, 'pumps', { ...that, verdict: 'good' }, person), {
+      code: 'conflict',
+      reason: 'deviceState',
+    })
+    const { issued, good, scrap, unjudged, room } = await reconcile(orders, 'pumps', person)
+    assert.deepEqual({ issued, good, scrap, unjudged }, { issued: 3, good: 1, scrap: 1, unjudged: 1 })
+    assert.deepEqual(room, { quota: 1, scrap: 0 }, 'one may be born in the place of what was scrapped')
+    await judge(orders, 'pumps', { ...that, verdict: 'scrap' }, person)
+    await closeOrder(orders, 'pumps', person)
+    await assert.rejects(judge(orders, 'pumps', { productSerial: serialAt(1), verdict: 'scrap' }, person), {
+      reason: 'orderClosed',
+    })
   })
 
   test('an order gives nothing away twice: nodes, lines and what came back share it', async (t) => {
