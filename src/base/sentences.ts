@@ -734,6 +734,9 @@ export const english = {
     'The signer {name} signs snapshot or timestamp by itself, again and again: it must not wait for people, nor sign root or targets. Name another one.',
   tufKeyOther:
     'The signer {name} is gone, or has another key than the root names for {role}. Rotate the root while enough of its keys are there.',
+  artifactEncrypted: 'The archive says already that a file of it is encrypted. Begin with the one that is not.',
+  swupdateKeyFile:
+    'This is no key file of SWUpdate: 64 hexadecimal digits, and 32 more after a space. Make one with: release make-key.',
   tufNotBegun: 'There is no TUF repository yet. Make one with: tuf init.',
   tufBegun: 'There is a TUF repository already. Change who signs for it with: tuf rotate-root.',
   tufChanged: 'The TUF repository was changed by somebody else in between. Look at it, and try again.',
@@ -1189,7 +1192,6 @@ export const english = {
   hostBundleOther:
     'The signatures are over another bundle than the one that lies there. Take them away and have this one signed.',
   hostBundleSigned: 'This key has signed the bundle already. Have another holder sign it.',
-  hostKeyOther: 'The certificate in {file} is not that of the private key. Give the one that belongs to it.',
 
   // cli
   fileUnreadable: 'The file {file} cannot be read ({problem}). Check its name and that you may read it.',

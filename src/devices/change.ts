@@ -109,6 +109,7 @@ export function stepsToChange(context: DevicesContext, device: Device, change: C
     ...(next.epoch === device.epoch ? [] : stepsToOpenEpoch(context, next)),
     ...(next.areaId === device.areaId ? [] : stepsToAssign(context, next)),
     ...stepsForCertificates(device, next, certificates),
+    ...stepsForSpokenFor(device),
   ]
 }
 
@@ -140,7 +141,11 @@ export function stepsToFlag(
   const flags = deviceFlags.filter((one) => (one === flag ? isSet : device.flags.includes(one)))
   const next: Device = { ...device, flags, version: device.version + 1, changedAt: context.world.clock.now() }
   const act = isSet ? 'flag' : 'unflag'
-  return [updateStep(device, next), ...stepsToNote(context, device, next, { act, actor, facts: { flag } })]
+  return [
+    updateStep(device, next),
+    ...stepsToNote(context, device, next, { act, actor, facts: { flag } }),
+    ...stepsForSpokenFor(device),
+  ]
 }
 
 function updateStep({ id, version }: Device, next: Device): Step {
@@ -243,8 +248,11 @@ function stepsForCertificates(device: Device, next: Device, after: CertificatesA
     case 'keep':
       return []
     case 'hold':
-    case 'release':
-      return [{ sql: `${change} WHERE ${live} AND role <> 'birth'`, parameters: [after, device.id] }]
+    case 'release': {
+      const due = "CASE WHEN role = 'proxied' THEN 'standing' ELSE ? END" // its gateway has a say in it
+      const sql = `UPDATE device_certificate SET version = version + 1, due = ${due} WHERE ${live} AND role <> 'birth'`
+      return [{ sql, parameters: [after, device.id] }]
+    }
     case 'cessationOfOperation':
       return [{ sql: `${change}, standing = 'former' WHERE ${live}`, parameters: [after, device.id] }]
     case 'affiliationChanged': {
@@ -259,3 +267,23 @@ function stepsForCertificates(device: Device, next: Device, after: CertificatesA
     }
   }
 }
+
+/** With each change of a gateway, the CA is told again of the certificates with which it speaks for others. */
+const stepsForSpokenFor = ({ id, kind }: Device): readonly Step[] =>
+  kind === 'gateway'
+    ? [
+        {
+          sql: `UPDATE device_certificate SET version = version + 1, due = 'standing' WHERE role = 'proxied' AND standing <> 'former'
+              AND device_id IN (SELECT device_id FROM gateway_binding WHERE gateway_id = ? AND closed_at IS NULL)`,
+          parameters: [id],
+        },
+      ]
+    : []
+
+/** For what rests on a device as it was read: who changes it meanwhile sees all that came of it. */
+export const stillAsRead = ({ id, version }: Pick<Device, 'id' | 'version'>): Step => ({
+  sql: 'SELECT version FROM device WHERE id = ? FOR SHARE',
+  parameters: [id],
+  expects: { version },
+  refusal: () => new TrustError('conflict', 'deviceChanged'),
+})

@@ -32,7 +32,7 @@ export interface ConnectionQuestion {
   readonly protocol: ConnectionProtocol
   /** What the peer calls itself: an MQTT client id, a DDI controller id; undefined where the protocol has no such name. */
   readonly name: string | undefined
-  /** `operational` unless told: a birth certificate shows who a device is, and that it belongs to nobody here. */
+  /** `operational` and `proxied` unless told: a birth certificate shows who a device is, and that it belongs to nobody here. */
   readonly roles?: readonly CertificateRole[]
 }
 
@@ -51,6 +51,8 @@ export interface ConnectedDevice {
   readonly areaId: string | undefined
   readonly areaName: string | undefined
   readonly role: CertificateRole
+  /** Who speaks for it with this certificate; undefined for one that speaks for itself. */
+  readonly gatewayId: string | undefined
   readonly certificateId: string
   /** The certificate ends. */
   readonly notAfter: number
@@ -104,6 +106,8 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
   const byDevice = index((held) => held.device.deviceId)
   const byCertificate = index((held) => held.device.certificateId)
   const byArea = index((held) => held.device.areaId)
+  const byGateway = index((held) => held.device.gatewayId)
+  const indexes = [byDevice, byCertificate, byArea, byGateway]
   let silence: (() => void) | undefined
 
   async function admit(chain: readonly Uint8Array[], question: ConnectionQuestion): Promise<ConnectedDevice> {
@@ -195,7 +199,7 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
   ): HeldConnection {
     const held: Held = { device, own, end, lookedAt: now() }
     all.add(held)
-    for (const one of [byDevice, byCertificate, byArea]) one.add(held)
+    for (const one of indexes) one.add(held)
     silence ??= changes.listen(look)
     // a change that was read between the decision and this was not held against it
     if (device.round !== changes.round) void lookAtOne(held)
@@ -204,7 +208,7 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
 
   function release(held: Held): void {
     all.delete(held)
-    for (const one of [byDevice, byCertificate, byArea]) one.remove(held)
+    for (const one of indexes) one.remove(held)
     if (all.size > 0) return
     silence?.()
     silence = undefined
@@ -219,8 +223,26 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
         ...[...changed.devices].flatMap((id) => byDevice.get(id)),
         ...known.flatMap((id) => byCertificate.get(id)),
         ...[...changed.areas].flatMap((id) => byArea.get(id)),
+        ...(await spokenFor(changed)),
       ]),
     )
+  }
+
+  /** A gateway's own certificate, its area and the conduits from there decide on those it speaks for. */
+  async function spokenFor({ devices, certificates, areas, conduits }: Changed): Promise<readonly Held[]> {
+    const gateways = byGateway.ids()
+    if (gateways.length === 0) return []
+    if (areas.size > 0 || conduits) return gateways.flatMap((id) => byGateway.get(id))
+    const ids = [...certificates]
+    const rows =
+      ids.length === 0
+        ? []
+        : await db.query<{ device_id: string }>(
+            `SELECT DISTINCT device_id FROM device_certificate WHERE certificate_id IN (${ids.map(() => '?').join(', ')})`,
+            ...ids,
+          )
+    const touched = new Set([...devices, ...rows.map(({ device_id: id }) => id)])
+    return gateways.filter((id) => touched.has(id)).flatMap((id) => byGateway.get(id))
   }
 
   async function lookAt(some: Iterable<Held>): Promise<void> {
@@ -269,6 +291,7 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
 function index(idOf: (held: Held) => string | undefined) {
   const found = new Map<string, Set<Held>>()
   return {
+    ids: (): readonly string[] => [...found.keys()],
     get: (id: string): readonly Held[] => [...(found.get(id) ?? [])],
     add(held: Held) {
       const id = idOf(held)
@@ -286,7 +309,7 @@ function index(idOf: (held: Held) => string | undefined) {
   }
 }
 
-const OPERATIONAL: readonly CertificateRole[] = ['operational']
+const OPERATIONAL: readonly CertificateRole[] = ['operational', 'proxied']
 
 function refusedRole(
   { role, area_state: state, policy }: DeviceRow,
@@ -310,6 +333,7 @@ function refusedName({ product_serial: serial, twins }: DeviceRow, { name }: Con
  */
 const DESCRIBE = `SELECT d.id, c.certificate_id, c.role, d.product_serial, d.kind, d.assurance, d.epoch, d.owner_id, o.name AS owner_name, c.area_id,
     a.name AS area_name, a.state AS area_state, a.policy,
+    (SELECT b.gateway_id FROM gateway_binding b WHERE b.device_id = d.id AND b.closed_at IS NULL AND c.role = 'proxied') AS gateway_id,
     (SELECT COUNT(*) FROM device t WHERE lower(t.product_serial) = lower(d.product_serial) AND t.owner_id || '' = d.owner_id AND t.id <> d.id)
       AS twins
   FROM device_certificate c JOIN device d ON d.id = c.device_id
@@ -330,6 +354,7 @@ interface DeviceRow extends Row {
   readonly area_name: string | null
   readonly area_state: 'enabled' | 'disabled' | null
   readonly policy: string | null
+  readonly gateway_id: string | null
   readonly twins: number
 }
 
@@ -337,5 +362,5 @@ const connected = (row: DeviceRow, { certificateId, notAfter }: CertificateFacts
   ...{ deviceId: row.id, name: row.product_serial, kind: row.kind, assurance: row.assurance, epoch: row.epoch },
   ...{ ownerId: row.owner_id ?? undefined, ownerName: row.owner_name ?? undefined },
   ...{ areaId: row.area_id ?? undefined, areaName: row.area_name ?? undefined },
-  ...{ role: row.role, certificateId, notAfter, round },
+  ...{ role: row.role, gatewayId: row.gateway_id ?? undefined, certificateId, notAfter, round },
 })

@@ -23,6 +23,9 @@ export const assuranceOf = {
   external: 2,
 } as const satisfies Record<BirthVariant, AssuranceLevel>
 
+/** Of a device that a gateway speaks for: unknown, or vouched for by the gateway. Whatever is better known speaks for itself. */
+export const PROXIED_ASSURANCE_MAX = 1
+
 export const deviceKinds = ['device', 'gateway', 'infrastructure', 'system'] as const
 export type DeviceKind = (typeof deviceKinds)[number]
 

@@ -6,9 +6,11 @@
  *
  * @module
  */
-import type { Row } from '#store/database.ts'
+import type { Queries, Row } from '#store/database.ts'
+import type { CertificateRole } from './certificates.ts'
 import type { DevicesContext } from './context.ts'
 import type { DeviceState } from './states.ts'
+import { gatewayOf } from './usable.ts'
 
 /** The CA, as far as this room needs it. Each does nothing when it is so already, or the certificate is not the CA's own. */
 export interface CertificateStates {
@@ -17,7 +19,8 @@ export interface CertificateStates {
   revoke(certificateId: string, reason: 'affiliationChanged' | 'cessationOfOperation'): Promise<void>
 }
 
-type Due = 'hold' | 'release' | 'affiliationChanged' | 'cessationOfOperation'
+/** `standing`: held or released as it is found then, of a certificate that two devices decide on. */
+type Due = 'hold' | 'release' | 'standing' | 'affiliationChanged' | 'cessationOfOperation'
 
 const BATCH = 100
 const DUE_QUERY = 'SELECT certificate_id FROM device_certificate WHERE due IS NOT NULL ORDER BY certificate_id LIMIT ?'
@@ -36,15 +39,15 @@ export async function tellDue(context: Pick<DevicesContext, 'db' | 'world'>, sta
 async function tell({ db, world }: Pick<DevicesContext, 'db' | 'world'>, states: CertificateStates, id: string): Promise<void> {
   for (let mustTell = false; ; mustTell = true) {
     const [row] = await db.query<DueRow>(
-      `SELECT c.version, c.due, c.standing, d.state FROM device_certificate c JOIN device d ON d.id = c.device_id
+      `SELECT c.version, c.due, c.standing, c.role, c.device_id, d.state FROM device_certificate c JOIN device d ON d.id = c.device_id
         WHERE c.certificate_id = ?`,
       id,
     )
-    const due = row === undefined ? undefined : (row.due ?? (mustTell ? asItStands(row) : undefined))
-    if (row === undefined || due === undefined) return
+    if (row === undefined || (row.due === null && !mustTell)) return
+    const due = row.due === null || row.due === 'standing' ? await asItStands(db, row) : row.due
     if (due === 'hold') await states.hold(id)
     else if (due === 'release') await states.release(id)
-    else await states.revoke(id, due)
+    else if (due !== undefined) await states.revoke(id, due)
     world.faults.reach('CA told of a device')
     const settled = await db.transaction((tx) =>
       tx.query(
@@ -60,11 +63,19 @@ interface DueRow extends Row {
   readonly version: number
   readonly due: Due | null
   readonly standing: string
+  readonly role: CertificateRole
+  readonly device_id: string
   readonly state: DeviceState
 }
 
 /** A revocation stays whatever is told later, so only holding and releasing can have crossed. */
-function asItStands({ standing, state }: DueRow): Due | undefined {
+async function asItStands(
+  db: Queries,
+  { standing, state, role, device_id: deviceId }: DueRow,
+): Promise<'hold' | 'release' | undefined> {
   if (standing === 'former') return undefined
-  return state === 'suspended' || state === 'quarantined' || state === 'transfer-pending' ? 'hold' : 'release'
+  if (state === 'suspended' || state === 'quarantined' || state === 'transfer-pending') return 'hold'
+  if (role !== 'proxied') return 'release'
+  const gateway = await gatewayOf(db, deviceId)
+  return gateway !== undefined && gateway.reason === undefined ? 'release' : 'hold'
 }

@@ -4,18 +4,28 @@
  * @module
  */
 import { asTrustError, TrustError } from '#base/errors.ts'
+import type { Reason } from '#base/sentences.ts'
 import type { Step } from '#store/batch.ts'
-import type { Row } from '#store/database.ts'
+import type { Queries, Row } from '#store/database.ts'
 import { checkAdmits, openArea } from './areas.ts'
 import { type Birth, stepsToBear, stepsToRecordBirth } from './birth-record.ts'
 import { type CertificateRole, type CertificateStanding, stepsToAttach, stepsToConfirm } from './certificates.ts'
-import { stepsToChange } from './change.ts'
+import { changed, stepsToChange, stillAsRead } from './change.ts'
 import type { DevicesContext } from './context.ts'
-import { assuranceOf, type AssuranceLevel, type BirthVariant, type Device, DEVICE_COLUMNS, deviceOf } from './device.ts'
+import {
+  assuranceOf,
+  type AssuranceLevel,
+  type BirthVariant,
+  type Device,
+  DEVICE_COLUMNS,
+  deviceOf,
+  PROXIED_ASSURANCE_MAX,
+} from './device.ts'
 import { stepsToUseKey } from './keys.ts'
 import { openModel } from './models.ts'
 import { type Act, type Condition, decide } from './rules.ts'
 import type { DeviceState } from './states.ts'
+import { gatewayOf } from './usable.ts'
 
 /** What enrollment at an endpoint of the CA means. */
 export type EndpointRule =
@@ -117,6 +127,8 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
       for (const { device } of shown) checkNotCutOff(device, 'enroll.renew')
       return noSteps
     }
+    const spokenFor = await spokenForBy(question, shown, rule.areaId)
+    if (spokenFor !== undefined) return authorizeProxied(rule.areaId, spokenFor)
     if (shown.length > 1) throw refused('conflict', 'deviceAmbiguous', 'enroll.first')
     const [found] = shown
     if (found !== undefined) return authorizeInArea(rule.areaId, found, question)
@@ -177,6 +189,72 @@ export function deviceEnrollment(context: DevicesContext): DeviceEnrollment {
       ...(shown?.standing === 'issued' ? stepsToConfirm(context, device, shown, actor) : []),
       ...stepsToUseKey(context, device, { keyHash, purpose: 'operational', origin: 'software' }),
       ...stepsToAttach(context, device, { certificateId, keyHash, role: 'operational', areaId }),
+    ]
+  }
+
+  /**
+   * The device that a gateway asks for, with its own certificate, which the caller found usable.
+   *
+   * @throws TrustError `forbidden` for a gateway that is not bound to it, or may not speak for it now
+   */
+  async function spokenForBy(
+    { certificateId, actor }: EnrollmentQuestion,
+    found: readonly Found[],
+    areaId: string,
+  ): Promise<ProxiedQuestion | undefined> {
+    if (certificateId === undefined || found.some(({ shown }) => shown !== undefined)) return undefined
+    const [gateway] = await db.query<{ id: string }>(
+      "SELECT d.id FROM device_certificate c JOIN device d ON d.id = c.device_id WHERE c.certificate_id = ? AND d.kind = 'gateway'",
+      certificateId,
+    )
+    if (gateway === undefined) return undefined
+    let refusal: Reason = 'gatewayNotBound'
+    for (const { device } of found) {
+      const reason = await mayEnrollFor(db, { id: gateway.id, certificateId }, device, areaId)
+      if (reason === undefined) return { device, gatewayId: gateway.id, actor }
+      if (reason !== 'gatewayNotBound') refusal = reason
+    }
+    throw new TrustError('forbidden', refusal, { facts: { rule: 'enroll.proxied' } })
+  }
+
+  /** Its certificate is the gateway's to use, and in use from the start: nobody waits for the device to show it. */
+  async function authorizeProxied(areaId: string, { device, gatewayId, actor }: ProxiedQuestion): Promise<StepsWith> {
+    const area = await openArea(db, areaId)
+    checkNotCutOff(device, 'enroll.proxied')
+    checkByRule('enroll.proxied', [
+      ['gateway-admits', () => {}], // found so before
+      ['in-use', () => checkPlace(device, areaId)],
+      ['area-admits', () => checkAdmits(area, device)],
+    ])
+    const facts = { gateway: gatewayId }
+    const begins = { act: 'onboard', actor, areaId, facts } as const
+    const change = (): readonly Step[] => {
+      if (device.state === 'claimed') {
+        const onboarding = changed(device, begins, world.clock.now()).device
+        return [
+          ...stepsToChange(context, device, begins),
+          ...stepsToChange(context, onboarding, { act: 'activate', actor, facts }),
+        ]
+      }
+      const arrives = device.state === 'area-change' && areaId === device.nextAreaId
+      return arrives ? stepsToChange(context, device, { act: 'settle-area', actor, facts }) : [stillAsRead(device)]
+    }
+    return ({ certificateId, keyHash }) => [
+      ...change(),
+      ...stepsToUseKey(context, device, { keyHash, purpose: 'operational', origin: 'gateway' }),
+      {
+        // a binding that was changed meanwhile is another one
+        sql: 'SELECT gateway_id FROM gateway_binding WHERE device_id = ? AND closed_at IS NULL FOR SHARE',
+        parameters: [device.id],
+        expects: { gateway_id: gatewayId },
+        refusal: () => new TrustError('conflict', 'gatewayListChanged'),
+      },
+      {
+        sql: `UPDATE device_certificate SET version = version + 1, standing = 'former'
+            WHERE device_id = ? AND role = 'proxied' AND standing <> 'former'`,
+        parameters: [device.id],
+      },
+      ...stepsToAttach(context, device, { certificateId, keyHash, role: 'proxied', areaId }),
     ]
   }
 
@@ -286,10 +364,27 @@ function problemOf(check: () => unknown): TrustError | undefined {
   }
 }
 
-/** Who changes the device meanwhile sees all that it ever gets. */
-const stillAsRead = ({ id, version }: Device): Step => ({
-  sql: 'SELECT version FROM device WHERE id = ? FOR SHARE',
-  parameters: [id],
-  expects: { version },
-  refusal: () => new TrustError('conflict', 'deviceChanged'),
-})
+interface ProxiedQuestion {
+  readonly device: Device
+  readonly gatewayId: string
+  readonly actor: string
+}
+
+/**
+ * Whether a gateway may have a certificate for a device now, for this area.
+ *
+ * @param gateway with the certificate that it shows
+ * @returns why not
+ */
+export async function mayEnrollFor(
+  db: Queries,
+  { id: gatewayId, certificateId }: { readonly id: string; readonly certificateId: string },
+  { id, assurance }: Pick<Device, 'id' | 'assurance'>,
+  areaId: string,
+): Promise<Reason | undefined> {
+  const gateway = await gatewayOf(db, id, areaId)
+  if (gateway?.gatewayId !== gatewayId) return 'gatewayNotBound'
+  if (gateway.reason !== undefined) return gateway.reason
+  if (gateway.certificateId !== certificateId) return 'certificateReplaced'
+  return assurance > PROXIED_ASSURANCE_MAX ? 'gatewayNotNeeded' : undefined
+}

@@ -256,4 +256,39 @@ export const devicesMigrations: readonly Migration[] = [
       )`,
     ],
   },
+  {
+    // `gateway_list`: what the owner signed, each with the next number; `gateway_binding`: who speaks for whom by the newest, and before
+    id: '0574-devices-gateway',
+    statements: [
+      `CREATE TABLE gateway_list (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        gateway_id TEXT NOT NULL REFERENCES device (id),
+        number INTEGER NOT NULL CHECK (number > 0),
+        epoch INTEGER NOT NULL,
+        statement TEXT NOT NULL,
+        hash TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        UNIQUE (gateway_id, number)
+      )`,
+      `CREATE TABLE gateway_binding (
+        id TEXT PRIMARY KEY,
+        organization_id TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        device_id TEXT NOT NULL REFERENCES device (id),
+        gateway_id TEXT NOT NULL REFERENCES device (id),
+        device_epoch INTEGER NOT NULL,
+        gateway_epoch INTEGER NOT NULL,
+        port TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        assurance INTEGER NOT NULL CHECK (assurance BETWEEN 0 AND 1),
+        opened_at INTEGER NOT NULL,
+        closed_at INTEGER,
+        CHECK (device_id <> gateway_id)
+      )`,
+      'CREATE UNIQUE INDEX gateway_binding_open ON gateway_binding (device_id) WHERE closed_at IS NULL',
+      'CREATE INDEX gateway_binding_gateway ON gateway_binding (gateway_id) WHERE closed_at IS NULL',
+      'CREATE INDEX gateway_binding_device ON gateway_binding (device_id, opened_at)',
+    ],
+  },
 ]

@@ -29,6 +29,7 @@ export type Condition =
   | 'shown-by-device' // by a usable certificate of its own
   | 'in-use'
   | 'area-administrator' // of the area it goes to
+  | 'gateway-admits' // owner, area, assurance level, count
   | 'certificate-usable'
   | 'name-matches' // what it calls itself is what its certificate says
   | 'own-subtree'
@@ -55,6 +56,9 @@ export const acts = [
   'enroll.first',
   'enroll.renew',
   'enroll.area',
+  'enroll.proxied',
+  'gateway.bind',
+  'gateway.move',
   'connect',
   'publish',
   'command',
@@ -73,6 +77,9 @@ export const rules: readonly Rule[] = [
   { act: 'enroll.first', conditions: ['birth-good', 'claimed-here', 'area-admits'] },
   { act: 'enroll.renew', conditions: ['shown-by-device', 'in-use', 'area-admits'] },
   { act: 'enroll.area', conditions: ['shown-by-device', 'area-administrator', 'area-admits'] },
+  { act: 'enroll.proxied', conditions: ['gateway-admits', 'in-use', 'area-admits'] },
+  { act: 'gateway.bind', conditions: ['asker-owns', 'gateway-admits'] },
+  { act: 'gateway.move', conditions: ['asker-owns', 'gateway-admits', 'agreed'] },
   { act: 'connect', conditions: ['certificate-usable', 'name-matches'] },
   { act: 'publish', conditions: ['certificate-usable', 'own-subtree'] },
   { act: 'publish', conditions: ['certificate-usable', 'conduit'] },

@@ -52,6 +52,14 @@ const Terms = Type.String({
   maxLength: 4000,
   pattern: '^[^\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff]*$',
 })
+
+/** A gateway has few ports, a field bus some dozens of stations; so many fit a statement with the longest of names. */
+export const BOUND_MAX = 128
+/** Where the device is: `rs485-1/unit 7`. */
+export const PORT_MAX_LENGTH = 64
+/** What it is known by there: an address, a hash of its nameplate. */
+export const FINGERPRINT_MAX_LENGTH = 128
+
 const KeyMember = Type.String({ minLength: 1, maxLength: 4096 })
 
 /** RFC 7638: the members that make a key the one it is, and no others. */
@@ -128,11 +136,35 @@ const shapes = {
     verdict: Type.Enum([...verdicts]),
     at: Time,
   }),
+  /** By the owner of a gateway: the devices that it may speak for. The whole list each time, with the next number. */
+  binding: record({
+    version: Type.Literal(1),
+    /** SHA-256 of the SubjectPublicKeyInfo that the gateway was born with. */
+    gateway: Hash,
+    /** Of the gateway's ownership. */
+    epoch: Epoch,
+    number: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+    /** Hash of the list before; left out in the first. */
+    previous: Type.Optional(Hash),
+    devices: Type.Array(
+      record({
+        manufacturer: line(128),
+        productSerial: line(80),
+        /** Of the device's ownership. */
+        epoch: Epoch,
+        port: line(PORT_MAX_LENGTH),
+        fingerprint: Type.Optional(line(FINGERPRINT_MAX_LENGTH)),
+        assurance: Type.Integer({ minimum: 0, maximum: 1 }),
+      }),
+      { maxItems: BOUND_MAX },
+    ),
+    issuedAt: Time,
+  }),
 } as const
 
 export type StatementKind = keyof typeof shapes
 /** Of a device's place in its chain. */
-export type PlacedKind = Exclude<StatementKind, 'verdict'>
+export type PlacedKind = Exclude<StatementKind, 'verdict' | 'binding'>
 export type Payload<Kind extends StatementKind> = Static<(typeof shapes)[Kind]>
 
 const typeOf = (kind: StatementKind): string => `ownership-${kind}+jws`
