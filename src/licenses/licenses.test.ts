@@ -102,7 +102,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         const fetched = await messagesAfter(context, { deviceId: press.id, maker: 'acme' }, 0)
         assert.deepEqual(
           fetched.map(({ number }) => number),
-          [1, 2],
+          [START / 1000, START / 1000 + 1],
         )
         assert.deepEqual(await messagesAfter(context, { deviceId: twin.id, maker: 'acme' }, 0), [])
         assert.deepEqual([await isLicensed(context, 'p-1', 'jws'), await isLicensed(context, 'p-2', 'jws')], [true, false])
@@ -237,7 +237,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.equal((await check(third.octets, 2)).state, 'valid')
         await assert.rejects(check(second.octets, 2), { reason: 'licenseRolledBack' })
         assert.equal(
-          (await messagesAfter(context, { deviceId: press.id, maker: 'acme' }, 3)).length,
+          (await messagesAfter(context, { deviceId: press.id, maker: 'acme' }, START / 1000 + 2)).length,
           1,
           'the list comes after the licenses',
         )
@@ -250,6 +250,67 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.equal((await showMaker(context, 'acme')).statusVersion, 2, 'nothing new to say')
       }))
 
+    test('R13: what is issued after a backup was brought back reaches a device that fetched what the backup does not have', () =>
+      inSetting(engine, async ({ context, bear, time }) => {
+        const press = bear('p-1')
+        const fetch = (after: number) => messagesAfter(context, { deviceId: press.id, maker: 'acme' }, after)
+        for (let count = 0; count < 3; count++) await issueLicense(context, wantedFor(press), seller)
+        const fetched = (await fetch(0)).at(-1)?.number ?? 0
+        await context.db.transaction(async (tx) => {
+          await tx.query("DELETE FROM license_version WHERE state = 'issued'")
+          await tx.query('UPDATE license_maker SET last_number = 0')
+        })
+        time.ahead = 60_000
+        await issueLicense(context, wantedFor(press), seller)
+        await publishStatus(context, 'acme')
+        assert.equal((await fetch(fetched)).length, 2)
+      }))
+
+    test('R13: a maker whose signer does not sign keeps no other maker’s list', () =>
+      inSetting(engine, async ({ context, time }) => {
+        const { record } = await context.signing.signers.find('acme-licenses')
+        const { name: _, id: __, ...terms } = record
+        const key = { label: record.key.label, chain: record.key.chain }
+        const expiring = { ...terms, key, name: 'other' }
+        await context.signing.signers.create(expiring, seller.actor)
+        for (const maker of ['a-first', 'z-last']) await setMaker(context, { maker, signer: 'other' }, seller.actor)
+        await context.db.transaction((tx) => tx.query("UPDATE license_maker SET signer = 'gone' WHERE maker = 'a-first'"))
+        time.ahead = 2 * DAY
+        assert.equal(await reasonOf(publishDue(context)), 'signerUnknown')
+        for (const maker of ['acme', 'z-last']) assert.equal((await showMaker(context, maker)).statusVersion, 1)
+        assert.equal((await showMaker(context, 'a-first')).statusVersion, 0)
+      }))
+
+    test('R13: places of a license that was taken back, by whomever, are given back once, when the maker says so', () =>
+      inSetting(engine, async ({ context, bear, devices, time }) => {
+        await setPool(context, { maker: 'acme', feature: 'drill', most: 1 }, seller.actor)
+        const press = bear('p-1')
+        const { id } = issued(await issueLicense(context, wantedFor(press, { isTransferable: false }), seller))
+        devices.set('p-1', { ...press, owner: 'millworks', epoch: 2 })
+        time.ahead = 2 * DAY
+        await publishDue(context)
+        const revoke = (returnsPlaces: boolean) => reasonOf(revokeLicense(context, id, { reason: 'sold', returnsPlaces }, seller))
+        assert.equal(await reasonOf(issueLicense(context, wantedFor(press), seller)), 'licensePoolEmpty')
+        assert.deepEqual([await revoke(false), await revoke(true), await revoke(true)], ['licenseState', 'done', 'licenseState'])
+        const { pools, isDue } = await showMaker(context, 'acme')
+        assert.deepEqual([pools, isDue], [[{ feature: 'drill', most: 1, taken: 0 }], false])
+      }))
+
+    test('R13: a license that was asked for is not signed once its device is cut off', () =>
+      inSetting(
+        engine,
+        async ({ context, bear, devices, approveAll }) => {
+          const press = bear('p-1')
+          const ask = () => issueLicense(context, wantedFor(press), seller)
+          assert.equal((await ask()).state, 'waiting')
+          await approveAll()
+          devices.set('p-1', { ...press, isCutOff: true })
+          assert.equal(await reasonOf(ask()), 'licenseDeviceCutOff')
+          assert.deepEqual(await messagesAfter(context, { deviceId: press.id, maker: 'acme' }, 0), [])
+        },
+        { least: 1, approvers: { roles: ['approver'], people: [] }, usesMax: 1, validSeconds: 3600 },
+      ))
+
     test('R13: a license that is not transferable is taken back when the device has another owner', () =>
       inSetting(engine, async ({ context, bear, devices, trust, time }) => {
         const press = bear('p-1')
@@ -259,7 +320,7 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.ok(await isLicensed(context, 'p-1', 'drill'))
         time.ahead = 2 * DAY
         await publishDue(context)
-        const [list] = await messagesAfter(context, { deviceId: 'p-1', maker: 'acme' }, 2)
+        const [list] = await messagesAfter(context, { deviceId: 'p-1', maker: 'acme' }, START / 1000 + 1)
         const status = await readStatusList(list?.octets ?? new Uint8Array(0), trust)
         assert.deepEqual([leastSequence(status, own.id), leastSequence(status, free.id)], [REVOKED, 0])
         assert.equal((await openLicense(context, own.id)).state, 'revoked')

@@ -18,7 +18,7 @@ import type { Waiting } from '#signing/service.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import type { LicensedDevice, LicensesContext } from './context.ts'
-import { makerRow, poolsOf, stepsToGiveBack, stepsToTake } from './makers.ts'
+import { makerRow, NEXT_NUMBER, nextNumber, poolsOf, stepsToGiveBack, stepsToTake } from './makers.ts'
 import {
   encodeLicense,
   type Feature,
@@ -87,6 +87,7 @@ const TRIES_MAX = 8
 export async function issueLicense(context: LicensesContext, wanted: WantedLicense, by: Requester): Promise<Issued> {
   const device = await context.device(wanted.deviceId)
   await context.checkMayIssue({ by, deviceId: device.id, maker: wanted.maker })
+  checkInUse(device)
   const termsHash = hashOf({ ...wanted })
   const id = (await askedWith(context, termsHash)) ?? (await begin(context, device, wanted, termsHash, by))
   return finish(context, id, by)
@@ -103,9 +104,15 @@ export async function replaceLicense(
   if (record.state !== 'issued') throw new TrustError('conflict', 'licenseState', { facts: { license: id, state: record.state } })
   const device = await context.device(record.deviceId)
   await context.checkMayIssue({ by, deviceId: device.id, maker: record.maker })
+  checkInUse(device)
   const termsHash = hashOf({ license: id, ...wanted })
   if ((await askedWith(context, termsHash)) === undefined) await beginNext(context, record, device, wanted, termsHash, by)
   return finish(context, id, by)
+}
+
+/** Also where one was asked for before: whoever agrees in the meantime does not know what became of the device. */
+function checkInUse({ isCutOff, productSerial }: LicensedDevice): void {
+  if (isCutOff) throw new TrustError('policyRefused', 'licenseDeviceCutOff', { facts: { productSerial } })
 }
 
 const hashOf = (wanted: object): string =>
@@ -214,8 +221,7 @@ function licenseFor(
   { form, features, notBefore, expiresAt, graceDays, isTransferable, offlineMaxDays }: LicenseTerms,
   { id, sequence }: Pick<License, 'id' | 'sequence'>,
 ): License {
-  const { birthKey, owner, epoch, isCutOff, manufacturer, model, productSerial } = device
-  if (isCutOff) throw new TrustError('policyRefused', 'licenseDeviceCutOff', { facts: { productSerial } })
+  const { birthKey, owner, epoch, manufacturer, model, productSerial } = device
   if (birthKey === undefined) throw new TrustError('policyRefused', 'licenseDeviceUnborn', { facts: { productSerial } })
   if (!isTransferable && owner === undefined)
     throw new TrustError('policyRefused', 'licenseNoOwner', { facts: { productSerial } })
@@ -295,8 +301,8 @@ async function finish(context: LicensesContext, id: string, by: Requester): Prom
   const license = parseLicense(payload, form)
   const steps: readonly Step[] = [
     {
-      sql: 'UPDATE license_maker SET last_number = last_number + 1, revocations = revocations + ? WHERE organization_id = ? AND maker = ?',
-      parameters: [recalls, organizationId, maker],
+      sql: `UPDATE license_maker SET last_number = ${NEXT_NUMBER}, revocations = revocations + ? WHERE organization_id = ? AND maker = ?`,
+      parameters: [...nextNumber(world), recalls, organizationId, maker],
     },
     {
       sql: `UPDATE license_version SET version = version + 1, state = 'issued', octets = ?,
@@ -351,7 +357,12 @@ export interface Revocation {
   readonly returnsPlaces: boolean
 }
 
-/** For good; one that nobody signed is withdrawn, and its places are free. @throws TrustError `notFound`, `conflict` */
+/**
+ * For good; one that nobody signed is withdrawn, and its places are free. Places of one that was revoked already, by whomever,
+ * may be given back later.
+ *
+ * @throws TrustError `notFound`, `conflict`
+ */
 export async function revokeLicense(
   context: LicensesContext,
   id: string,
@@ -360,7 +371,8 @@ export async function revokeLicense(
 ): Promise<LicenseRecord> {
   const { db, organizationId, world, audit } = context
   const record = await openLicense(context, id)
-  if (record.state === 'revoked')
+  const wasRevoked = record.state === 'revoked'
+  if (wasRevoked && !(returnsPlaces && (await placesOf(context, id)).length > 0))
     throw new TrustError('conflict', 'licenseState', { facts: { license: id, state: record.state } })
   const device = await context.device(record.deviceId)
   await context.checkMayIssue({ by, deviceId: device.id, maker: record.maker })
@@ -369,7 +381,7 @@ export async function revokeLicense(
   await keep(db, [
     {
       sql: 'UPDATE license_maker SET revocations = revocations + ? WHERE organization_id = ? AND maker = ?',
-      parameters: [wasSigned ? 1 : 0, organizationId, record.maker],
+      parameters: [wasSigned && !wasRevoked ? 1 : 0, organizationId, record.maker],
     },
     {
       sql: `UPDATE license SET version = version + 1, state = 'revoked', least_sequence = ?, changed_at = ? WHERE id = ? AND version = ?

@@ -1,5 +1,6 @@
 /** Who licenses what they made: which signer signs for them, and how many licenses of a feature they have. @module */
 import { TrustError } from '#base/errors.ts'
+import type { World } from '#base/world.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Queries, Row } from '#store/database.ts'
 import type { LicensesContext } from './context.ts'
@@ -36,6 +37,17 @@ interface MakerRow extends Row {
   readonly status_at: number | null
   readonly pending: Uint8Array | null
   readonly pending_revocations: number | null
+}
+
+/**
+ * Of what devices fetch: it grows, and is never below the seconds of the clock. So a device that fetched what a backup does not
+ * have misses nothing that comes after the backup is brought back.
+ */
+export const NEXT_NUMBER = 'CASE WHEN last_number < ? THEN ? ELSE last_number + 1 END'
+/** The parameters of {@link NEXT_NUMBER}. */
+export function nextNumber({ clock }: Pick<World, 'clock'>): readonly [number, number] {
+  const seconds = Math.floor(clock.now() / 1000)
+  return [seconds, seconds]
 }
 
 /** @throws TrustError `notFound` for an organization that nobody made a maker of licenses */

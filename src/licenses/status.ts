@@ -11,7 +11,7 @@ import type { Waiting } from '#signing/service.ts'
 import { keep } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import type { LicensesContext } from './context.ts'
-import { makerRow } from './makers.ts'
+import { makerRow, NEXT_NUMBER, nextNumber } from './makers.ts'
 import { encodeStatusList, parseStatusList, REVOKED, STATUS_ENTRIES_MAX, STATUS_TYPE, statusEntries } from './messages.ts'
 
 export type Published =
@@ -59,10 +59,19 @@ async function attempt(context: LicensesContext, maker: string, by: Requester | 
   try {
     await keep(db, [
       {
-        sql: `UPDATE license_maker SET version = version + 1, last_number = last_number + 1, status_number = last_number + 1,
+        sql: `UPDATE license_maker SET version = version + 1, last_number = ${NEXT_NUMBER}, status_number = ${NEXT_NUMBER},
               status_version = ?, status_revocations = ?, status_octets = ?, status_at = ?, pending = NULL, pending_revocations = NULL
             WHERE organization_id = ? AND maker = ? AND status_version = ? RETURNING status_version`,
-        parameters: [version, revocations, signed.octets, world.clock.now(), ...key, before],
+        parameters: [
+          ...nextNumber(world),
+          ...nextNumber(world),
+          version,
+          revocations,
+          signed.octets,
+          world.clock.now(),
+          ...key,
+          before,
+        ],
         expects: { status_version: version },
         refusal: () => changed,
       },
@@ -125,14 +134,21 @@ async function endThoseOfFormerOwners(context: LicensesContext, maker: string): 
   }
 }
 
-/** For the background: lists that are behind, or a day old. Those that wait for people are left to them. */
+/**
+ * For the background: lists that are behind, or a day old. Those that wait for people are left to them, and one whose signer
+ * does not sign keeps no other.
+ *
+ * @throws whatever kept the first of those that were not published
+ */
 export async function publishDue(context: LicensesContext): Promise<void> {
   const { db, organizationId, world } = context
   const rows = await db.query<Row & { readonly maker: string }>(
     `SELECT maker FROM license_maker WHERE organization_id = ? AND (revocations > status_revocations OR status_at IS NULL OR status_at < ?)`,
     ...[organizationId, world.clock.now() - STATUS_EVERY_MILLISECONDS],
   )
-  for (const { maker } of rows) await publishStatus(context, maker)
+  const problems: unknown[] = []
+  for (const { maker } of rows) await publishStatus(context, maker).catch((problem: unknown) => problems.push(problem))
+  if (problems.length > 0) throw problems[0]
 }
 
 export interface NumberedMessage {
