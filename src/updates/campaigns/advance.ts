@@ -137,10 +137,10 @@ function isOverLimit({ states: { failed, succeeded } }: WaveProgress, { percent,
   return through >= least && failed > 0 && failed * 100 >= through * percent
 }
 
-/** Of those who can still come to run it: whoever declined holds nobody up. */
+/** Of those who can still come to run it: whoever declined holds nobody up. Where all did, nothing shows that the version is good. */
 function isGateOpen({ size, states }: WaveProgress, gatePercent: number): boolean {
   const able = size - states.rejected - states.canceled
-  return states.succeeded * 100 >= able * gatePercent
+  return states.succeeded * 100 >= able * gatePercent && (able > 0 || gatePercent === 0)
 }
 
 export interface CampaignWork {

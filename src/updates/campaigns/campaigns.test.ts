@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
 import { asTrustError } from '#base/errors.ts'
+import { systemWorld } from '#base/world.ts'
 import { keep } from '#store/batch.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
@@ -281,6 +282,55 @@ for (const { id, skip } of engines) {
       assert.equal((await all.door.confirmations(await all.visit('d0001'))).autoConfirm, undefined)
       await assert.rejects(all.door.deployment(await all.visit('d0002'), number), { reason: 'actionNotOffered' })
       assert.deepEqual([all.orders.length, (await all.actions())[2]?.reason], [0, 'ownerChanged'])
+    })
+
+    onOne('a wave of which nobody can come to run it opens no other: that takes a person', async () => {
+      await using all = await campaigns(3)
+      await all.create('press', { waves: [{ devices: 1 }], gatePercent: 90 })
+      await startCampaign(all.context, 'press', officer)
+      const [first] = (await all.actions()).filter(({ wave }) => wave === 0)
+      const visitor = await all.visit(first?.deviceId ?? '')
+      await all.door.feedback(visitor, first?.number ?? 0, { ...failure, execution: 'rejected' })
+      await all.work.settled()
+      await all.work.runOnce()
+      assert.equal((await openCampaign(all.context, 'press')).wave, 0, 'nothing shows that the version is good')
+      await openNextWave(all.context, 'press', officer)
+      assert.equal((await openCampaign(all.context, 'press')).wave, 1)
+    })
+
+    onOne('R22: a campaign whose devices are still listed can be stopped', async () => {
+      const faults = {
+        reach(point: string) {
+          if (point === 'campaign devices listed') throw new Error('the process ends here')
+        },
+      }
+      await using all = await testCampaigns({ devices: 2, world: { ...systemWorld(), faults } })
+      await all.create('press')
+      await assert.rejects(startCampaign(all.context, 'press', officer), /ends here/)
+      assert.equal((await openCampaign(all.context, 'press')).state, 'planning')
+      assert.equal((await stopCampaign(all.context, 'press', 'a mistake', officer)).state, 'stopped')
+      await all.work.runOnce()
+      assert.deepEqual(
+        (await all.actions()).map(({ state }) => state),
+        ['canceled', 'canceled'],
+      )
+    })
+
+    onOne('R21: a device that agrees beforehand again and again fills no log', async () => {
+      await using all = await campaigns(1)
+      const visitor = await all.visit('d0000')
+      const wanted = { initiator: 'fleet', remark: undefined }
+      const noted = async () => [await all.audited('ddi.auto-confirm-on'), await all.audited('ddi.auto-confirm-off')]
+      await all.door.setAutoConfirmation(visitor, undefined)
+      assert.deepEqual(await noted(), [0, 0], 'nothing changed')
+      await all.door.setAutoConfirmation(visitor, wanted)
+      await all.door.setAutoConfirmation(visitor, wanted)
+      await all.door.setAutoConfirmation(visitor, undefined)
+      await assert.rejects(all.door.setAutoConfirmation(visitor, wanted), { code: 'rateLimited' })
+      assert.deepEqual(await noted(), [1, 1])
+      all.time.ahead += 60_000
+      await all.door.setAutoConfirmation(visitor, wanted)
+      assert.deepEqual(await noted(), [2, 1])
     })
 
     onOne('the owner agrees for devices that are theirs, and nobody else’s', async () => {

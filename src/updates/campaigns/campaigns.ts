@@ -343,7 +343,7 @@ export async function resumeCampaign(context: CampaignsContext, name: string, ac
 /** For good: who has not begun is not asked any more, who has is told to give it up. @throws TrustError `notFound`, `conflict` */
 export async function stopCampaign(context: CampaignsContext, name: string, reason: string, actor: string): Promise<Campaign> {
   const campaign = await openCampaign(context, name)
-  if (!['draft', 'running', 'paused'].includes(campaign.state)) throw refuseState(campaign, 'stop')
+  if (!['draft', 'planning', 'running', 'paused'].includes(campaign.state)) throw refuseState(campaign, 'stop')
   await keep(context.db, stepsToStop(context, campaign, { reason, actor }))
   return openCampaign(context, name)
 }
@@ -356,7 +356,7 @@ export const stepsToStop = (
 ): readonly Step[] => {
   const now = context.world.clock.now()
   return [
-    stepToChange(campaign, { state: 'stopped', reason, endedAt: now }),
+    stepToChange(campaign, { state: 'stopped', reason, plannedAfter: undefined, endedAt: now }),
     {
       sql: `UPDATE campaign_action SET state = 'canceled', reason = 'campaignStopped', changed_at = ?, version = version + 1
           WHERE campaign_id = ? AND state IN ('planned', 'offered', 'confirmed')`,

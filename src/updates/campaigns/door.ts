@@ -57,6 +57,8 @@ const FEEDBACK_MAX = 100
 const CONTACT_MILLISECONDS = 300_000
 /** Devices of whom a contact waits to be written. */
 const CONTACTS_MAX = 100_000
+/** Each time that a device agrees beforehand is in the audit log; taking it back always goes. */
+const AGREED_AGAIN_MILLISECONDS = 60_000
 /** At work at the same time. */
 const CAMPAIGNS_MAX = 64
 /** Rows of one statement. */
@@ -69,6 +71,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
   const contacts = new Map<string, number>()
   let noted = new Map<string, number>()
   const known = new Map<string, Campaign>()
+  let agreedAt = new Map<string, number>()
 
   async function authenticate(tenantName: string, name: string, { chain, targetToken }: Credentials): Promise<Visitor> {
     const tenant = await openTenant(db, organizationId, tenantName)
@@ -360,6 +363,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
   async function writeContacts(): Promise<void> {
     const now = world.clock.now()
     noted = new Map([...noted].filter(([, at]) => now - at < CONTACT_MILLISECONDS))
+    agreedAt = new Map([...agreedAt].filter(([, at]) => now - at < AGREED_AGAIN_MILLISECONDS))
     const waiting = [...contacts]
     contacts.clear()
     for (let at = 0; at < waiting.length; at += CONTACTS_AT_ONCE) {
@@ -420,9 +424,20 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
     },
 
     async setAutoConfirmation(
-      { deviceId, epoch }: Visitor,
+      visitor: Visitor,
       wanted: { readonly initiator: string | undefined; readonly remark: string | undefined } | undefined,
     ): Promise<void> {
+      const { deviceId, epoch } = visitor
+      const now = world.clock.now()
+      const before = await autoConfirmationOf(visitor)
+      const isSame =
+        wanted === undefined
+          ? before === undefined
+          : before?.['initiator'] === (wanted.initiator ?? null) && before['remark'] === (wanted.remark ?? null)
+      if (isSame) return
+      if (wanted !== undefined && now - (agreedAt.get(deviceId) ?? 0) < AGREED_AGAIN_MILLISECONDS)
+        throw new TrustError('rateLimited', 'tooManyRequests', { retryAfterSeconds: AGREED_AGAIN_MILLISECONDS / 1000 })
+      if (wanted !== undefined) agreedAt.set(deviceId, now)
       const actor = `device:${deviceId}`
       const act = wanted === undefined ? 'ddi.auto-confirm-off' : 'ddi.auto-confirm-on'
       const step =
@@ -432,7 +447,7 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
               sql: `INSERT INTO ddi_auto_confirmation (device_id, organization_id, version, epoch, initiator, remark, created_at)
                   VALUES (?, ?, 1, ?, ?, ?, ?) ON CONFLICT (device_id) DO UPDATE SET epoch = excluded.epoch, initiator = excluded.initiator,
                   remark = excluded.remark, created_at = excluded.created_at, version = ddi_auto_confirmation.version + 1`,
-              parameters: [deviceId, organizationId, epoch, wanted.initiator ?? null, wanted.remark ?? null, world.clock.now()],
+              parameters: [deviceId, organizationId, epoch, wanted.initiator ?? null, wanted.remark ?? null, now],
             }
       await keep(db, [step, context.audit.statement({ actor, act, object: actor, outcome: 'done', facts: {} })])
     },
