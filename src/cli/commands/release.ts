@@ -1,11 +1,12 @@
 /** `sealworks release`: software for models of devices, from draft over two people to those who may have it. @module */
 import { basename } from 'node:path'
 import type { AnswerOf } from '#server/rest/client.ts'
-import { type Answer, type Context, flag, integer, many, required, some, text } from '../command.ts'
+import { type Answer, command, type Context, flag, integer, many, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import { deviceOperand, findDevice } from '../device.ts'
 import { writeOctets } from '../files.ts'
 import { findRelease, releaseOperand } from '../release.ts'
+import { encryptArchive, makeArchiveKey } from '../release-encrypt.ts'
 import { sendFile } from '../send-file.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
@@ -151,6 +152,33 @@ export const commands = [
       const query = { name: name ?? basename(file), format, signer }
       return upload(client, context, file, { id: 'addReleaseArtifact', release: await findRelease(client, written), query })
     },
+  }),
+
+  command({
+    noun: 'release',
+    verb: 'make-key',
+    summary: 'Make a key with which the files of update archives are encrypted, as swupdate reads it',
+    details:
+      'It goes to the devices once, when they are made: swupdate -K FILE. Whoever has it can read what is encrypted with it.',
+    example: 'sealworks release make-key --out press.aes',
+    options: { out: required(text('FILE', 'where it goes, for its owner only')) },
+    run: async (context, { out }) => makeArchiveKey(context, out),
+  }),
+
+  command({
+    noun: 'release',
+    verb: 'encrypt',
+    summary: 'Encrypt the files of an update archive of SWUpdate, before it is signed',
+    details:
+      'Its description stays readable. Sign what comes out with "sealworks sign": a signature that is there already is left out.',
+    example: 'sealworks release encrypt motor-4.2.0.swu --key press.aes --out motor-4.2.0.encrypted.swu',
+    operands: { file: required(text('FILE', 'the archive')) },
+    options: {
+      key: required(text('FILE', 'of make-key, or of swupdate')),
+      out: required(text('FILE', 'where it goes')),
+      force: flag('replace the file if it is there'),
+    },
+    run: async (context, { file, key, out, force }) => encryptArchive(context, { file, key, out, force }),
   }),
 
   clientCommand({

@@ -105,16 +105,29 @@ async function entryAt(source: BlobSource, at: number): Promise<CpioEntry & { re
 }
 
 /** A small entry like another one: what it says beside name, length and sum is the same. */
-export function cpioEntryLike({ head, sum }: Pick<CpioEntry, 'head' | 'sum'>, name: string, content: Uint8Array): Uint8Array {
+export function cpioEntryLike(like: Pick<CpioEntry, 'head' | 'sum'>, name: string, content: Uint8Array): Uint8Array {
+  const head = cpioEntryHead(like, name, { octets: content.length, sum: cpioSum(content) })
+  return concat([head, content, cpioFill(content.length)])
+}
+
+/** What stands before the octets of an entry like another one; behind them {@link cpioFill} has to. @param sum of the octets */
+export function cpioEntryHead(
+  { head, sum: wanted }: Pick<CpioEntry, 'head' | 'sum'>,
+  name: string,
+  { octets, sum }: { readonly octets: number; readonly sum: number },
+): Uint8Array {
   const fields = Array.from({ length: FIELDS }, (_, i) =>
     head.slice(FIELDS_AT + FIELD_DIGITS * i, FIELDS_AT + FIELD_DIGITS * (i + 1)),
   )
   const hex = (value: number): string => value.toString(16).padStart(FIELD_DIGITS, '0')
-  fields[fieldAt.size] = hex(content.length)
+  fields[fieldAt.size] = hex(octets)
   fields[fieldAt.nameOctets] = hex(name.length + 1)
-  fields[fieldAt.sum] = hex(sum === undefined ? 0 : cpioSum(content))
-  return concat([padded(utf8(`${head.slice(0, FIELDS_AT)}${fields.join('')}${name}\0`)), padded(content)])
+  fields[fieldAt.sum] = hex(wanted === undefined ? 0 : sum)
+  return padded(utf8(`${head.slice(0, FIELDS_AT)}${fields.join('')}${name}\0`))
 }
+
+/** Behind so many octets of an entry. */
+export const cpioFill = (octets: number): Uint8Array => new Uint8Array(-octets & (ALIGNMENT - 1))
 
 /** @param before of the octets that stand before */
 export function cpioSum(octets: Uint8Array, before = 0): number {
@@ -127,7 +140,7 @@ export function cpioSum(octets: Uint8Array, before = 0): number {
 export const cpioPadding = (octets: number): Uint8Array => new Uint8Array((BLOCK_OCTETS - (octets % BLOCK_OCTETS)) % BLOCK_OCTETS)
 
 const aligned = (at: number): number => Math.ceil(at / ALIGNMENT) * ALIGNMENT
-const padded = (octets: Uint8Array): Uint8Array => concat([octets, new Uint8Array(-octets.length & (ALIGNMENT - 1))])
+const padded = (octets: Uint8Array): Uint8Array => concat([octets, cpioFill(octets.length)])
 
 async function textAt(source: BlobSource, offset: number, length: number): Promise<string> {
   if (offset + length > source.size) throw badCpio('it is cut off')
