@@ -41,11 +41,11 @@ function start({ call: [program, ...rest], environment, timeoutSeconds, input, h
   readonly ended: Promise<Ending>
 } {
   const { promise: ended, resolve } = Promise.withResolvers<Ending>()
-  const child: ChildProcessByStdio<Writable, Readable, Readable | null> = spawn(program, rest, {
+  const child = spawn(program, rest, {
     detached: true, // of a group of its own, which can be ended as a whole
     stdio: ['pipe', 'pipe', errors === 'heard' ? 'pipe' : 'inherit'],
     env: { PATH: process.env['PATH'] ?? '', LANG: 'C', ...environment },
-  })
+  }) as ChildProcessByStdio<Writable, Readable, Readable | null>
   const { pid, stdin, stdout, stderr } = child
   stdout.on('data', hear)
   stderr?.on('data', hear)
