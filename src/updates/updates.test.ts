@@ -40,15 +40,22 @@ interface Setting extends TestUpdates {
 }
 
 let server: TestServer | undefined
+/** Made once, and copied for each test. */
+let migrated: string | undefined
 const withoutPostgres = postgresMissing()
 before(async () => {
-  if (withoutPostgres === false) server = await startPostgres({ durable: false })
+  if (withoutPostgres !== false) return
+  server = await startPostgres({ durable: false })
+  migrated = await server.createDatabase()
+  const db = postgres({ url: migrated })
+  await migrate(db, updateTestMigrations, systemWorld())
+  await db.close()
 })
 after(() => server?.stop())
 
 async function inSetting(engine: Database['id'], body: (setting: Setting) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-updates-db-'))
-  const url = engine === 'postgres' ? await server?.createDatabase() : undefined
+  const url = engine === 'postgres' ? await server?.createDatabase(migrated) : undefined
   const db = url === undefined ? sqlite({ path: join(directory, 'updates.db') }) : postgres({ url })
   const time = { ahead: 0 }
   const faults: { at: string | undefined } = { at: undefined }

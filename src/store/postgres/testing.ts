@@ -16,8 +16,11 @@ const run = promisify(execFile)
 export interface TestServer {
   /** Of the database `postgres`. */
   readonly url: string
-  /** @returns the URL of a new, empty database */
-  createDatabase(): Promise<string>
+  /**
+   * @param like URL of one that is copied with all that is in it, and to which nobody is connected: quicker than the migrations
+   * @returns the URL of a new database, empty unless told
+   */
+  createDatabase(like?: string): Promise<string>
   /** Ends it at once, as a crash does; what it was told to keep stays. */
   halt(): Promise<void>
   /** Starts it again after a halt. */
@@ -129,9 +132,10 @@ export async function startPostgres({ durable = true, source = 'debian' }: Postg
   await started()
   return {
     url,
-    async createDatabase() {
+    async createDatabase(like) {
       const name = `test${made++}`
-      await ask(`CREATE DATABASE ${name}`)
+      const [, template = 'template1'] = /\/(test\d+)\?/.exec(like ?? '') ?? []
+      await ask(`CREATE DATABASE ${name} TEMPLATE ${template} STRATEGY FILE_COPY`)
       return url.replace('/postgres?', `/${name}?`)
     },
     halt,

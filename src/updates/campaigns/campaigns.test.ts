@@ -66,8 +66,13 @@ const engines = [
 for (const { id, skip } of engines) {
   describe(`R12: campaigns on ${id}`, { skip }, () => {
     let server: TestServer | undefined
+    /** Made once, and copied for each test. */
+    let migrated: string | undefined
     before(async () => {
-      if (id === 'postgres') server = await startPostgres({ durable: false })
+      if (id !== 'postgres') return
+      server = await startPostgres({ durable: false })
+      migrated = await server.createDatabase()
+      await (await testCampaigns({ devices: 0, db: postgres({ url: migrated }) }))[Symbol.asyncDispose]()
     })
     after(() => server?.stop())
 
@@ -77,7 +82,7 @@ for (const { id, skip } of engines) {
     }
 
     async function campaigns(devices: number): Promise<TestCampaigns> {
-      const url = await server?.createDatabase()
+      const url = await server?.createDatabase(migrated)
       return testCampaigns({ devices, ...(url !== undefined && { db: postgres({ url }) }) })
     }
 
@@ -288,7 +293,7 @@ for (const { id, skip } of engines) {
       await using all = await campaigns(3)
       await all.create('press', { waves: [{ devices: 1 }], gatePercent: 90 })
       await startCampaign(all.context, 'press', officer)
-      const [first] = (await all.actions()).filter(({ wave }) => wave === 0)
+      const first = (await all.actions()).find(({ wave }) => wave === 0)
       const visitor = await all.visit(first?.deviceId ?? '')
       await all.door.feedback(visitor, first?.number ?? 0, { ...failure, execution: 'rejected' })
       await all.work.settled()
