@@ -707,6 +707,7 @@ export const english = {
   updateDirectorMissing:
     'Nobody signs what devices are told to install. Ask whoever runs the server to set updates.directorSigner.',
   updateDirectorWaits: 'The signer {name} signs nothing before people agree, which a director cannot wait for. Change its terms.',
+  updateDirectorRefuses: 'The signer {name} does not sign for the director: {detail} See to its terms; it is asked again in a minute.',
   updateSequence: 'Another statement for this device was made at the same time. Try again.',
   releaseUnknown: 'There is no release {release} here. List the releases to see their ids.',
   releaseAmbiguous: 'Several releases for different models are called {release}. Name the one you mean by its id: release list.',
@@ -734,6 +735,10 @@ export const english = {
     'The signer {name} signs snapshot or timestamp by itself, again and again: it must not wait for people, nor sign root or targets. Name another one.',
   tufKeyOther:
     'The signer {name} is gone, or has another key than the root names for {role}. Rotate the root while enough of its keys are there.',
+  sealNobody: 'There is no certificate to encrypt for. Send one in PEM, of a key that may agree on keys or decrypt them.',
+  sealRecipients: 'A file is encrypted for at most {limit} certificates at once. Make several sticks.',
+  updateSealed:
+    'The file is encrypted, and this device has no key for it. Name certificate and key as decryption in updates.json.',
   artifactEncrypted: 'The archive says already that a file of it is encrypted. Begin with the one that is not.',
   swupdateKeyFile:
     'This is no key file of SWUpdate: 64 hexadecimal digits, and 32 more after a space. Make one with: release make-key.',

@@ -27,6 +27,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'device', summary: 'devices, from their plan to their end', load: () => import('./commands/device.ts') },
   { noun: 'model', summary: 'product models and their hardware', load: () => import('./commands/model.ts') },
   { noun: 'area', summary: 'where owners use devices', load: () => import('./commands/area.ts') },
+  { noun: 'gateway', summary: 'for which devices a gateway speaks', load: () => import('./commands/gateway.ts') },
   { noun: 'conduit', summary: 'what may flow from area to area', load: () => import('./commands/conduit.ts') },
   { noun: 'mqtt', summary: 'the message broker of devices', load: () => import('./commands/mqtt.ts') },
   {
@@ -47,6 +48,7 @@ export const nouns: readonly Noun[] = [
   { noun: 'command', summary: 'orders to devices, and who agrees to them', load: () => import('./commands/command.ts') },
   { noun: 'usage', summary: 'what devices counted, and the bill of it', load: () => import('./commands/usage.ts') },
   { noun: 'agent', summary: 'the device’s side: enroll, renew, verify, report', load: () => import('./commands/agent.ts') },
+  { noun: 'host', summary: 'the secure host: images, bundles, and who signed them', load: () => import('./commands/host.ts') },
   { noun: 'trust-list', summary: 'whom devices trust, signed', load: () => import('./commands/trust-list.ts') },
   { noun: 'user', summary: 'people and services, their tokens and links', load: () => import('./commands/user.ts') },
   { noun: 'approval', summary: 'what needs more than one person', load: () => import('./commands/approval.ts') },

@@ -63,9 +63,14 @@ const extended = (events: readonly Uint8Array[]): Uint8Array =>
  *   these keys would not let start
  */
 export async function predictRegisters(image: BlobSource, keys: SecureBootKeys): Promise<readonly Register[]> {
+  const [started, measured] = await imageRegisters(image)
+  return [started, { register: 7, value: secureBootPolicy(keys, await authorityIn(image, keys.db)) }, measured]
+}
+
+/** Those that the image alone decides. @throws TrustError as {@link predictRegisters} */
+export async function imageRegisters(image: BlobSource): Promise<readonly [Register, Register]> {
   return [
     { register: 4, value: await startedPrograms(image) },
-    { register: 7, value: secureBootPolicy(keys, await authorityIn(image, keys.db)) },
     { register: 11, value: measuredSections(await sectionsOf(image)) },
   ]
 }

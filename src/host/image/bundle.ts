@@ -41,8 +41,8 @@ const DISKS_MAX = 8
 const NETWORKS_MAX = 4
 const ALLOWED_MAX = 64
 const SERIAL_MAX = 4
-/** A root file system that is hashed at each build and read in place at each start. */
-const ROOT_BLOCKS_MAX = (64 * 2 ** 30) / VERITY_BLOCK_OCTETS
+/** 16 GiB: its hash tree, which is held in memory when it is made, is 1/127 of it. */
+const ROOT_BLOCKS_MAX = (16 * 2 ** 30) / VERITY_BLOCK_OCTETS
 
 const Digest = octets(32)
 const Name = text(32, /^[a-z][a-z0-9-]*$/)
@@ -102,6 +102,8 @@ const Boot = record({
   kernel: optional(6, BundledFile),
   initrd: optional(7, BundledFile),
   commandLine: optional(8, text(2047)),
+  /** What the firmware keeps, with the keys that it is to know: each start has a fresh copy. */
+  variables: optional(9, BundledFile),
 })
 
 const Machine = record({
@@ -173,8 +175,8 @@ function checkFiles(bundle: Bundle): void {
 }
 
 function checkMachine({ interfaces: open }: Bundle, { name, boot, root, disks, networks, serial }: Machine): void {
-  const { profile, firmware, image, imageDigest, registers, kernel, initrd, commandLine } = boot
-  const ofFirmware = [firmware, image, imageDigest, registers]
+  const { profile, firmware, variables, image, imageDigest, registers, kernel, initrd, commandLine } = boot
+  const ofFirmware = [firmware, variables, image, imageDigest, registers]
   const ofHost = [kernel, initrd, commandLine]
   const [there, absent] = profile === 'secure-boot' ? [ofFirmware, ofHost] : [ofHost, ofFirmware]
   if (there.includes(undefined) || absent.some((one) => one !== undefined))
@@ -191,15 +193,17 @@ function checkMachine({ interfaces: open }: Bundle, { name, boot, root, disks, n
   if (networks.length > 0 && !open.includes('ethernet')) throw contradicts(`${name} has a network and the hosts have none`)
   if (serial.length > 0 && !open.includes('serial')) throw contradicts(`${name} has a serial port and the hosts have none`)
   if (root === undefined) return
-  const { file, tree, blocks } = root
+  const { file, tree, blocks, rootHash } = root
+  if (commandLine?.includes(rootHash.toHex()) === false)
+    throw contradicts(`the command line of ${name} does not name the hash of its root file system`)
   if (file.octets !== blocks * VERITY_BLOCK_OCTETS || tree.octets !== verityTreeOctets(file.octets))
     throw contradicts(`the root file system of ${name} has another size than its tree`)
 }
 
 /** All that has to lie beside it. */
 export const filesOf = ({ machines }: Bundle): readonly BundledFile[] =>
-  machines.flatMap(({ boot: { firmware, image, kernel, initrd }, root }) =>
-    [firmware, image, kernel, initrd, root?.file, root?.tree].filter((file) => file !== undefined),
+  machines.flatMap(({ boot: { firmware, variables, image, kernel, initrd }, root }) =>
+    [firmware, variables, image, kernel, initrd, root?.file, root?.tree].filter((file) => file !== undefined),
   )
 
 /** Who answers for what hosts run. */
