@@ -17,6 +17,8 @@ const WORKER = join(import.meta.dirname, 'update-worker.ts')
 
 /** From the look at its health on. */
 const POINTS_OF_RETURN = 10
+/** The first has the number 0. */
+const BEFORE = -1
 
 const by = await makers()
 const file: DeviceFile = { manufacturer: 'acme', model: 'engine-a', revision: 'r2', owner: { name: 'north', epoch: 2 } }
@@ -27,8 +29,10 @@ interface Device {
   readonly stick: string
   readonly newer: Update
   readonly running: () => string | undefined
-  /** As it was made. */
-  restore(): void
+  /** What is on the disk now. */
+  keep(point: number): void
+  /** As it was at a point, or before the first. */
+  restore(point?: number): void
 }
 
 /** With version 1, and a stick that holds version 2. */
@@ -53,37 +57,47 @@ async function device(t: TestContext, isGood: boolean): Promise<Device> {
   writeStick(stick, newer)
   const current = join(slots, 'current', 'image')
   const kept = `${place}.kept`
-  cpSync(place, kept, { recursive: true, verbatimSymlinks: true })
   t.after(() => rmSync(kept, { recursive: true }))
+  const copy = (from: string, to: string): void => cpSync(from, to, { recursive: true, verbatimSymlinks: true })
+  const keep = (point: number): void => copy(place, join(kept, String(point)))
+  keep(BEFORE)
   return {
-    ...{ directory, stick, newer },
+    ...{ directory, stick, newer, keep },
     running: () => (existsSync(current) ? readFileSync(current, 'latin1') : undefined),
-    restore() {
+    restore(point = BEFORE) {
       rmSync(place, { recursive: true })
-      cpSync(kept, place, { recursive: true, verbatimSymlinks: true })
+      copy(join(kept, String(point)), place)
     },
   }
 }
 
-const cut = new Error('power is cut')
-
-/** @returns how many points it came to, and whether it ended at the last of them */
-async function updateUntil(
-  { directory, stick }: Device,
-  nth: number,
-): Promise<{ readonly points: number; readonly isCut: boolean }> {
-  let reached = 0
-  const reach = (): void => {
-    if (reached++ === nth) throw cut
-  }
+/** One update that is not cut; what lies on the disk at each of its points is kept, as a cut there would leave it. */
+async function updateKeeping({ directory, stick, keep }: Device): Promise<number> {
+  let points = 0
+  const reach = (): void => keep(points++)
   await using agent = openAgent(directory, { ...worldAt(AT), faults: { reach } })
-  try {
-    await updateFrom(agent.device, stick)
-  } catch (error) {
-    if (error !== cut) throw error
-    return { points: reached, isCut: true }
-  }
-  return { points: reached, isCut: false }
+  await updateFrom(agent.device, stick)
+  return points
+}
+
+/** What is there is one version or the other, and what follows comes to the end that an update without a cut has. */
+async function checkGoesOn(one: Device, isGood: boolean, point: string): Promise<void> {
+  const versions = [1, 2].map((counter) => new TextDecoder().decode(image(counter)))
+  assert.ok(versions.includes(one.running() ?? ''), `${point}: one version or the other, whole`)
+  await using agent = openAgent(one.directory, worldAt(AT))
+  agent.directory.recover()
+  const { sequence } = readUpdateState(agent.directory).last ?? {}
+  await updateFrom(agent.device, one.stick)
+  const { job, ended, last, installed } = readUpdateState(agent.directory)
+  const expected = isGood ? 2 : 1
+  assert.equal(one.running(), versions[expected - 1], point)
+  assert.deepEqual([job, last?.sequence, installed['motor']?.counter], [null, 2, expected], point)
+  assert.equal(ended?.result, isGood ? 'installed' : 'went back', point)
+  assert.ok(sequence === 1 || sequence === 2, point)
+  const [motor] = await runningComponents(agent.device)
+  assert.deepEqual([motor?.version, motor?.counter], [`${expected}.0`, expected], `${point}: and it says which`)
+  const left = readdirSync(agent.directory.path).filter((each) => each.endsWith('.new'))
+  assert.deepEqual([left, readdirSync(join(agent.directory.path, 'updates'))], [[], []], `${point}: nothing is left over`)
 }
 
 for (const [name, isGood] of [
@@ -92,37 +106,19 @@ for (const [name, isGood] of [
 ] as const) {
   test(`R12, R29: an update ${name}, cut at each of its points`, async (t) => {
     const one = await device(t, isGood)
-    const { points } = await updateUntil(one, Infinity)
+    const points = await updateKeeping(one)
     assert.ok(points >= 16, String(points))
-    let killed = 0
     // up to where it shows what it is worth, both are the same
     for (let nth = isGood ? 0 : points - POINTS_OF_RETURN; nth < points; nth++) {
-      one.restore()
-      if (!(await updateUntil(one, nth)).isCut) {
-        one.restore() // where the agent takes it for a program that failed, its process has to end
-        const child = spawn(process.execPath, [WORKER, one.directory, one.stick, String(nth)], { stdio: 'inherit' })
-        const [, signal] = await once(child, 'close')
-        assert.equal(signal, 'SIGKILL')
-        killed++
-      }
-
-      const versions = [1, 2].map((counter) => new TextDecoder().decode(image(counter)))
-      assert.ok(versions.includes(one.running() ?? ''), `point ${nth}: one version or the other, whole`)
-      await using agent = openAgent(one.directory, worldAt(AT))
-      agent.directory.recover()
-      const { sequence } = readUpdateState(agent.directory).last ?? {}
-      await updateFrom(agent.device, one.stick)
-      const { job, ended, last, installed } = readUpdateState(agent.directory)
-      const expected = isGood ? 2 : 1
-      assert.equal(one.running(), versions[expected - 1], `point ${nth}`)
-      assert.deepEqual([job, last?.sequence, installed['motor']?.counter], [null, 2, expected], `point ${nth}`)
-      assert.equal(ended?.result, isGood ? 'installed' : 'went back')
-      assert.ok(sequence === 1 || sequence === 2)
-      const [motor] = await runningComponents(agent.device)
-      assert.deepEqual([motor?.version, motor?.counter], [`${expected}.0`, expected], 'and it says which')
-      const left = readdirSync(agent.directory.path).filter((each) => each.endsWith('.new'))
-      assert.deepEqual([left, readdirSync(join(agent.directory.path, 'updates'))], [[], []], `point ${nth}: nothing is left over`)
+      one.restore(nth)
+      await checkGoesOn(one, isGood, `point ${nth}`)
     }
-    assert.ok(killed >= (isGood ? 2 : 0), String(killed))
+    if (!isGood) return
+    one.restore()
+    const half = Math.trunc(points / 2) // the process itself, once: what it leaves is no more than what was kept there
+    const child = spawn(process.execPath, [WORKER, one.directory, one.stick, String(half)], { stdio: 'inherit' })
+    const [, signal] = await once(child, 'close')
+    assert.equal(signal, 'SIGKILL')
+    await checkGoesOn(one, isGood, `killed at ${half}`)
   })
 }
