@@ -105,7 +105,7 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
     if (changed.all || changed.conduits) forget()
     // a broker that is away is compared when it is back
     await follow(changed).catch((error: unknown) => log.debug('the message broker was not told', { error }))
-    await tellOfMail(broker, changed, log)
+    tellOfMail(broker, changed, log)
   })
   async function follow(changed: Changed): Promise<void> {
     const isIssuerAmong = changed.certificates.size > 0 && (await ca.authorities.refresh())
@@ -139,15 +139,15 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
   }
 }
 
-/** A device that is connected comes at once for what waits for it; one that is not asks when it is. */
-async function tellOfMail(broker: Broker, { mail }: Changed, log: Log): Promise<void> {
-  for (const { deviceId, kind } of mail) {
-    try {
-      await broker.publish(deviceId, { channel: 'cmd', topic: kind, octets: utf8('fetch') })
-    } catch (error) {
+/**
+ * A device that is connected comes at once for what waits for it; one that is not asks when it is. Nobody waits for a device that
+ * does not read: whoever has to be cut off is in the next round.
+ */
+function tellOfMail(broker: Broker, { mail }: Changed, log: Log): void {
+  for (const { deviceId, kind } of mail)
+    broker.publish(deviceId, { channel: 'cmd', topic: kind, octets: utf8('fetch') }).catch((error: unknown) => {
       log.debug('a device was not told that something waits for it', { device: deviceId, kind, error })
-    }
-  }
+    })
 }
 
 const namedThere = ({ certificates, ownerName, areaName, ...device }: RolledDevice) => ({
@@ -207,7 +207,7 @@ async function startBuiltIn({ config, devices, world, log, face }: BrokerParts, 
       forget()
       await broker.refreshGrants()
     }
-    await tellOfMail(broker, changed, log)
+    tellOfMail(broker, changed, log)
   })
   return {
     broker,

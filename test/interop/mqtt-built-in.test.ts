@@ -98,6 +98,33 @@ test('R33: a live session is cut when its certificate is revoked, and its will i
   await listener.endAsync()
 })
 
+test('R33: a device that does not read what it is sent keeps no other’s session from being cut', async () => {
+  await using plant = await mqttPlant()
+  const served = await plant.broker()
+  const port = served.address?.port ?? 0
+  const [deaf, own] = [await plant.device('A-1'), await plant.device('A-2')]
+  const client = await connect(port, deaf)
+  await client.subscribeAsync('iiot/ann/paint/A-1/cmd/#', { qos: 1 })
+  client.on('error', () => {})
+  client.stream.unpipe()
+  client.stream.pause()
+  const { id } = await plant.all.device('A-1')
+  const octets = Buffer.alloc(1 << 20)
+  for (let isTaken = true; isTaken;)
+    isTaken = await Promise.race([
+      served.broker.publish(id, { channel: 'cmd', topic: 'x', octets }).catch(() => false),
+      wait(500).then(() => false),
+    ])
+  const { db, world, organizationId: organization } = plant.all.devices
+  await db.transaction((tx) => publish(tx, world, { topic: 'mail.command', organization, payload: { device: id } }))
+  while ((await db.query('SELECT 1 AS is_new FROM outbox WHERE sequence IS NULL')).length > 0) await wait(10) // until it is told
+  const live = await connect(port, own)
+  await revokeCertificate(plant.ca.context, own.issued.certificateId, 'keyCompromise', person)
+  await ended(live)
+  assert.equal(served.broker.status().sessions, 1, 'the deaf one is still waited for')
+  client.end(true)
+})
+
 test('R7: a device that was moved has the topics of its new area and none of the old one', async () => {
   await using plant = await mqttPlant()
   const port = await portOf(plant)
