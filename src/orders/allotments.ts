@@ -14,7 +14,7 @@ import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { type Allotment, allotmentOf, allotmentsOf } from './allotment-record.ts'
 import { isInBlock } from './messages.ts'
-import { jobsOf, nextVersion, openOrder, type OrdersContext, orderOf, roomIn, serialsFor } from './orders.ts'
+import { jobsOf, nextVersion, openOrder, openOwnOrder, type OrdersContext, orderOf, roomIn, serialsFor } from './orders.ts'
 
 export interface WantedAllotment {
   /** By name; it bears nothing that is not ordered. */
@@ -27,7 +27,7 @@ export interface WantedAllotment {
 /** @throws TrustError `policyRefused` for a line of another model, or one that bears without an order; `quotaExceeded`, `conflict` */
 export async function allot(context: OrdersContext, name: string, wanted: WantedAllotment, actor: string): Promise<Allotment> {
   const { db, audit, world, organizationId } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const line = await context.birthLine(wanted.line)
   if (!line.requiresOrder) throw new TrustError('policyRefused', 'lineNotCounted', { facts: { line: line.name } })
@@ -63,7 +63,7 @@ export async function allot(context: OrdersContext, name: string, wanted: Wanted
 /** Nothing more is born of it; what it did not use goes back to the order. @throws TrustError `conflict` */
 export async function endAllotment(context: OrdersContext, name: string, id: string, actor: string): Promise<void> {
   const { db, audit } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   await keep(db, [
     nextVersion(order), // a ticket that is issued meanwhile looks again at what is left
     {

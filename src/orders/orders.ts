@@ -133,6 +133,8 @@ export interface OrdersContext {
   readonly certifyNode: (wanted: NodeAuthority, actor: string) => Promise<readonly Uint8Array[]>
   /** Makers of TPMs, by the addresses of their authorities. @throws TrustError `notFound`, `policyRefused` */
   readonly endorsementTrust: (addresses: readonly string[]) => EndorsementTrust
+  /** Of a model as orders write it; says nothing of one that no maker here has. @throws TrustError `forbidden` unless they speak for its maker */
+  readonly checkSpeaks: (model: string, actor: string) => Promise<void>
   /** Of the server. @throws TrustError `notFound` */
   readonly birthLine: (name: string) => Promise<OrderedLine>
   /** Of a device that is born at such a line; nothing where the records know it already. */
@@ -161,6 +163,7 @@ export async function createOrder(
 ): Promise<ProductionOrder> {
   const { db, audit, world, organizationId } = context
   checkTerms(name, terms)
+  await context.checkSpeaks(terms.model, actor)
   context.endorsementTrust(terms.endorsementAuthorities ?? [])
   await ticketSigner(context, terms)
   const order: ProductionOrder = {
@@ -235,6 +238,13 @@ export async function openOrder(
   const [row] = await db.query('SELECT * FROM production_order WHERE organization_id = ? AND name = ?', organizationId, name)
   if (row === undefined) throw new TrustError('notFound', 'orderUnknown', { facts: { order: name } })
   return orderOf(row)
+}
+
+/** For who may change it. @throws TrustError `notFound`, `forbidden` */
+export async function openOwnOrder(context: OrdersContext, name: string, actor: string): Promise<ProductionOrder> {
+  const order = await openOrder(context, name)
+  await context.checkSpeaks(order.terms.model, actor)
+  return order
 }
 
 /** Newest first. */
@@ -369,7 +379,7 @@ async function openRequest(
  */
 export async function challengeNode(context: OrdersContext, name: string, text: string, actor: string): Promise<string> {
   const { db, audit } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const opened = await openRequest(order, text)
   await shownTier(opened.asked, opened.publicKey)
@@ -386,7 +396,7 @@ export async function challengeNode(context: OrdersContext, name: string, text: 
 /** @throws TrustError `badProof`, `policyRefused` for a node below the order's tier, `quotaExceeded`, `conflict` */
 export async function issueTicket(context: OrdersContext, name: string, wanted: WantedTicket, actor: string): Promise<Job> {
   const { db, audit, world, organizationId } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   const { terms } = order
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const opened = await openRequest(order, wanted.request)
@@ -490,7 +500,7 @@ export async function giveUpJob(
   actor: string,
 ): Promise<void> {
   const { db, audit } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   await keep(db, [
     {
       sql: `UPDATE production_job SET version = version + 1, state = 'lost' WHERE id = ? AND order_id = ? AND state = 'open' RETURNING state`,
@@ -505,7 +515,7 @@ export async function giveUpJob(
 /** No more tickets. @throws TrustError `conflict` while jobs are open */
 export async function closeOrder(context: OrdersContext, name: string, actor: string): Promise<void> {
   const { db, audit, world } = context
-  const order = await openOrder(context, name)
+  const order = await openOwnOrder(context, name, actor)
   if (order.state !== 'open') throw new TrustError('conflict', 'orderClosed', { facts: { order: name } })
   const open = (await jobsOf(context, order)).filter(({ state }) => state === 'open')
   const allotted = (await allotmentsOf(context, order)).filter(({ state }) => state === 'open')

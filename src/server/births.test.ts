@@ -11,6 +11,7 @@ import { allowEndorsements, disallowEndorsement } from '#devices/birth/endorseme
 import { listExternalKeys, takeReceipt } from '#devices/birth/external-record.ts'
 import { bearWithKey } from '#devices/birth/external.ts'
 import { disableLine } from '#devices/birth/lines.ts'
+import { bindSpeaker, unbindSpeaker } from '#devices/speakers.ts'
 import { type BirthEvidence, type IssuedChallenge, signReceipt } from '#devices/birth/messages.ts'
 import { keyInTPM, testMaker, testTPM, type TestTPM } from '#devices/birth/testing.ts'
 import { findDevices, registerDevice } from '#devices/register.ts'
@@ -308,6 +309,17 @@ const lies: readonly Lie[] = [
     },
   },
 ]
+
+test('R6: lines of a maker’s model are made and ended by who speaks for that maker', async () => {
+  await using plant = await makeFactory()
+  await plant.line('line')
+  await bindSpeaker(plant.births, 'acme', 'person:ada', officer)
+  await unbindSpeaker(plant.births, 'acme', officer, 'person:ada')
+  const refused = { code: 'forbidden', reason: 'organizationNotTheirs' }
+  await assert.rejects(plant.line('other'), refused)
+  await assert.rejects(disableLine(plant.births, 'line', officer), refused)
+  assert.equal((await disableLine(plant.births, 'line', 'person:ada')).state, 'disabled')
+})
 
 for (const { name, refusal, tell } of lies) {
   test(`R4: refused: ${name}`, async () => {

@@ -6,9 +6,11 @@ import { historyOf } from '#devices/history.ts'
 import { findDevices, registerDevice } from '#devices/register.ts'
 import { stepsToUseKey } from '#devices/keys.ts'
 import { productionOf } from '#devices/produced.ts'
+import { bindSpeaker, unbindSpeaker } from '#devices/speakers.ts'
 import { testModel, testOrganization } from '#devices/testing.ts'
 import { peekStatement } from '#orders/messages.ts'
-import { jobsOf, openOrder } from '#orders/orders.ts'
+import { allot, endAllotment } from '#orders/allotments.ts'
+import { closeOrder, giveUpJob, jobsOf, openOrder } from '#orders/orders.ts'
 import { noteSeen, noteShipped } from '#orders/reconcile.ts'
 import { noteStranger } from '#orders/sightings.ts'
 import { keep } from '#store/batch.ts'
@@ -35,6 +37,7 @@ async function stopped(t: TestContext, database?: Database) {
 async function pressModel(context: DevicesContext): Promise<{ manufacturerId: string; modelId: string }> {
   const { id: manufacturerId } = await testOrganization({ context }, 'acme', 'manufacturer')
   const { id: modelId } = await testModel({ context }, manufacturerId, 'press-7')
+  await bindSpeaker(context, 'acme', person, person)
   return { manufacturerId, modelId }
 }
 
@@ -106,6 +109,28 @@ async function stopAndGoOn(t: TestContext, database?: Database): Promise<void> {
   await noteStranger(orders, [der, ...(above ?? []).map((base64) => Uint8Array.fromBase64(base64))], 'endpoint plant')
   assert.deepEqual((await maker.reconcile('press')).alarms, [], 'a log tells of it')
 }
+
+test('R6: an order for a maker’s model is for who speaks for that maker', async (t) => {
+  const { maker } = await stopped(t)
+  const { orders } = maker
+  await pressModel(orders)
+  await maker.order('press', terms)
+  const node = await maker.node('press')
+  const job = await node.ticket({ quota: 1, scrapAllowance: 0 })
+  await unbindSpeaker(orders, 'acme', person, person)
+  const refused = { code: 'forbidden', reason: 'organizationNotTheirs' }
+  await assert.rejects(maker.order('more', terms), refused)
+  await assert.rejects((await maker.node('press')).ticket(), refused)
+  await assert.rejects(node.challenge(), refused)
+  for (const act of [
+    () => giveUpJob(orders, 'press', job.id, 'gone', person),
+    () => closeOrder(orders, 'press', person),
+    () => allot(orders, 'press', { line: 'line' }, person),
+    () => endAllotment(orders, 'press', job.id, person),
+  ])
+    await assert.rejects(act(), refused)
+  await maker.order('free', { model: 'Press 8' })
+})
 
 describe('R15: what is shipped and seen', () => {
   test('is shipped in the records too, once it is known as good', async (t) => {

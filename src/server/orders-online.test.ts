@@ -7,6 +7,7 @@ import { bear } from '#devices/birth/births.ts'
 import { changeState } from '#devices/change.ts'
 import { historyOf } from '#devices/history.ts'
 import { findDevices } from '#devices/register.ts'
+import { bindSpeaker } from '#devices/speakers.ts'
 import { allot, endAllotment, judge } from '#orders/allotments.ts'
 import { closeOrder, type OrdersContext } from '#orders/orders.ts'
 import { noteSeen, noteShipped, reconcile } from '#orders/reconcile.ts'
@@ -31,6 +32,7 @@ async function plantWith(
 ): Promise<Plant> {
   const factory = await makeFactory(database && { database })
   t.after(() => factory[Symbol.asyncDispose]())
+  await bindSpeaker(factory.births, 'acme', person, person)
   return { ...factory, orders: await orderPumps(factory, terms) }
 }
 

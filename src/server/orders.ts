@@ -13,6 +13,7 @@ import type { AssuranceLevel } from '#devices/device.ts'
 import { findModel, openModel, listRevisions, type ProductModel } from '#devices/models.ts'
 import { findOrganization, openOrganization } from '#devices/organizations.ts'
 import { foreignCertificateId } from '#devices/ownership/transfers.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import { stepsForProduced, stepsForShipment, stepsForVerdict } from '#devices/produced.ts'
 import type { Tier } from '#orders/messages.ts'
 import type { Job, JobDevices, NodeAuthority, OrderedLine, OrdersContext } from '#orders/orders.ts'
@@ -32,6 +33,7 @@ export const openOrders = (
   keys: ca.keys,
   certifyNode: (wanted, actor) => certifyNode(ca, wanted, actor),
   endorsementTrust: endorsementTrust(ca),
+  checkSpeaks: (model, actor) => checkSpeaksForMaker({ db, organizationId }, model, actor),
   birthLine: (name) => orderedLine({ db, organizationId }, name),
   stepsToJudge: ({ model, ...born }, verdict, actor) =>
     stepsToJudge({ db, audit, world, organizationId }, model, born, verdict, actor),
@@ -39,6 +41,18 @@ export const openOrders = (
     stepsToShip({ db, audit, world, organizationId }, { written: model, productSerial, orderId }, actor),
   devicesOf: (job) => devicesOf({ db, audit, world, organizationId }, job),
 })
+
+/** Also of a model that is still to come: its maker is known by then. */
+async function checkSpeaksForMaker(
+  context: Pick<DevicesContext, 'db' | 'organizationId'>,
+  written: string,
+  actor: string,
+): Promise<void> {
+  const [maker = '', name] = written.split('/')
+  if (name === undefined) return
+  const organization = await ifKnown(() => findOrganization(context, context.db, maker))
+  if (organization !== undefined) await checkSpeaks(context.db, organization, actor)
+}
 
 async function orderedLine(context: Pick<DevicesContext, 'db' | 'organizationId'>, name: string): Promise<OrderedLine> {
   const { id, modelId, terms } = await findLine(context, name)
@@ -142,9 +156,12 @@ async function devicesOf(context: DevicesContext, { id: job, tier, ticket }: Job
 async function modelNamed(context: DevicesContext, written: string): Promise<ProductModel | undefined> {
   const [maker = '', name, ...more] = written.split('/')
   if (name === undefined || more.length > 0) return undefined
+  return ifKnown(async () => findModel(context.db, (await findOrganization(context, context.db, maker)).id, name))
+}
+
+async function ifKnown<T>(find: () => Promise<T>): Promise<T | undefined> {
   try {
-    const { id } = await findOrganization(context, context.db, maker)
-    return await findModel(context.db, id, name)
+    return await find()
   } catch (error) {
     if (asTrustError(error).code === 'notFound') return undefined
     throw error

@@ -11,6 +11,8 @@ import { isDuplicate } from '#store/duplicate.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import type { BirthVariant } from '../device.ts'
 import { openModel } from '../models.ts'
+import { openOrganization } from '../organizations.ts'
+import { checkSpeaks } from '../speakers.ts'
 import type { BirthsContext } from './context.ts'
 
 export interface LineTerms {
@@ -51,11 +53,16 @@ export interface NewLine {
   readonly terms: LineTerms
 }
 
-/** @throws TrustError `conflict` when the name is taken; `notFound`, `policyRefused`, `malformed` for its terms */
+/**
+ * By who speaks for the model's maker: what is born there is one of its devices.
+ *
+ * @throws TrustError `conflict` when the name is taken; `forbidden`; `notFound`, `policyRefused`, `malformed` for its terms
+ */
 export async function createLine(context: BirthsContext, wanted: NewLine, actor: string): Promise<BirthLine> {
   const { db, world, audit, organizationId, issuer } = context
   const { name, modelId, revisionId, terms } = wanted
   const model = await openModel(db, modelId)
+  await checkSpeaks(db, await openOrganization(db, model.manufacturerId), actor)
   const foreign = terms.variants.find((variant) => !model.variants.includes(variant))
   if (foreign !== undefined) throw new TrustError('policyRefused', 'birthVariant', { facts: { variant: foreign } })
   await issuer.check(terms)
@@ -117,10 +124,12 @@ export async function findLine(
   return lineOf(row)
 }
 
-/** For good: nothing is born at it any more. Does nothing when it is so already. @throws TrustError `notFound` */
+/** For good: nothing is born at it any more. Does nothing when it is so already. @throws TrustError `notFound`, `forbidden` */
 export async function disableLine(context: BirthsContext, name: string, actor: string): Promise<BirthLine> {
   const { db, audit } = context
   const line = await findLine(context, name)
+  const { manufacturerId } = await openModel(db, line.modelId)
+  await checkSpeaks(db, await openOrganization(db, manufacturerId), actor)
   if (line.state === 'disabled') return line
   await db.transaction(async (tx) => {
     await tx.query("UPDATE birth_line SET state = 'disabled', version = version + 1 WHERE id = ?", line.id)

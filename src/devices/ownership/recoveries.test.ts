@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { asTrustError } from '#base/errors.ts'
 import { openDevice } from '../device.ts'
+import { bindSpeaker } from '../speakers.ts'
 import { officer } from '../testing.ts'
 import { Killed, testInstallation } from './testing.ts'
 import { signAnswer, signPresence, verifyChain } from './messages.ts'
@@ -98,6 +99,23 @@ test('it needs the device: not another, not an old proof, not after the owner ga
   await refuses(publish(good), 'conflict', 'deviceChanged')
   await withdrawRecovery(plant.context, id, officer)
   await refuses(publish(good), 'conflict', 'ownershipRecoveryState')
+})
+
+test('R6: a recovery is withdrawn by who speaks for the maker or the claimant, and by nobody else', async () => {
+  await using scene = await lost()
+  const { context } = scene.plant
+  for (const [organization, speaker] of [
+    ['valves', 'person:vera'],
+    ['anna', 'person:ann'],
+    ['dora', 'person:dora'],
+  ] as const)
+    await bindSpeaker(context, organization, speaker, officer)
+  await publishRecovery(context, scene.id, { presence: await scene.presence(), ...publishing }, officer)
+  for (const other of ['person:ann', 'person:otto'])
+    await refuses(withdrawRecovery(context, scene.id, other), 'forbidden', 'organizationNotTheirs')
+  assert.equal((await withdrawRecovery(context, scene.id, 'person:dora')).state, 'withdrawn')
+  const { recovery } = await askForRecovery(context, { deviceId: scene.device.id, claimant: 'dora' }, officer)
+  assert.equal((await withdrawRecovery(context, recovery.id, 'person:vera')).state, 'withdrawn')
 })
 
 test('a process that ends in a recovery goes on where it was', async () => {

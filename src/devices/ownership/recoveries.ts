@@ -17,6 +17,7 @@ import { stepsToChange } from '../change.ts'
 import { type Device, openDevice } from '../device.ts'
 import { findOrganization, openOrganization } from '../organizations.ts'
 import type { Condition } from '../rules.ts'
+import { checkSpeaks } from '../speakers.ts'
 import type { OwnershipContext } from './context.ts'
 import {
   checkAnswer,
@@ -266,15 +267,27 @@ export async function objectElsewhere(
   return { deviceId: device.id, objection: statement }
 }
 
-/** @throws TrustError `conflict` */
+/** By who speaks for the maker or for the claimant. @throws TrustError `conflict`, `forbidden` */
 export async function withdrawRecovery(context: OwnershipContext, id: string, actor: string): Promise<Recovery> {
   const recovery = await openRecovery(context, id)
   checkState(recovery, ['asked', 'published'])
+  await checkMayWithdraw(context, recovery, actor)
   await keep(context.db, [
     moveStep(context, recovery, { state: 'withdrawn' }),
     note(context, 'ownership.withdraw', recovery, actor),
   ])
   return openRecovery(context, id)
+}
+
+async function checkMayWithdraw(context: OwnershipContext, { deviceId, claimantId }: Recovery, actor: string): Promise<void> {
+  const { db } = context
+  try {
+    await checkSpeaks(db, await openOrganization(db, claimantId), actor)
+  } catch (error) {
+    if (!(error instanceof TrustError) || error.code !== 'forbidden') throw error
+    const { manufacturerId } = await openDevice(context, db, deviceId)
+    await checkSpeaks(db, await openOrganization(db, manufacturerId), actor)
+  }
 }
 
 /**

@@ -21,6 +21,7 @@ import {
 import { birthVariants } from '#devices/device.ts'
 import { fingerprint } from '#x509/certificate.ts'
 import type { CAServices } from '../compose.ts'
+import { recordingRefusals } from './refusals.ts'
 import { page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
 import { Address, Base64, Empty, KeyAlgorithmName, octetsOf, Time, Uuid } from './shapes.ts'
 
@@ -182,7 +183,8 @@ export function birthRoutes({ devices: { births } }: Pick<CAServices, 'devices'>
       status: 201,
       async handle({ actor }, { body: { name, model, revision, ...terms } }) {
         const wanted = { name, modelId: model, terms: termsOf(terms), ...(revision !== undefined && { revisionId: revision }) }
-        return lineShape(await createLine(births, wanted, actor))
+        const attempt = { actor, act: 'birth.create-line', object: `line:${name}` }
+        return lineShape(await recordingRefusals(births.audit, attempt, () => createLine(births, wanted, actor)))
       },
     }),
     route({
@@ -194,7 +196,10 @@ export function birthRoutes({ devices: { births } }: Pick<CAServices, 'devices'>
       params: Type.Object({ name: Name }),
       body: Empty,
       response: LineShape,
-      handle: async ({ actor }, { params: { name } }) => lineShape(await disableLine(births, name, actor)),
+      async handle({ actor }, { params: { name } }) {
+        const attempt = { actor, act: 'birth.disable-line', object: `line:${name}` }
+        return lineShape(await recordingRefusals(births.audit, attempt, () => disableLine(births, name, actor)))
+      },
     }),
     route({
       id: 'challengeBirth',

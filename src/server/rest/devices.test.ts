@@ -151,6 +151,7 @@ test('catalog, filters and pages, and what endpoints say of devices', async () =
 
   const params = { label: 'births' }
   const rule = { kind: 'birth', model: 'acme/valve', revision: 'b', variant: 'tpm', assurance: 4, unknown: 'record' }
+  for (const organization of ['maker', 'ann']) await bindSpeaker(plant.devices, organization, 'person:olga', 'person:ada')
   assert.deepEqual(await call('setEndpointDevices', { params, body: { rule } }), { rule })
   assert.deepEqual(await call('showEndpointDevices', { params }), { rule })
   await assert.rejects(call('setEndpointDevices', { params, body: { rule: { ...rule, assurance: 2 } } }), {
@@ -181,4 +182,28 @@ test('R2, R33: by hand as well: a birth is recorded where its endpoint lends its
   await call('quarantineDevice', { params: { id } })
   await assert.rejects(generate(), { code: 'forbidden', reason: 'deviceCutOff' })
   assert.equal((await ca.entries()).at(-1)?.reason, 'deviceCutOff')
+})
+
+test('R6: what enrollment at an endpoint makes of devices is for who speaks for the maker, or for the owner of the area', async () => {
+  await using ca = await testCA()
+  const plant = await devicePlant(ca)
+  const call = api(ca, plant)
+  const [births, paint] = ['births', 'paint'].map((label) => ({ params: { label } }))
+  assert.ok(births !== undefined && paint !== undefined)
+  const { rule: ofBirths } = await call('showEndpointDevices', births)
+  const { rule: ofPaint } = await call('showEndpointDevices', paint)
+  const refuses = (work: Promise<unknown>) => assert.rejects(work, { code: 'forbidden', reason: 'organizationNotTheirs' })
+  for (const [at, rule] of [
+    [births, ofBirths],
+    [paint, ofPaint],
+    [births, undefined],
+    [paint, undefined],
+  ] as const)
+    await refuses(call('setEndpointDevices', { ...at, body: rule === undefined ? {} : { rule } }))
+  assert.deepEqual((await call('showEndpointDevices', paint))['rule'], ofPaint)
+  const refusal = (await ca.entries()).at(-1)
+  assert.deepEqual([refusal?.act, refusal?.outcome], ['endpoint.devices', 'refused'])
+  await bindSpeaker(plant.devices, 'ann', 'person:olga', 'person:ada')
+  await call('setEndpointDevices', { ...paint, body: { rule: ofPaint } })
+  await refuses(call('setEndpointDevices', { ...paint, body: { rule: ofBirths } }))
 })

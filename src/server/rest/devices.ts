@@ -5,16 +5,17 @@ import { sentence } from '#base/sentences.ts'
 import { isVouchedFor } from '#ca/authorities.ts'
 import { openCertificate } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
-import { findArea, listAreas } from '#devices/areas.ts'
+import { findArea, listAreas, openArea } from '#devices/areas.ts'
 import { changeState, setFlag } from '#devices/change.ts'
 import { type AssuranceLevel, type Device, deviceFlags, deviceKinds, openDevice } from '#devices/device.ts'
 import type { EndpointRule } from '#devices/enrollment.ts'
 import { historyOf } from '#devices/history.ts'
-import { findModel, listModels, listRevisions } from '#devices/models.ts'
-import { findOrganization, listOrganizations } from '#devices/organizations.ts'
+import { findModel, listModels, listRevisions, openModel } from '#devices/models.ts'
+import { findOrganization, listOrganizations, openOrganization } from '#devices/organizations.ts'
 import { productionOf } from '#devices/produced.ts'
 import { findDevices, type NewDevice, registerDevice } from '#devices/register.ts'
 import { LIST_MAX, registerList } from '#devices/register-list.ts'
+import { checkSpeaks } from '#devices/speakers.ts'
 import { type DeviceAct, deviceStates } from '#devices/states.ts'
 import { isUsable } from '#devices/usable.ts'
 import type { CAServices } from '../compose.ts'
@@ -203,6 +204,12 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
     if (endpoint === undefined) throw new TrustError('notFound', 'endpointUnknown', { facts: { endpoint: label } })
     return endpoint.id
   }
+  /** Whose devices, or whose area, an endpoint's rule is about. */
+  const concernedBy = async (rule: EndpointRule) =>
+    openOrganization(
+      db,
+      rule.kind === 'area' ? (await openArea(db, rule.areaId)).ownerId : (await openModel(db, rule.modelId)).manufacturerId,
+    )
   const ruleShape = async (rule: EndpointRule) => {
     const names = await namesOf()
     if (rule.kind === 'area') return { kind: rule.kind, area: names.areas.get(rule.areaId) ?? '', unknown: rule.unknown }
@@ -491,6 +498,7 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
       response: record({ rule: Type.Optional(RuleShape) }),
       async handle({ actor }, { params: { label }, body: { rule: written } }) {
         const id = await endpointId(label)
+        const attempt = { actor, act: 'endpoint.devices', object: `endpoint:${label}` }
         let rule: EndpointRule | undefined
         if (written?.kind === 'area') {
           const { kind, unknown, area } = written
@@ -503,6 +511,11 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
             ...(revision !== undefined && { revisionId: await revisionOf(modelId, revision) }),
           }
         }
+        await recordingRefusals(context.audit, attempt, async () => {
+          // who enrolls there becomes a device of that maker, or one of that owner's area; and is neither without the rule
+          for (const one of [await enrollment.ruleOf(id), rule])
+            if (one !== undefined) await checkSpeaks(db, await concernedBy(one), actor)
+        })
         await enrollment.setRule(id, rule, actor)
         return rule === undefined ? {} : { rule: await ruleShape(rule) }
       },
