@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
+import { utf8 } from '#base/bytes.ts'
 import { asTrustError } from '#base/errors.ts'
 import { keep } from '#store/batch.ts'
 import type { Database } from '#store/database.ts'
+import { publish } from '#store/outbox.ts'
 import { postgres } from '#store/postgres/index.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
 import type { ApplicationArea } from './areas.ts'
 import { stepsToBear } from './birth-record.ts'
 import { stepsToAttach, stepsToConfirm } from './certificates.ts'
 import { changeState, setFlag } from './change.ts'
+import { deviceChanges } from './changes.ts'
+import { deviceConnections } from './connections.ts'
 import { createConduit, removeConduit } from './conduits.ts'
 import { type AssuranceLevel, type Device, type DeviceKind, openDevice } from './device.ts'
 import { tellDue } from './due.ts'
@@ -40,6 +44,7 @@ interface Plant extends AsyncDisposable {
   /** A certificate for the device as an endpoint of the area gives one to whoever shows another. */
   enrollFor(device: Device, shown: string, area: ApplicationArea): Promise<string>
   usable(certificateId: string): Promise<string>
+  factsOf(certificateId: string): CertificateFacts
 }
 
 async function plantOn(db?: Database): Promise<Plant> {
@@ -79,7 +84,7 @@ async function plantOn(db?: Database): Promise<Plant> {
   })
 
   return {
-    ...{ installation, context, key, areas, states },
+    ...{ installation, context, key, areas, states, factsOf },
     async gateway(serial) {
       const { id } = await claimed(serial, 'anna', 2, 'gateway')
       const areaId = areas.paint.id
@@ -195,6 +200,39 @@ const stories: Readonly<Record<string, (plant: Plant) => Promise<void>>> = {
     assert.equal(await tell(), 'hold', 'the device alone does not bring it back')
     await change('resume')
     assert.equal(await speaks(), 'usable')
+  },
+
+  async 'a session that a gateway holds for a device is cut with the gateway'({ context, states, factsOf, ...plant }) {
+    const { id: gatewayId } = await plant.gateway('G1')
+    const device = await plant.legacy('L1')
+    await bindDevices(context, { gatewayId, wanted: [at(device)] }, alone)
+    const id = await plant.enrollFor(device, 'of G1', plant.areas.paint)
+    const changes = deviceChanges(context)
+    const connections = deviceConnections({
+      ...{ ...context, changes, refreshIssuers: async () => false },
+      certificate: async (der) => factsOf(new TextDecoder().decode(der)), // octets stand for the CA's record of them
+    })
+    const ended: string[] = []
+    const connect = async () => {
+      const session = await connections.admit([utf8(id)], { protocol: 'mqtt', name: 'L1' })
+      assert.deepEqual([session.role, session.gatewayId], ['proxied', gatewayId])
+      connections.hold(session, [utf8(id)], (reason) => ended.push(reason))
+      await changes.runOnce()
+      assert.equal(connections.held(), 1)
+    }
+    await connect()
+    await changeState(context, gatewayId, { act: 'quarantine', actor: officer })
+    await changes.runOnce()
+    assert.deepEqual(ended, ['gatewayNotInUse'])
+    await assert.rejects(connect(), { code: 'forbidden', reason: 'gatewayNotInUse' })
+    await changeState(context, gatewayId, { act: 'clear', actor: officer })
+    await connect()
+    states.set('of G1', 'revoked')
+    const { world, organizationId: organization } = context
+    const message = { topic: 'certificate.revoke', organization, payload: { certificate: 'of G1' } } // as the CA writes it
+    await context.db.transaction((tx) => publish(tx, world, message))
+    await changes.runOnce()
+    assert.deepEqual(ended, ['gatewayNotInUse', 'gatewayNotInUse'])
   },
 
   async 'a gateway that moves speaks again where a conduit leads, and one that is sold never'({ context, ...plant }) {

@@ -11,7 +11,7 @@ import { findArea, openArea } from '#devices/areas.ts'
 import { type Device, objectOf, openDevice } from '#devices/device.ts'
 import { findOrganization, openOrganization } from '#devices/organizations.ts'
 import { checkRules, type Condition } from '#devices/rules.ts'
-import { type CertificateFacts, isUsable } from '#devices/usable.ts'
+import { type CertificateFacts, type FindFacts, isUsable, refusedByGateway } from '#devices/usable.ts'
 import type { Mailboxes } from '#protocols/device-messages/index.ts'
 
 export interface CommandsParts {
@@ -21,10 +21,11 @@ export interface CommandsParts {
   readonly anchors: readonly (string | undefined)[]
   /** The CA's record of this very certificate. @returns undefined for one that it did not issue */
   certificate(der: Uint8Array): Promise<CertificateFacts | undefined>
+  readonly facts: FindFacts
 }
 
 /** @throws TrustError `notFound`, `malformed` for files of anchors */
-export function openCommands({ context, issuer, anchors, certificate }: CommandsParts): CommandsContext {
+export function openCommands({ context, issuer, anchors, certificate, facts }: CommandsParts): CommandsContext {
   const { db, audit, world } = context
   return {
     ...context,
@@ -42,7 +43,10 @@ export function openCommands({ context, issuer, anchors, certificate }: Commands
       const { isSignedByOperator, roleHasOperation, isAssuranceReached, areEnoughAgreed } = standing
       const device = await openDevice(context, db, deviceId)
       const holding = new Set<Condition>()
-      if (COMMANDED_IN.has(device.state) && device.flags.length === 0) holding.add('certificate-usable').add('not-locked')
+      // behind a gateway, what it is told reaches it by the gateway's word alone
+      const isHeld = (await refusedByGateway(db, deviceId, facts, world.clock.now())) !== undefined
+      if (COMMANDED_IN.has(device.state) && device.flags.length === 0 && !isHeld)
+        holding.add('certificate-usable').add('not-locked')
       if (roleHasOperation) holding.add('role-has-operation')
       if (isSignedByOperator) holding.add('strongly-signed-in') // a key of their own is more than a password
       if (isAssuranceReached) holding.add('assurance-reached')

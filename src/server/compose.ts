@@ -49,7 +49,7 @@ import { type CertificateStates, tellDue } from '#devices/due.ts'
 import { type DeviceEnrollment, deviceEnrollment } from '#devices/enrollment.ts'
 import { genuineMigrations } from '#devices/genuine/migrations.ts'
 import { devicesMigrations } from '#devices/migrations.ts'
-import { type CertificateFacts } from '#devices/usable.ts'
+import { type CertificateFacts, type FindFacts } from '#devices/usable.ts'
 import { deviceStateMigrations } from '#devices/state/migrations.ts'
 import { type DeviceReports, deviceReports } from '#devices/state/reports.ts'
 import type { OwnershipContext } from '#devices/ownership/context.ts'
@@ -92,7 +92,7 @@ import { commandMailboxes, openCommands } from './commands.ts'
 import { licenseMailbox } from './licenses.ts'
 import { stepsToSight } from './order-sightings.ts'
 import { publicationMigrations } from './publication/migrations.ts'
-import { destroyActs, transferActs } from './rest/agreed.ts'
+import { destroyActs, gatewayActs, transferActs } from './rest/agreed.ts'
 import { restMigrations } from './rest/migrations.ts'
 import { softwareReports } from './updates.ts'
 import { openUsage, usageMailbox } from './usage.ts'
@@ -238,6 +238,7 @@ export interface DeviceServices {
   readonly changes: DeviceChanges
   readonly ownership: OwnershipContext
   readonly usage: UsageContext
+  readonly facts: FindFacts
   /** Tells the authorities what became of devices, since the last time. */
   tellDue(): Promise<void>
   /** Offers that nobody answered, and certificates that no device was seen to use, are taken back. */
@@ -326,8 +327,9 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
   const { assurancePolicyArc, birthChallengeSeconds: challengeSeconds } = config.devices
   const { retryWindowSeconds } = config.ca
   const certificate = (der: Uint8Array): Promise<CertificateFacts | undefined> => certificateFacts(ca, der)
+  const facts: FindFacts = (id) => certificateById(ca, id)
   const connections = deviceConnections({ ...context, changes, certificate, refreshIssuers: () => ca.authorities.refresh() })
-  const commands = openCommands({ context, ...config.commands, certificate })
+  const commands = openCommands({ context, ...config.commands, certificate, facts })
   return {
     context,
     enrollment: deviceEnrollment(context),
@@ -341,6 +343,7 @@ function openDevices(context: DevicesContext, ca: Pick<CAServices, 'context' | '
     usage,
     changes,
     connections,
+    facts,
     reports: deviceReports({
       ...{ ...context, tellDue: tellAll, certificate, software: softwareReports(context) },
       // devices report from wherever they are
@@ -387,6 +390,7 @@ function factsOf(
   return {
     ...{ certificateId: id, status: state, notBefore: notBefore.getTime(), notAfter: notAfter.getTime() },
     isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),
+    another: (other) => certificateById({ context, authorities }, other),
   }
 }
 
@@ -440,7 +444,7 @@ export function certificateStates(context: CAContext): CertificateStates {
 }
 
 /** What can be asked approval for: each room lists its own. */
-const actKinds: readonly ActKind[] = [...signingActs, ...destroyActs, ...transferActs, ...updateActs]
+const actKinds: readonly ActKind[] = [...signingActs, ...destroyActs, ...transferActs, ...gatewayActs, ...updateActs]
 
 export const openApprovalsFor = ({ db, audit, world, organizationId }: Omit<Foundation, 'keys'>): Approvals =>
   openApprovals({ db, audit, world, organizationId, people: approvers(organizationId), kinds: actKinds })

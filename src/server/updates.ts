@@ -4,11 +4,12 @@ import type { Approvals } from '#approvals/approvals.ts'
 import { TrustError } from '#base/errors.ts'
 import type { Config } from '#config/config.ts'
 import type { DevicesContext } from '#devices/context.ts'
-import { describeDevice } from '#devices/described.ts'
+import { type DescribedDevice, describeDevice } from '#devices/described.ts'
 import { findModel, listRevisions } from '#devices/models.ts'
 import { findOrganization } from '#devices/organizations.ts'
 import { decide } from '#devices/rules.ts'
 import type { SoftwareReports } from '#devices/state/reports.ts'
+import { type FindFacts, refusedByGateway } from '#devices/usable.ts'
 import type { LicensesContext } from '#licenses/context.ts'
 import { isLicensed } from '#licenses/licenses.ts'
 import type { Signing } from '#signing/service.ts'
@@ -22,6 +23,8 @@ import type { Foundation } from './compose.ts'
 export interface UpdateParts {
   readonly foundation: Foundation
   readonly devices: DevicesContext
+  /** What the CA knows of the certificate of a gateway. */
+  readonly facts: FindFacts
   readonly licenses: LicensesContext
   readonly signing: Signing
   readonly approvals: Approvals
@@ -32,6 +35,7 @@ export interface UpdateParts {
 export function openUpdatesFor({
   foundation,
   devices,
+  facts,
   licenses,
   signing,
   approvals,
@@ -53,7 +57,7 @@ export function openUpdatesFor({
         const { id } = await findModel(db, (await findOrganization(devices, db, manufacturer)).id, model)
         return { id, manufacturer, model, revisions: (await listRevisions(devices, id)).map(({ name }) => name) }
       },
-      open: (deviceId) => describeDevice(devices, deviceId),
+      open: (deviceId) => directedDevice(devices, facts, deviceId),
       mayUpdate: ({ isApproved, isAgreed }) =>
         decide(
           'update',
@@ -66,6 +70,13 @@ export function openUpdatesFor({
       statementHours: settings.statementHours,
     },
   })
+}
+
+/** Behind a gateway it is told by the gateway, and is not in use while that is not. @throws TrustError `notFound` */
+export async function directedDevice(devices: DevicesContext, facts: FindFacts, deviceId: string): Promise<DescribedDevice> {
+  const device = await describeDevice(devices, deviceId)
+  const refused = await refusedByGateway(devices.db, deviceId, facts, devices.world.clock.now())
+  return { ...device, isInUse: device.isInUse && refused === undefined }
 }
 
 const DIRECTOR = 'service:director'

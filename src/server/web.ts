@@ -123,6 +123,7 @@ export function composeWeb({
   const updates = openUpdatesFor({
     foundation,
     devices: ca.devices.context,
+    facts: ca.devices.facts,
     licenses,
     signing,
     approvals,
@@ -143,7 +144,7 @@ export function composeWeb({
     artifacts: { ...artifacts, waitSeconds: config.signing.uploadWaitSeconds },
     approvals,
     agreed: agreement({ approvals, access, db, least: config.approvals.destroyKeyPeople }),
-    offersAgreed: agreement({ approvals, access, db, least: 1 }),
+    agreedByTwo: agreement({ approvals, access, db, least: 1 }),
     offersAlone: config.devices.offersAlone,
     orders: openOrders(foundation, ca),
     licenses,

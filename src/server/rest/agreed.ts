@@ -37,6 +37,17 @@ export const transferActs: readonly ActKind[] = [
   },
 ]
 
+/** By people of the same owner: nothing but the list of the gateway says which machine is meant. */
+export const MOVE_BOUND = 'gateway.move'
+
+export const gatewayActs: readonly ActKind[] = [
+  {
+    id: MOVE_BOUND,
+    describe: ({ parameters: { gateway, devices } }) =>
+      `Have the gateway ${textOf(gateway)} speak for devices that were bound elsewhere: ${textOf(devices)}`,
+  },
+]
+
 export const WaitingShape = record({ state: Type.Literal('waiting'), approval: ApprovalShape })
 
 interface Waiting {

@@ -465,6 +465,7 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
           isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),
           notBefore: notBefore.getTime(),
           notAfter: notAfter.getTime(),
+          another: devices.facts,
         }
         const answer = await isUsable(db, facts, context.world.clock.now())
         return {

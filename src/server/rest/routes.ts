@@ -22,6 +22,7 @@ import { deviceCatalogRoutes } from './device-catalog.ts'
 import { deviceReportRoutes } from './device-reports.ts'
 import { deviceRoutes } from './devices.ts'
 import { endpointRoutes } from './endpoints.ts'
+import { gatewayRoutes } from './gateways.ts'
 import { genuineRoutes } from './genuine.ts'
 import { keyRoutes } from './keys.ts'
 import type { CampaignsContext } from '#updates/campaigns/context.ts'
@@ -51,8 +52,8 @@ export interface RouteServices {
   readonly artifacts: Pick<ArtifactServices, 'jobs' | 'archive' | 'waitSeconds'>
   readonly approvals: Approvals
   readonly agreed: Agreed
-  /** For devices that are offered beyond the number of a day. */
-  readonly offersAgreed: Agreed
+  /** For devices that are offered beyond the number of a day, and those that move to another gateway. */
+  readonly agreedByTwo: Agreed
   readonly offersAlone: number
   readonly orders: OrdersContext
   readonly licenses: LicensesContext
@@ -74,7 +75,7 @@ export const allRoutes = ({
   artifacts,
   approvals,
   agreed,
-  offersAgreed,
+  agreedByTwo,
   offersAlone,
   orders,
   licenses,
@@ -95,7 +96,8 @@ export const allRoutes = ({
   ...birthRoutes(ca),
   ...verificationRoutes(ca),
   ...deviceCatalogRoutes(ca),
-  ...ownershipRoutes(ca, { agreed: offersAgreed, alone: offersAlone }),
+  ...ownershipRoutes(ca, { agreed: agreedByTwo, alone: offersAlone }),
+  ...gatewayRoutes(ca, agreedByTwo),
   ...speakerRoutes(ca, access),
   ...deviceRoutes(ca),
   ...brokerRoutes(ca, broker),
