@@ -37,6 +37,16 @@ test('a list is registered whole, given again it does nothing, and a line in the
   })
 })
 
+test('a list is given again whatever letters its serials have', async () => {
+  await using devices = await testDevices()
+  const { context } = devices
+  const { id: manufacturerId } = await testOrganization(devices, 'acme', 'manufacturer')
+  const { id: modelId } = await testModel(devices, manufacturerId, 'pump')
+  const list = ['ÄÖÜ-1', 'Ørsted 2', 'Ж-3', 'İ-4'].map((productSerial) => ({ manufacturerId, modelId, productSerial }))
+  assert.deepEqual(await registerList(context, list, officer), { registered: 4, known: 0, refused: [] })
+  assert.deepEqual(await registerList(context, list, officer), { registered: 0, known: 4, refused: [] })
+})
+
 test('two who register the same list at once: each device is there once', async () => {
   await using devices = await testDevices()
   const { context } = devices

@@ -28,17 +28,19 @@ export async function registerList(context: DevicesContext, wanted: readonly New
   if (wanted.length > LIST_MAX) throw new TrustError('tooLarge', 'deviceListTooLong', { facts: { limit: LIST_MAX } })
   if (wanted.length === 0) return { registered: 0, known: 0, refused: [] }
   const serials = wanted.map(({ productSerial }) => productSerial)
-  const rows = await db.query<{ serial: string; manufacturer_id: string; model_id: string }>(
-    `SELECT lower(product_serial) AS serial, manufacturer_id, model_id FROM device
+  const rows = await db.query<{ product_serial: string; manufacturer_id: string; model_id: string }>(
+    `SELECT product_serial, manufacturer_id, model_id FROM device
       WHERE organization_id = ? AND lower(product_serial) IN (${serials.map(() => 'lower(?)').join(', ')})`,
     ...[organizationId, ...serials],
   )
-  const modelOf = new Map(rows.map((row) => [`${row.manufacturer_id} ${row.serial}`, row.model_id]))
+  // the databases do not agree on what is lower case beyond ASCII: they find, and names are made in one place
+  const nameOf = (maker: string, serial: string): string => `${maker} ${serial.toLowerCase()}`
+  const modelOf = new Map(rows.map((row) => [nameOf(row.manufacturer_id, row.product_serial), row.model_id]))
   const refused: RefusedLine[] = []
   const fresh: NewDevice[] = []
   const seen = new Set<string>()
   for (const [at, device] of wanted.entries()) {
-    const name = `${device.manufacturerId} ${device.productSerial.toLowerCase()}`
+    const name = nameOf(device.manufacturerId, device.productSerial)
     const recorded = modelOf.get(name)
     if (seen.has(name)) refused.push({ at, reason: 'deviceTwiceInList' })
     else if (recorded === undefined) fresh.push(device)
