@@ -21,7 +21,7 @@ import type { Signing, Waiting } from './service.ts'
 import { keysOf } from './signer.ts'
 
 /** Of the server, for which a signer signs messages; in the roles of its users. */
-export const parts = ['server:updates', 'server:licenses', 'server:commands'] as const
+export const parts = ['server:updates', 'server:licenses'] as const
 export type Part = (typeof parts)[number]
 
 export interface OwnMessage {
