@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { encodeCSVLine, parseCSV } from './csv.ts'
+import { encodeCSVLine, parseCSV, plainField } from './csv.ts'
 
 const cases = [
   {
@@ -66,4 +66,9 @@ test('what is written is read again', () => {
       )
     }),
   )
+})
+
+test('what others named is no formula to whoever opens the list', () => {
+  for (const text of ['=1+1', '+1', '-1', '@SUM(A1)']) assert.equal(plainField(text), `'${text}`)
+  for (const text of ['', 'P-1', 'carworks', "'=1", '7']) assert.equal(plainField(text), text)
 })

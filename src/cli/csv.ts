@@ -46,3 +46,6 @@ export function parseCSV(text: string): readonly { readonly line: number; readon
 
 export const encodeCSVLine = (fields: readonly string[]): string =>
   `${fields.map((field) => (/[",\r\n]/.test(field) ? `"${field.replaceAll('"', '""')}"` : field)).join(',')}\n`
+
+/** A text that a spreadsheet would take for a formula, with the apostrophe that keeps it from that: whoever named a device wrote it. */
+export const plainField = (text: string): string => (/^[=+\-@]/.test(text) ? `'${text}` : text)

@@ -2,7 +2,7 @@
 import type { AnswerOf } from '#server/rest/client.ts'
 import { flag, integer, oneOf, required, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
-import { encodeCSVLine } from '../csv.ts'
+import { encodeCSVLine, plainField } from '../csv.ts'
 import { deviceOperand, findDevice } from '../device.ts'
 import { writeOutput } from '../files.ts'
 import { fields, table } from '../terminal.ts'
@@ -146,4 +146,6 @@ export const commands = [
 ]
 
 const csvOf = (items: readonly Total[]): string =>
-  [columnsOf, ...items.map((item) => columnsOf.map((column) => String(item[column])))].map(encodeCSVLine).join('')
+  [columnsOf, ...items.map((item) => columnsOf.map((column) => fieldOf(item[column])))].map(encodeCSVLine).join('')
+
+const fieldOf = (value: string | number): string => (typeof value === 'number' ? String(value) : plainField(value))
