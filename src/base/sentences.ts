@@ -644,6 +644,7 @@ export const english = {
   agentNoTrustList: 'This device has no trust list. Give it the first one with "sealworks agent trust FILE".',
   agentFile: '{file} in the agent’s directory is not as it must be: {detail}. Correct it.',
   agentFileMissing: 'The agent’s directory holds no {file}. Write it, as the page about the agent says.',
+  agentLater: 'It takes longer than the agent gives it at a time, and goes on next time.',
   updateNotOnStick: 'There is no update for this device in {folder}. Have one written for it.',
   updateNoConsent: 'No update waits for an agreement here. Ask the server for one with "sealworks agent update".',
   updateNotServed: 'The server lists no {name}, which the statement names. It is asked again.',
@@ -707,7 +708,8 @@ export const english = {
   updateDirectorMissing:
     'Nobody signs what devices are told to install. Ask whoever runs the server to set updates.directorSigner.',
   updateDirectorWaits: 'The signer {name} signs nothing before people agree, which a director cannot wait for. Change its terms.',
-  updateDirectorRefuses: 'The signer {name} does not sign for the director: {detail} See to its terms; it is asked again in a minute.',
+  updateDirectorRefuses:
+    'The signer {name} does not sign for the director: {detail} See to its terms; it is asked again in a minute.',
   updateSequence: 'Another statement for this device was made at the same time. Try again.',
   releaseUnknown: 'There is no release {release} here. List the releases to see their ids.',
   releaseAmbiguous: 'Several releases for different models are called {release}. Name the one you mean by its id: release list.',

@@ -13,7 +13,7 @@ import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
 import type { Reason } from '#base/sentences.ts'
 import { toWholeSeconds, uuidv7 } from '#base/world.ts'
 import { parseCOSE } from '#cbor/cose.ts'
-import { onBehalf, signMessage } from '#signing/message-signing.ts'
+import { onBehalf, type OwnMessage, type SignedMessage, signMessage } from '#signing/message-signing.ts'
 import { keep } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import type { UpdatesContext } from './context.ts'
@@ -86,6 +86,8 @@ export interface Director {
 const PUBLISHED_MAX = 64
 /** Others that tell the same device something at the same time; each has taken its number. */
 const TRIES_MAX = 4
+/** After a signer did not sign: devices ask once a minute, and whoever mends it does not wait long. */
+const SILENT_MILLISECONDS = 60_000
 /** A statement that was given before is given again until so much of its time is over: a device needs time to use it. */
 const REUSED_UNTIL = 0.5
 
@@ -147,6 +149,27 @@ export function openDirector(context: UpdatesContext): Director {
     return { isAllowed: true, prepared: { release: found, wanted } }
   }
 
+  let silence: { readonly until: number; readonly error: TrustError } | undefined
+
+  /** A signer that does not sign is asked again a while later: each time it is asked there is an entry in the audit log. */
+  async function signAs(name: string, message: OwnMessage): Promise<SignedMessage> {
+    if (silence !== undefined && world.clock.now() < silence.until) throw silence.error
+    silence = undefined
+    try {
+      const signed = await signMessage(signing, name, message, onBehalf('server:updates'))
+      if (signed.state === 'signed') return signed
+      throw new TrustError('policyRefused', 'updateDirectorWaits', { facts: { name } })
+    } catch (cause) {
+      const { code, reason, message: detail } = asTrustError(cause)
+      if (code === 'internal' || code === 'unavailable' || code === 'rateLimited') throw cause
+      // no device is refused for what is wrong with the signer
+      const why = reason === 'updateDirectorWaits' ? reason : 'updateDirectorRefuses'
+      const error = new TrustError('unavailable', why, { facts: { name, detail }, cause })
+      silence = { until: world.clock.now() + SILENT_MILLISECONDS, error }
+      throw error
+    }
+  }
+
   async function sign(order: Order, prepared: Prepared, last: number, actor: string): Promise<Directed> {
     const { directorSigner: signer, statementHours } = settings
     if (signer === undefined) throw new TrustError('unavailable', 'updateDirectorMissing')
@@ -156,9 +179,8 @@ export function openDirector(context: UpdatesContext): Director {
     const place = { id: uuidv7(world), sequence, issuedAt: new Date(now), expiresAt: new Date(expiresAt) }
     const statement = statementOf(order, prepared, place)
     const payload = encodeStatement(statement)
-    const message = { form: 'cose', typ: DIRECTOR_TYPE, payload } as const
-    const signed = await signMessage(signing, signer, message, onBehalf('server:updates'))
-    if (signed.state === 'waiting') throw new TrustError('unavailable', 'updateDirectorWaits', { facts: { name: signer } })
+    const message: OwnMessage = { form: 'cose', typ: DIRECTOR_TYPE, payload }
+    const signed = await signAs(signer, message)
     world.faults.reach('director statement signed')
     const digest = createHash('sha256').update(signed.octets).digest('hex')
     const { id, component, version, counter, kind, action, consent } = statement

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { createReadStream, existsSync, mkdirSync } from 'node:fs'
+import { createReadStream, existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { syncDirectory } from '#base/durable-file.ts'
@@ -14,7 +14,7 @@ import { TrustError } from '#base/errors.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import { fileSource } from '#signing/artifact/blob.ts'
 import type { BlobSource } from '#signing/format.ts'
-import { openSpool } from '#signing/upload/spool.ts'
+import { openSpool, type Spool } from '#signing/upload/spool.ts'
 
 export interface Stored {
   readonly octets: number
@@ -48,12 +48,28 @@ export interface ReleaseFilesOptions {
   readonly world: World
 }
 
+/** No upload that still comes in is as old. */
+const CUT_MILLISECONDS = 86_400_000
+
 export function openReleaseFiles({ directory, artifactMaxOctets, incomingMaxOctets, world }: ReleaseFilesOptions): ReleaseFiles {
   const placeOf = (digest: string): string => join(directory, digest.slice(0, 2), digest)
-  let incoming: ReturnType<typeof openSpool> | undefined
+  let incoming: Spool | undefined
   /** Made when something comes: most installations release nothing. */
-  const spool = (): ReturnType<typeof openSpool> =>
-    (incoming ??= openSpool(join(directory, 'incoming'), incomingMaxOctets, world))
+  function spool(): Spool {
+    if (incoming !== undefined) return incoming
+    incoming = openSpool(join(directory, 'incoming'), incomingMaxOctets, world)
+    removeCut(incoming.directory)
+    return incoming
+  }
+
+  /** What a crash cut counts against what may come in. Another node may be at what is new. */
+  function removeCut(place: string): void {
+    for (const name of readdirSync(place)) {
+      if (!name.endsWith('.artifact')) continue
+      const { mtimeMs = Infinity } = statSync(join(place, name), { throwIfNoEntry: false }) ?? {}
+      if (world.clock.now() - mtimeMs > CUT_MILLISECONDS) rmSync(join(place, name), { force: true })
+    }
+  }
 
   const found = (digest: string): string => {
     const place = placeOf(digest)

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { listAuditEntries } from '#audit/log.ts'
 import { concat, utf8 } from '#base/bytes.ts'
 import { systemWorld, type World } from '#base/world.ts'
+import { testAuthority } from '#signing/tsp/testing.ts'
 import { keep } from '#store/batch.ts'
 import type { Database } from '#store/database.ts'
 import { migrate } from '#store/migrate.ts'
@@ -14,6 +15,7 @@ import { postgresMissing, startPostgres, type TestServer } from '#store/postgres
 import { sqlite } from '#store/sqlite/index.ts'
 import type { DirectedDevice } from './context.ts'
 import type { Directed, Order } from './director.ts'
+import { openReleaseFiles } from './files.ts'
 import { isDirected, listInstalled, type Running, stepsToRecord } from './installed.ts'
 import { checkManifest, checkStatement, type DeviceFacts, readManifest, readStatement } from './messages.ts'
 import {
@@ -30,6 +32,7 @@ import {
 import { digestOf } from './samples.ts'
 import { listStatements } from './statements.ts'
 import { engineer, once, openTestUpdates, testDevice, type TestUpdates, updateTestMigrations } from './testing.ts'
+import { openUpdates, type Updates } from './updates.ts'
 
 const DAY = 86_400_000
 
@@ -376,6 +379,53 @@ test('R12: who is not meant is told nothing, and the refusal is in the audit log
     const value = await taken(setting, device, back, { installed: new Map([['motor', late.counter]]) })
     assert.deepEqual(value.rollback, { from: late.counter, to: release.counter })
   }))
+
+test('R21: a director whose signer does not sign refuses no device for it, and says so once, not at each poll', () =>
+  inSetting('sqlite', async (setting) => {
+    const { context, devices, db, time, signing, keys } = setting
+    const release = await setting.published()
+    const tell = async (updates: Updates, id: string) => {
+      devices.set(id, testDevice(id))
+      return updates.direct(orderFor({ id }, release), 'service:director')
+    }
+    const entries = async (): Promise<number> =>
+      (await listAuditEntries(db, { organizationId: 'default', limit: 500, filter: {} })).entries.length
+    const approval = { least: 2, approvers: { roles: ['approver'], people: [] }, usesMax: 1, validSeconds: 60 }
+    for (const [name, terms, reason] of [
+      ['waits', { approval }, 'updateDirectorWaits'],
+      ['refuses', { users: { roles: ['release-engineer'], people: [] } }, 'updateDirectorRefuses'],
+    ] as const) {
+      const { timeStamps: _, ...usual } = (await testAuthority(keys, name, { purposes: ['documentSigning'] })).terms
+      const users = { roles: ['server:updates'], people: [] }
+      await signing.signers.create({ ...usual, formats: ['cose-sign1'], users, ...terms }, engineer.actor)
+      const updates = openUpdates({ ...context, settings: { ...context.settings, directorSigner: name } })
+      await assert.rejects(tell(updates, 'a-1'), { code: 'unavailable', reason })
+      const before = await entries()
+      for (const id of ['a-1', 'a-2', 'a-3']) await assert.rejects(tell(updates, id), { code: 'unavailable', reason })
+      assert.equal(await entries(), before)
+      time.ahead += 60_000
+      await assert.rejects(tell(updates, 'a-2'), { code: 'unavailable', reason })
+      assert.ok((await entries()) > before, 'and looks again')
+    }
+  }))
+
+test('R29: what was left of uploads that a crash cut is taken away a day later', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'sealworks-updates-files-'))
+  const world = systemWorld()
+  const incoming = join(directory, 'incoming')
+  mkdirSync(incoming)
+  for (const [name, age] of [
+    ['old.artifact', 2 * DAY],
+    ['new.artifact', DAY / 2],
+  ] as const) {
+    writeFileSync(join(incoming, name), 'cut')
+    utimesSync(join(incoming, name), new Date(world.clock.now() - age), new Date(world.clock.now() - age))
+  }
+  const files = openReleaseFiles({ directory, artifactMaxOctets: 100, incomingMaxOctets: 1 << 20, world })
+  await files.take(once(utf8('whole')), 5, async () => {})
+  assert.deepEqual(readdirSync(incoming).toSorted(), ['new.artifact', 'node'])
+  rmSync(directory, { recursive: true })
+})
 
 test('a statement is given again while it says the same and has time left', () =>
   inSetting('sqlite', async (setting) => {
