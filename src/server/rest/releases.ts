@@ -375,7 +375,7 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       async handle(_, { params: { id }, query: { limit = PAGE_DEFAULT, cursor } }) {
         const found = await listStatements(context, id, {
           limit: limit + 1,
-          before: cursor === undefined ? undefined : Number(cursor),
+          before: cursor === undefined || !/^\d{1,15}$/.test(cursor) ? undefined : Number(cursor),
         })
         const shown = found.slice(0, limit)
         const items = shown.map(({ releaseId: release, issuedAt, expiresAt, octets: _octets, ...one }) => ({
