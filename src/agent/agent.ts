@@ -6,6 +6,7 @@
  * @module
  */
 import { setTimeout as pause } from 'node:timers/promises'
+import { TrustError } from '#base/errors.ts'
 import type { World } from '#base/world.ts'
 import { parseCertificate } from '#x509/certificate.ts'
 import { formatName, parseName } from '#x509/name.ts'
@@ -14,6 +15,7 @@ import { type Device, openDevice } from './device.ts'
 import type { AgentDirectory, Settings, State } from './directory.ts'
 import type { Outcome } from './enroll.ts'
 import { followTrust } from './follow-trust.ts'
+import type { Part } from './part.ts'
 import { parts } from './parts.ts'
 import { sendState } from './report-part.ts'
 import { backoffMilliseconds } from './schedule.ts'
@@ -122,32 +124,68 @@ function updatesOf({ installed, job, ended, consent }: UpdateState): NonNullable
   }
 }
 
+/** For one part of a round: a server that is slow with one thing holds up no other for longer. */
+const PART_SECONDS = 60
+
 export interface RunOptions {
   readonly pollSeconds: number
+  /** {@link PART_SECONDS} unless told. */
+  readonly partSeconds?: number
   readonly signal: AbortSignal
   /** A line for whoever runs it. */
   say(line: string): void
 }
 
-/** Until it is asked to end, one round after the other. A part that fails does not keep the others. */
-export async function runAgent({ device }: Agent, world: World, { pollSeconds, signal, say }: RunOptions): Promise<void> {
+export interface Round {
+  /** What came of it. */
+  readonly lines: readonly string[]
+  /** A part did not get through. */
+  readonly failed: boolean
+  /** These go on later. */
+  readonly later: readonly Part[]
+}
+
+/**
+ * Each part once. One that fails does not keep the others.
+ *
+ * @param partSeconds after which a part that can go on later makes room for the others; as long as it takes when absent
+ */
+export async function runOnce({ device }: Agent, partSeconds?: number, some: readonly Part[] = parts): Promise<Round> {
+  const lines: string[] = []
+  const later: Part[] = []
+  let failed = false
+  for (const part of some) {
+    try {
+      const signal = partSeconds === undefined ? undefined : AbortSignal.timeout(partSeconds * 1000)
+      lines.push(...[(await part.run(device, signal)) ?? []].flat())
+    } catch (error) {
+      if (!(error instanceof Error)) throw error
+      if (error instanceof TrustError && error.reason === 'agentLater') later.push(part)
+      else failed = true
+      lines.push(`${part.name}: ${error.message}`)
+    }
+  }
+  return { lines, failed, later }
+}
+
+/** Until it is asked to end, one round after the other; what goes on later does so between them, and its end is told at once. */
+export async function runAgent(agent: Agent, world: World, options: RunOptions): Promise<void> {
+  const { pollSeconds, partSeconds = PART_SECONDS, signal, say } = options
   let failures = 0
   let lastSaid = ''
-  while (!signal.aborted) {
-    const lines: string[] = []
-    let failed = false
-    for (const part of parts) {
-      try {
-        lines.push(...[(await part.run(device)) ?? []].flat())
-      } catch (error) {
-        if (!(error instanceof Error)) throw error
-        failed = true
-        lines.push(`${part.name}: ${error.message}`)
-      }
-    }
+  const tell = ({ lines }: Round): void => {
     for (const line of lines) if (line !== lastSaid) say((lastSaid = line))
-    failures = failed ? failures + 1 : 0
+  }
+  while (!signal.aborted) {
+    const round = await runOnce(agent, partSeconds)
+    tell(round)
+    failures = round.failed ? failures + 1 : 0
     const wait = failures === 0 ? pollSeconds * 1000 : Math.min(pollSeconds * 1000, backoffMilliseconds(failures, world.random))
-    await pause(wait, undefined, { signal }).catch(() => {})
+    const nextAt = performance.now() + wait
+    let now = round
+    while (now.later.length > 0 && performance.now() < nextAt && !signal.aborted)
+      tell((now = await runOnce(agent, partSeconds, now.later)))
+    if (now !== round && now.later.length === 0 && !now.failed) continue
+    await pause(Math.max(0, nextAt - performance.now()), undefined, { signal }).catch(() => {})
   }
 }

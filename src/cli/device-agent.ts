@@ -1,6 +1,6 @@
 /** What `sealworks agent` does, apart from its words. @module */
 import { resolve } from 'node:path'
-import { type Agent, openAgent, runAgent } from '#agent/agent.ts'
+import { type Agent, openAgent, runAgent, runOnce } from '#agent/agent.ts'
 import type { Settings } from '#agent/directory.ts'
 import type { Outcome } from '#agent/enroll.ts'
 import { parsePEM } from '#asn1/pem.ts'
@@ -166,3 +166,13 @@ export function run(context: Context, place: string, pollSeconds: number): Promi
     return { value: agent.status() }
   })
 }
+
+export const round = (context: Context, place: string): Promise<Answer> =>
+  withAgent(context, place, async (agent) => {
+    const { lines, failed } = await runOnce(agent)
+    return {
+      value: { lines },
+      text: lines.map((line) => `${line}\n`).join(''),
+      exitCode: failed ? exitCodes.failed : exitCodes.done,
+    }
+  })

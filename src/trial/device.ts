@@ -7,6 +7,9 @@ import { generateKeyPair, type KeyObject, sign } from 'node:crypto'
 import { promisify } from 'node:util'
 import { type Secret, secret } from '#base/secret.ts'
 import { encodeCertificationRequest } from '#x509/certification-request.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
+import { parseIPAddress } from '#x509/extensions/general-name.ts'
+import { subjectAltName } from '#x509/extensions/subject-alternative-name.ts'
 import { nameOf, type NamePart } from '#x509/name.ts'
 
 export type DeviceAlgorithm = 'ecdsa-p256' | 'ml-dsa-65'
@@ -37,13 +40,27 @@ export async function makeKey(algorithm: DeviceAlgorithm = 'ecdsa-p256'): Promis
 export const privateKeyOf = ({ privateKey }: DeviceKey): Secret =>
   secret(new Uint8Array(privateKey.export({ type: 'pkcs8', format: 'der' })))
 
-/** @param channelBinding ties the request to the connection that carries it (RFC 7030, 3.5) @returns DER PKCS #10 */
-export const requestFor = (key: DeviceKey, subject: readonly NamePart[], channelBinding?: string): Promise<Uint8Array> =>
+export interface RequestOptions {
+  /** Ties the request to the connection that carries it (RFC 7030, 3.5). */
+  readonly channelBinding?: string
+  /** The address of a server. */
+  readonly address?: string
+}
+
+/** @returns DER PKCS #10 */
+export const requestFor = (
+  key: DeviceKey,
+  subject: readonly NamePart[],
+  { channelBinding, address }: RequestOptions = {},
+): Promise<Uint8Array> =>
   encodeCertificationRequest(
     {
       subject: nameOf(subject),
       publicKey: key.publicKey,
       ...(channelBinding !== undefined && { challengePassword: channelBinding }),
+      ...(address !== undefined && {
+        extensions: [extensionWith(subjectAltName, [{ type: 'iPAddress', value: parseIPAddress(address) }])],
+      }),
     },
     key.algorithm === 'ml-dsa-65'
       ? { signatureAlgorithm: 'ml-dsa-65', sign: (message) => new Uint8Array(sign(null, message, key.privateKey)) }

@@ -16,7 +16,8 @@ import { after, before, describe, test } from 'node:test'
 import { needs } from '../../test/interop/programs.ts'
 
 const PROGRAM = join(import.meta.dirname, 'main.ts')
-const USUAL_PORTS = [8443, 8080] as const
+const USUAL_PORTS = [8443, 8080, 8883] as const
+const has = (program: string): boolean => spawnSync('which', [program]).status === 0
 
 interface Trial {
   readonly child: ChildProcess
@@ -116,7 +117,6 @@ describe('a first start, and a second', () => {
   })
 
   test('where SoftHSM is, a key stays in a token of the trial’s own, and pkcs11-tool sees it there (R10)', (t) => {
-    const has = (program: string) => spawnSync('which', [program]).status === 0
     if (!has('softhsm2-util')) {
       assert.match(first.text, /install softhsm2/)
       assert.match(first.text, /\d could not be played on this machine/)
@@ -146,6 +146,43 @@ describe('a first start, and a second', () => {
     assert.match(first.text, /openssl ts.*Verification: OK/)
   })
 
+  test('two models are updated over the air, in waves, and what is not for a machine is refused (R11, R12)', () => {
+    assert.match(first.text, /two have not approved.*refused: releaseState; one approver is not enough; two are/)
+    assert.match(first.text, /one drill first.*counted once its signed report says so, and not before/)
+    assert.match(first.text, /other drills follow.*4 of 4 run 1\.1\.0/)
+    assert.match(first.text, has('swupdate') && has('cpio') ? /The press is updated.*by SWUpdate/ : /install swupdate and cpio/)
+    const refusals = [...first.text.matchAll(/refused: (update\w+)/g)].map(([, reason]) => reason)
+    const wrong = ['updateOtherModel', 'updateOtherRevision', 'updateNotNewer', 'updateImage']
+    assert.deepEqual(refusals, ['updateArtifactOther', ...wrong])
+    assert.match(first.text, /^ {2}machines updated +5$/m)
+    assert.match(first.text, /^ {2}wrong updates refused +5$/m)
+  })
+
+  test('a feature is licensed to one machine, and its twin has nothing of it (R13)', () => {
+    assert.match(first.text, /looks at it offline.*licensed; no server was asked/)
+    assert.match(first.text, /Its twin is given a copy.*refused: licenseOtherDevice/)
+  })
+
+  test('two agree to an order, the machine obeys it once, and not again when it is replayed (R14)', () => {
+    assert.match(first.text, /One agrees, twice.*refused: commandSigned; with the second it is challenging/)
+    assert.match(first.text, /what it signed.*done: “the valve is open”; ordered and agreed by 3/)
+    assert.match(first.text, /sends it again.*the machine knows it, and does nothing/)
+  })
+
+  test('what a machine counted is billed, and a counter that was set back is found (R32)', () => {
+    assert.match(first.text, /the bill .*2 lines of CSV/)
+    assert.match(first.text, /sets the counter back.*refused, and alarm: set-back/)
+  })
+
+  test('machines talk by their certificates, until these are revoked (R7, R33)', () => {
+    assert.match(first.text, /tells how warm it is.*iiot\/example-plant\/shop\/D1-0003\/up\/heat/)
+    assert.match(
+      first.text,
+      has('mosquitto_pub') ? /mosquitto_pub.*its own topic is taken, another’s is not/ : /install mosquitto-clients/,
+    )
+    assert.match(first.text, /certificate is revoked.*its session was cut \d+ ms later, and it is not let in again/)
+  })
+
   test('a witness has seen the theft, and its proof holds offline, a forged one does not (R28)', () => {
     assert.match(first.text, /audit check: the revocation, offline.*entry \d+ of \d+/)
     assert.match(first.text, /another reason in it.*refused: auditProofWrong/)
@@ -156,7 +193,7 @@ describe('a first start, and a second', () => {
     assert.equal(statSync(join(trial, 'administrator.token')).mode & 0o777, 0o600)
   })
 
-  test('the second goes on with a new line on the same authorities and ports, stays up, and signs its user in', async (t) => {
+  test('the second goes on with a new line on the same authorities and ports, stays up, signs its user in, and lets no third one in', async (t) => {
     const second = start(directory)
     t.after(() => second.child.kill('SIGTERM'))
     await second.seen('/sign-in?code=')
@@ -164,6 +201,8 @@ describe('a first start, and a second', () => {
     const text = second.text()
     assert.match(text, /station of line 2\b/)
     assert.match(text, /L2-0001 to L2-0200/)
+    assert.match(text, /4 of 4 run 2\.1\.0/)
+    assert.match(text, /version 2: the operator orders/)
     const wasThere = [...text.matchAll(/✓ (.*?) {2,}.*(?:the same(?: key)? as last time|done at an earlier start)/g)]
     const titles = new Set(wasThere.map(([, title]) => title))
     const hasToken = existsSync(join(trial, 'token'))
@@ -172,6 +211,8 @@ describe('a first start, and a second', () => {
       'The owner’s root, and its plant authority',
       'A root and an authority with ML-DSA-65',
       'The owner’s root and authority are rekeyed',
+      'Who may say who orders machines about',
+      'Two models, a shop, and who signs for them',
       ...(hasToken ? ['A token for keys is made ready (SoftHSM)', 'An authority with its key in the token'] : []),
     ])
       assert.ok(titles.has(title), title)
@@ -189,6 +230,12 @@ describe('a first start, and a second', () => {
     assert.match(page.body, /Trial factory/)
     assert.match(page.body, /Trial administrator/)
 
+    const server = serverOf(directory)
+    const other = await start(directory, '--exit').ended
+    assert.equal(other.code, 1)
+    assert.match(other.text, /✗ A witness of the record starts\n.*in use by sealworks audit witness \(process \d+\)/)
+    process.kill(server, 0)
+
     second.child.kill('SIGTERM')
     assert.equal((await second.ended).code, 0)
     await assert.rejects(exchange(new URL('/', url), ca, 'GET', ''), { code: 'ECONNREFUSED' })
@@ -200,16 +247,11 @@ describe('a trial that is disturbed', () => {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks trial '))
   after(() => rmSync(directory, { recursive: true }))
 
-  test('by a second one in the same directory: that says who is there', async (t) => {
+  test('by its user: it leaves no server behind', async (t) => {
     const one = start(directory)
     t.after(() => one.child.kill('SIGTERM'))
     await one.seen('The administrator appoints')
     const server = serverOf(directory)
-    const other = await start(directory, '--exit').ended
-    assert.equal(other.code, 1)
-    assert.match(other.text, /✗ A witness of the record starts\n.*in use by sealworks audit witness \(process \d+\)/)
-    process.kill(server, 0)
-    // the first is broken off, and leaves no server behind
     one.child.kill('SIGINT')
     const { code, text } = await one.ended
     assert.equal(code, 130)

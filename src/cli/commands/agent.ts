@@ -160,11 +160,20 @@ export const commands = [
   command({
     noun: 'agent',
     verb: 'run',
-    summary: 'Keep the certificate and the trust list, and report, until it is stopped',
+    summary:
+      'Do all that a device does again and again: its certificate, licenses, commands, updates, reports; until it is stopped',
+    details:
+      'With --once it looks once and ends, for devices that something else wakes; with 1 where a part did not get through.',
     example: 'sealworks agent run --poll 3600',
-    options: { poll: integer('SECONDS', 1, 86_400, 'between two looks; 3600 unless told') },
+    options: {
+      poll: integer('SECONDS', 1, 86_400, 'between two looks; 3600 unless told'),
+      once: flag('look once, and end'),
+    },
     sharedOptions: directory,
     stopsItself: true,
-    run: async (context, { poll }, shared: Shared) => (await work()).run(context, placeOf(context, shared), poll ?? 3600),
+    run: async (context, { poll, once }, shared: Shared) => {
+      const [agent, place] = [await work(), placeOf(context, shared)]
+      return once ? agent.round(context, place) : agent.run(context, place, poll ?? 3600)
+    },
   }),
 ]

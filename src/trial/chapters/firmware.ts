@@ -4,22 +4,23 @@ import { join } from 'node:path'
 import { encodePEM } from '#asn1/pem.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { byOpenSSL } from '../programs.ts'
-import { CommandRefusal, runCommand } from '../server-process.ts'
+import { type CommandAnswer, CommandRefusal, runCommand, tryCommand } from '../server-process.ts'
 import { type Chapter, fact, must, NotAsExpected, present, type Scene } from '../story.ts'
 import { birthAuthority, MAKER } from './authorities.ts'
-import { administrator, officer, server } from './server.ts'
+import { officer, personToken, server } from './server.ts'
 
 interface Desk {
   /** Files of this start. */
   readonly directory: string
   /** The release engineer at the command line. */
   run(...words: readonly string[]): Promise<unknown>
+  /** The same where it may wait for others. */
+  attempt(...words: readonly string[]): Promise<CommandAnswer>
 }
 
-const desk = fact<Desk>('the release engineer’s desk')
+export const desk = fact<Desk>('the release engineer’s desk')
 
 const ENGINEER = 'Trial release engineer'
-const TOKEN_SECONDS = 3600
 /** Of IANA's arc for examples (RFC 5612); an authority has its own. */
 const TIME_POLICY = '1.3.6.1.4.1.32473.7'
 const FIRMWARE = 'press7.bin'
@@ -114,7 +115,7 @@ async function openDesk(scene: Scene): Promise<{ readonly isOld: boolean }> {
   const environment = {
     SEALWORKS_SERVER: process.tls,
     SEALWORKS_TRUST: join(scene.directory, TLS_ROOT_FILE),
-    SEALWORKS_TOKEN: await engineerToken(scene),
+    SEALWORKS_TOKEN: await personToken(scene, ENGINEER, 'release-engineer'),
   }
   const directory = join(scene.directory, 'firmware')
   rmSync(directory, { recursive: true, force: true })
@@ -124,18 +125,12 @@ async function openDesk(scene: Scene): Promise<{ readonly isOld: boolean }> {
   writeFileSync(at(directory, 'root.pem'), encodePEM('CERTIFICATE', root))
   writeFileSync(at(directory, FIRMWARE), scene.world.random.octets(FIRMWARE_OCTETS))
   writeFileSync(at(directory, SCRIPT), 'param([string]$Press)\r\nWrite-Host "Press $Press is commissioned."\r\n')
-  scene.note(desk, { directory, run: (...words) => runCommand(words, environment) })
+  scene.note(desk, {
+    directory,
+    run: (...words) => runCommand(words, environment),
+    attempt: (...words) => tryCommand(words, environment),
+  })
   return { isOld }
-}
-
-async function engineerToken(scene: Scene): Promise<string> {
-  const chief = scene.known(administrator)
-  const { items } = await chief.call('listPrincipals', {})
-  const person =
-    items.find(({ name }) => name === ENGINEER) ??
-    (await chief.call('createPrincipal', { body: { kind: 'person', name: ENGINEER, roles: ['release-engineer'] } }))
-  const body = { name: 'trial factory', lifetimeSeconds: TOKEN_SECONDS }
-  return (await chief.call('createToken', { params: { id: person.id }, body })).token
 }
 
 /** @returns whether they were there */

@@ -16,9 +16,10 @@ import { officer, officerCommand, server } from './server.ts'
 import { line } from './station.ts'
 
 const SECOND_OWNER = 'Example Works'
-const MODEL = 'press-8'
+/** The press, as the maker's catalog has it. */
+export const MODEL = 'press-8'
 /** Names of organizations, as the catalog of devices writes them. */
-const parties = { maker: 'example-machines', first: 'example-plant', second: 'example-works' } as const
+export const parties = { maker: 'example-machines', first: 'example-plant', second: 'example-works' } as const
 type Party = keyof typeof parties
 const titles: Readonly<Record<Party, string>> = { maker: MAKER, first: OWNER, second: SECOND_OWNER }
 
@@ -86,7 +87,7 @@ export const lifeChapter: Chapter = {
     {
       title: 'The maker offers it, the owner accepts',
       async run(scene) {
-        const { released, owner } = await sell(scene, 'first')
+        const { released, owner } = await sell(scene, { device: scene.known(press).id, to: 'first' })
         must(released === 'released', `the transfer is ${released}`)
         return { said: `released by the maker, and now with ${owner}` }
       },
@@ -121,12 +122,13 @@ export const lifeChapter: Chapter = {
       title: 'It is sold: first the old owner’s is revoked',
       async run(scene) {
         const inYard = lastOf(scene)
-        const { owner } = await sell(scene, 'second', async () => {
+        const between = async (): Promise<void> => {
           await standingIs(scene, scene.known(leftBehind), 'hall', 'affiliationChanged')
           await standingIs(scene, inYard, 'yard', 'affiliationChanged')
           must(!(await isLetIn(scene, inYard)), 'the certificate of the yard is still good for something')
           await mustBe(scene, 'transfer-pending', 'first/yard')
-        })
+        }
+        const { owner } = await sell(scene, { device: scene.known(press).id, to: 'second', between })
         return { said: `between the two it can do nothing; then it is with ${owner}` }
       },
     },
@@ -263,10 +265,16 @@ async function makeAreas(scene: Scene): Promise<void> {
   scene.note(areaAuthorities, found)
 }
 
-/** Offered, accepted, released, and taken. @param between looks at it when it was let go and not yet taken */
-async function sell(scene: Scene, to: Party, between?: () => Promise<void>): Promise<{ released: string; owner: string }> {
+interface Sale {
+  readonly device: string
+  readonly to: Party
+  /** Looks at it when it was let go and not yet taken. */
+  between?(): Promise<void>
+}
+
+/** Offered, accepted, released, and taken. */
+export async function sell(scene: Scene, { device, to, between }: Sale): Promise<{ released: string; owner: string }> {
   const client = scene.known(officer)
-  const { id: device } = scene.known(press)
   const offer = await client.call('offerDevice', { body: { device, to: parties[to], terms: `invoice 47${to.length}` } })
   must(offer.state !== 'waiting', 'the offer waits for a person, which nobody asked for')
   const { id } = offer
@@ -285,7 +293,7 @@ async function enroll(scene: Scene, area: Area, shown: Identity): Promise<void> 
   const subject = [{ type: 'serialNumber' as const, value: productSerial }]
   const key = await makeKey()
   const certificate = await connected(scene, area, { identity: shown }, async (client) =>
-    issued(await client.simpleEnroll((channelBinding) => requestFor(key, subject, channelBinding))),
+    issued(await client.simpleEnroll((channelBinding) => requestFor(key, subject, { channelBinding }))),
   )
   const issuer = present(scene.known(areaAuthorities).get(area), `${area} has no authority`)
   await checkCertificate(certificate, { issuer, publicKey: key.publicKey, subject: `serialNumber=${productSerial}` })

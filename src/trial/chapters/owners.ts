@@ -42,7 +42,7 @@ export const ownersChapter: Chapter = {
           const key = await makeKey()
           const subject = birthSubject(device.productSerial)
           const certificate = await connected(scene, undefined, { identity: device.birth }, async (client) =>
-            issued(await client.simpleEnroll((channelBinding) => requestFor(key, subject, channelBinding))),
+            issued(await client.simpleEnroll((channelBinding) => requestFor(key, subject, { channelBinding }))),
           )
           return { ...device, owner: { key, certificate } }
         }

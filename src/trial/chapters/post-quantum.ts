@@ -51,7 +51,7 @@ export const postQuantumChapter: Chapter = {
         const { birth, productSerial } = present(scene.known(devices)[0], 'there are no devices')
         const key = await makeKey(ALGORITHM)
         const certificate = await connected(scene, endpoints.postQuantum, { identity: birth }, async (client) =>
-          issued(await client.simpleEnroll((binding) => requestFor(key, birthSubject(productSerial), binding))),
+          issued(await client.simpleEnroll((channelBinding) => requestFor(key, birthSubject(productSerial), { channelBinding }))),
         )
         const issuer = scene.known(postQuantumAuthority)
         await checkCertificate(certificate, { issuer, publicKey: key.publicKey, subject: birthSubjectText(productSerial) })

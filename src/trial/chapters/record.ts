@@ -75,6 +75,8 @@ export const recordChapter: Chapter = {
           'foreignProductSerial',
           'certificateRevoked',
           'deviceNotClaimed',
+          'updateOtherModel',
+          'usageSetBack',
         ]
         const missing = wanted.filter((reason) => !reasons.has(reason))
         must(missing.length === 0, `the log has no refusal for ${missing.join(', ')}`)

@@ -6,6 +6,10 @@ import { birthsChapter } from './births.ts'
 import { copiesChapter } from './copies.ts'
 import { firmwareChapter } from './firmware.ts'
 import { lifeChapter } from './life.ts'
+import { licensesChapter } from './licenses.ts'
+import { machinesChapter } from './machines.ts'
+import { messagesChapter } from './messages.ts'
+import { ordersChapter } from './orders.ts'
 import { ownersChapter } from './owners.ts'
 import { postQuantumChapter } from './post-quantum.ts'
 import { productionChapter } from './production.ts'
@@ -17,6 +21,8 @@ import { secondOpinionChapter } from './second-opinion.ts'
 import { serverChapter } from './server.ts'
 import { stationChapter } from './station.ts'
 import { tokenChapter } from './token.ts'
+import { updatesChapter } from './updates.ts'
+import { usageChapter } from './usage.ts'
 
 export const chapters: readonly Chapter[] = [
   serverChapter,
@@ -34,6 +40,12 @@ export const chapters: readonly Chapter[] = [
   postQuantumChapter,
   rotationChapter,
   firmwareChapter,
+  machinesChapter,
+  updatesChapter,
+  licensesChapter,
+  ordersChapter,
+  usageChapter,
+  messagesChapter,
   recordChapter,
   backupChapter,
 ]

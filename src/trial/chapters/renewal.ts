@@ -25,7 +25,9 @@ export const renewalChapter: Chapter = {
           const { productSerial } = device
           const key = await makeKey()
           const certificate = await connected(scene, undefined, { identity: device.owner }, async (client) =>
-            issued(await client.simpleReenroll((channelBinding) => requestFor(key, birthSubject(productSerial), channelBinding))),
+            issued(
+              await client.simpleReenroll((channelBinding) => requestFor(key, birthSubject(productSerial), { channelBinding })),
+            ),
           )
           must(!equal(certificate, device.owner.certificate), `${productSerial} got its old certificate again`)
           await checkCertificate(certificate, { issuer, publicKey: key.publicKey, subject: birthSubjectText(productSerial) })

@@ -73,7 +73,9 @@ export const rotationChapter: Chapter = {
         const { productSerial, owner } = present(scene.known(ownedDevices)[1], 'there are no devices')
         const key = await makeKey()
         const certificate = await connected(scene, undefined, { identity: owner }, async (client) =>
-          issued(await client.simpleReenroll((binding) => requestFor(key, birthSubject(productSerial), binding))),
+          issued(
+            await client.simpleReenroll((channelBinding) => requestFor(key, birthSubject(productSerial), { channelBinding })),
+          ),
         )
         await checkCertificate(certificate, { issuer, publicKey: key.publicKey, subject: birthSubjectText(productSerial) })
         scene.note(renewed, certificate)

@@ -8,6 +8,7 @@ import { secret } from '#base/secret.ts'
 import { parseConfig } from '#config/config.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
 import { type Client, httpsTransport, RemoteRefusal, restClient } from '#server/rest/client.ts'
+import { openPeople, peopleLines } from '../people.ts'
 import { choosePorts, HOST } from '../ports.ts'
 import { CommandRefusal, runCommand, type ServerProcess, startServer } from '../server-process.ts'
 import { type Chapter, fact, must, NotAsExpected, type Scene } from '../story.ts'
@@ -16,6 +17,8 @@ import { keepLogKey, startWitness, type TrialWitness } from '../witness.ts'
 
 export interface TrialServer {
   readonly process: ServerProcess
+  /** Of its message broker. */
+  readonly mqttPort: number
   /** Who may have issued the server's certificate: DER. */
   readonly tlsRoot: Uint8Array
   /** When it was started. */
@@ -30,7 +33,7 @@ export const administrator = fact<Client>('the administrator')
 /** May make authorities and endpoints, issue and revoke. */
 export const officer = fact<Client>('the PKI officer')
 /** The same person at the command line. */
-export const officerCommand = fact<(...words: readonly string[]) => Promise<void>>('the PKI officer’s command line')
+export const officerCommand = fact<(...words: readonly string[]) => Promise<unknown>>('the PKI officer’s command line')
 
 /** Undefined where SoftHSM is not installed. */
 export const token = fact<TrialToken | undefined>('the token')
@@ -38,16 +41,18 @@ export const token = fact<TrialToken | undefined>('the token')
 export const TOKEN_STORE = 'hsm'
 export const witness = fact<TrialWitness>('the witness')
 
+/** The signer that says what each device may install. */
+export const DIRECTOR = 'director'
 const CONFIG_FILE = 'sealworks.toml'
 export const TOKEN_FILE = 'administrator.token'
 /** Opens the trial's backups. In a plant it lies in a safe. */
 export const RECOVERY_KEY_FILE = 'recovery.key'
 const ADMINISTRATOR = 'Trial administrator'
 const OFFICER = 'Trial PKI officer'
-const OFFICER_TOKEN_SECONDS = 3600
+const TOKEN_SECONDS = 3600
 
 /** What `serve` takes unless told otherwise. */
-const USUAL_PORTS = { tls: 8443, public: 8080 } as const
+const USUAL_PORTS = { tls: 8443, public: 8080, mqtt: 8883 } as const
 
 export const serverChapter: Chapter = {
   title: 'The server',
@@ -86,6 +91,17 @@ export const serverChapter: Chapter = {
       },
     },
     {
+      title: 'Who may say who orders machines about',
+      async run({ directory }) {
+        const words = [...withoutServer(directory), '--token-file', join(directory, TOKEN_FILE)]
+        const standing = await openPeople({ directory, run: (...more) => runCommand([...more, ...words]) })
+        return {
+          said:
+            standing === 'known' ? 'the same as last time' : 'a policy officer with a key of their own, which the server has not',
+        }
+      },
+    },
+    {
       title: 'A witness of the record starts',
       async run(scene) {
         const started = await startWitness(scene.directory)
@@ -99,7 +115,7 @@ export const serverChapter: Chapter = {
       async run(scene) {
         const { directory, world } = scene
         const startedAt = new Date(world.clock.now())
-        const process = await startOnFreePorts(scene)
+        const { process, mqttPort } = await startOnFreePorts(scene)
         scene.atEnd(() => process.stop())
         const rootsPEM = readFileSync(join(directory, TLS_ROOT_FILE), 'utf8')
         const client = (token: string): Client => {
@@ -107,7 +123,7 @@ export const serverChapter: Chapter = {
           scene.atEnd(() => transport.close())
           return restClient({ transport, token: secret(utf8(token)) })
         }
-        scene.note(server, { process, tlsRoot: parseOnePEM(rootsPEM, 'CERTIFICATE'), startedAt, client })
+        scene.note(server, { process, mqttPort, tlsRoot: parseOnePEM(rootsPEM, 'CERTIFICATE'), startedAt, client })
         return { said: `${process.tls}, ${process.public}` }
       },
     },
@@ -117,32 +133,36 @@ export const serverChapter: Chapter = {
         const { directory } = scene
         const { client, process } = scene.known(server)
         const chief = client(readFileSync(join(directory, TOKEN_FILE), 'utf8').trim())
-        const { items } = await chief.call('listPrincipals', {})
-        const person =
-          items.find(({ name }) => name === OFFICER) ??
-          (await chief.call('createPrincipal', { body: { kind: 'person', name: OFFICER, roles: ['pki-officer'] } }))
-        const { token: secretToken } = await chief.call('createToken', {
-          params: { id: person.id },
-          body: { name: 'trial factory', lifetimeSeconds: OFFICER_TOKEN_SECONDS },
-        })
+        scene.note(administrator, chief)
+        const secretToken = await personToken(scene, OFFICER, 'pki-officer')
         const appointed = client(secretToken)
         const reason = await refusalOf(() => appointed.call('createPrincipal', { body: { kind: 'person', name: 'Accomplice' } }))
         must(reason === 'permissionMissing', `the officer was refused for ${reason} instead of permissionMissing`)
-        scene.note(administrator, chief)
         scene.note(officer, appointed)
         const environment = {
           SEALWORKS_SERVER: process.tls,
           SEALWORKS_TRUST: join(directory, TLS_ROOT_FILE),
           SEALWORKS_TOKEN: secretToken,
         }
-        scene.note(officerCommand, async (...words) => {
-          await runCommand(words, environment)
-        })
+        scene.note(officerCommand, (...words) => runCommand(words, environment))
         return { said: 'may issue and revoke, may not add people' }
       },
     },
   ],
 }
+
+/** A token of a person with this role, who is appointed at the first start. */
+export async function personToken({ known }: Scene, name: string, role: Role): Promise<string> {
+  const chief = known(administrator)
+  const { items } = await chief.call('listPrincipals', {})
+  const person =
+    items.find((one) => one.name === name) ??
+    (await chief.call('createPrincipal', { body: { kind: 'person', name, roles: [role] } }))
+  const body = { name: 'trial factory', lifetimeSeconds: TOKEN_SECONDS }
+  return (await chief.call('createToken', { params: { id: person.id }, body })).token
+}
+
+type Role = 'pki-officer' | 'release-engineer' | 'approver'
 
 export const shownPath = (directory: string): string => {
   const path = relative(process.cwd(), directory)
@@ -152,18 +172,20 @@ export const shownPath = (directory: string): string => {
 /** Another program may take a port between our look and the server's. */
 const ATTEMPTS_MAX = 3
 
-async function startOnFreePorts({ directory, known }: Scene): Promise<ServerProcess> {
+async function startOnFreePorts({ directory, known }: Scene): Promise<Pick<TrialServer, 'process' | 'mqttPort'>> {
   const [hsm, seenBy] = [known(token), known(witness)]
   for (let attempt = 1; ; attempt++) {
+    const ports = await portsFor(directory)
     const configFile = writeConfig(directory, [
-      ...serverLines(await portsFor(directory)),
+      ...serverLines(ports),
+      ...peopleLines(directory),
       ...witnessLines(seenBy),
       ...(hsm === undefined ? [] : tokenLines(hsm)),
     ])
     try {
       const process = await startServer({ directory, configFile, environment: hsm?.environment ?? {} })
       renameSync(configFile, join(directory, CONFIG_FILE)) // only now: another trial may have been running here
-      return process
+      return { process, mqttPort: ports.mqtt }
     } catch (error) {
       const isTaken = error instanceof CommandRefusal && error.reason === 'addressTaken'
       if (!isTaken || attempt === ATTEMPTS_MAX) throw error
@@ -172,44 +194,51 @@ async function startOnFreePorts({ directory, known }: Scene): Promise<ServerProc
 }
 
 /** The ports of the last time first: their addresses stand in the certificates that were issued then. */
-async function portsFor(directory: string): Promise<readonly number[]> {
-  const [tls, publicPort] = lastPorts(directory)
-  return choosePorts([
-    [tls ?? USUAL_PORTS.tls, USUAL_PORTS.tls],
-    [publicPort ?? USUAL_PORTS.public, USUAL_PORTS.public],
-  ])
+async function portsFor(directory: string): Promise<Ports> {
+  const last = { ...USUAL_PORTS, ...lastPorts(directory) }
+  const names = ['tls', 'public', 'mqtt'] as const
+  const chosen = await choosePorts(names.map((name) => [last[name], USUAL_PORTS[name]]))
+  const [tls = 0, publicPort = 0, mqtt = 0] = chosen
+  return { tls, public: publicPort, mqtt }
 }
 
-function lastPorts(directory: string): readonly (number | undefined)[] {
+type Ports = Readonly<Record<keyof typeof USUAL_PORTS, number>>
+
+function lastPorts(directory: string): Partial<Ports> {
   const path = join(directory, CONFIG_FILE)
-  if (!existsSync(path)) return []
+  if (!existsSync(path)) return {}
   try {
-    const { listen, listenPublic } = parseConfig({
-      file: readFileSync(path, 'utf8'),
-      environment: {},
-      dataDirectory: directory,
-    }).server
-    return [listen?.port, listenPublic?.port]
+    const file = readFileSync(path, 'utf8')
+    const { server, mqtt } = parseConfig({ file, environment: {}, dataDirectory: directory })
+    return {
+      ...(server.listen !== undefined && { tls: server.listen.port }),
+      ...(server.listenPublic !== undefined && { public: server.listenPublic.port }),
+      ...(mqtt.listen !== undefined && { mqtt: mqtt.listen.port }),
+    }
   } catch (error) {
-    if (error instanceof TrustError) return [] // edited by hand; it is written anew
+    if (error instanceof TrustError) return {} // edited by hand; it is written anew
     throw error
   }
 }
 
 /** For commands that work on the directory before the server runs; the ports stand there for completeness only. */
 const withoutServer = (directory: string): readonly string[] => {
-  const configFile = writeConfig(directory, serverLines([USUAL_PORTS.tls, USUAL_PORTS.public]))
+  const configFile = writeConfig(directory, serverLines(USUAL_PORTS))
   return ['--data', directory, '--config', configFile]
 }
 
-const serverLines = ([tls, publicPort]: readonly number[]): readonly string[] => [
+const serverLines = (ports: Ports): readonly string[] => [
   '[server]',
   'installationName = "Trial factory"',
-  `listen = "${HOST}:${tls}"`,
-  `listenPublic = "${HOST}:${publicPort}"`,
-  `publicUrl = "http://${HOST}:${publicPort}"`,
+  `listen = "${HOST}:${ports.tls}"`,
+  `listenPublic = "${HOST}:${ports.public}"`,
+  `publicUrl = "http://${HOST}:${ports.public}"`,
   '[backup]',
   `recipients = ["${RECOVERY_KEY_FILE}.pem"]`,
+  '[mqtt]',
+  `listen = "${HOST}:${ports.mqtt}"`,
+  '[updates]',
+  `directorSigner = "${DIRECTOR}"`,
 ]
 
 /** Asked each second: a story does not wait for the usual minute. */

@@ -59,7 +59,9 @@ export const tokenChapter: Chapter = {
         async ({ productSerial, birth }): Promise<Identity> => {
           const key = await makeKey()
           const certificate = await connected(scene, endpoints.gateways, { identity: birth }, async (client) =>
-            issued(await client.simpleEnroll((binding) => requestFor(key, birthSubject(productSerial), binding))),
+            issued(
+              await client.simpleEnroll((channelBinding) => requestFor(key, birthSubject(productSerial), { channelBinding })),
+            ),
           )
           await checkCertificate(certificate, { issuer, publicKey: key.publicKey, subject: birthSubjectText(productSerial) })
           return { key, certificate }
