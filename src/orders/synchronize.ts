@@ -10,6 +10,7 @@
 import { hash } from 'node:crypto'
 import { importPublicKey, type PublicKey } from '#algorithms/public-key.ts'
 import { asTrustError, type Facts, TrustError } from '#base/errors.ts'
+import type { Reason } from '#base/sentences.ts'
 import { keep, take } from '#store/batch.ts'
 import { type Certificate, parseCertificate, verifyCertificateSignature } from '#x509/certificate.ts'
 import { attributeOf, parseName } from '#x509/name.ts'
@@ -54,19 +55,30 @@ export async function importBundle(context: OrdersContext, octets: Uint8Array, a
   const { job: jobId } = peekStatement('log-head', bundle.head)
   const job = await openJob(context, jobId)
   const key = importPublicKey(job.nodeKey)
-  const head = await openStatement('log-head', bundle.head, key)
-  const end = bundle.end === undefined ? undefined : await openStatement('job-end', bundle.end, key)
+  let head: LogHead | undefined
   try {
+    head = await openStatement('log-head', bundle.head, key)
+    const end = bundle.end === undefined ? undefined : await openStatement('job-end', bundle.end, key)
     const fresh = await newEntries(context, job, bundle, head)
     if (job.state !== 'open' && fresh.length > 0) throw new Suspicion('entriesAfterEnd', 'productionJobOver', { size: job.size })
     const taken = await takeIn(context, job, { fresh, head, end, endText: bundle.end, key }, actor)
     context.world.faults.reach('log kept')
     return { ...taken, alarms: taken.alarms + (await recordDue(context, job, actor)) }
   } catch (error) {
-    if (!(error instanceof Suspicion)) throw error
-    return raise(context, job, error, head, actor)
+    if (error instanceof Suspicion && head !== undefined) return raise(context, job, error, head, actor)
+    const { code, reason, facts } = asTrustError(error)
+    if (code === 'badProof') await refuse(context, job, { reason, facts: { ...facts } }, actor)
+    throw error
   }
 }
+
+const refuse = (
+  { audit }: OrdersContext,
+  { id: job, orderId }: Job,
+  { reason, facts }: { readonly reason: Reason; readonly facts: Facts },
+  actor: string,
+): Promise<void> =>
+  audit.refuse({ actor, act: 'order.synchronize', object: `order:${orderId}`, reason, facts: { job, ...facts } })
 
 /** A refusal that is an alarm as well. */
 class Suspicion extends Error {
@@ -89,14 +101,7 @@ async function raise(
   const { orderId, id: jobId } = job
   const facts = { ...refusal.facts, known: job.head, shown: head.head, shownSize: head.size }
   await keep(context.db, [alarmStep(context, { orderId, jobId, kind, subject: `${jobId} ${head.head}`, facts })])
-  const { reason } = refusal
-  await context.audit.refuse({
-    actor,
-    act: 'order.synchronize',
-    object: `order:${orderId}`,
-    reason,
-    facts: { job: jobId, ...facts },
-  })
+  await refuse(context, job, { reason: refusal.reason, facts }, actor)
   throw refusal
 }
 

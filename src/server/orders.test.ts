@@ -234,6 +234,12 @@ describe('a log that somebody touched', () => {
       const kept = changed.slice(0, -1)
       await assert.rejects(maker.import({ ...bundle, lines: kept }), { code: 'badProof', reason: 'logBroken' }, name)
     }
+    const refusals = await maker.orders.db.query("SELECT reason FROM audit_entry WHERE act = 'order.synchronize'")
+    assert.deepEqual(
+      refusals.map(({ reason }) => reason),
+      touched.map(() => 'logBroken'),
+      'whoever brings a log that somebody touched is in the audit log',
+    )
     // a space in a line says the same and is another line
     writeFileSync(path, whole.replace('{"n":2,', '{"n": 2,'))
     await assert.rejects(node.start(), { code: 'malformed', reason: 'logEntryMalformed' })
