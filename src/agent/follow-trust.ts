@@ -12,7 +12,7 @@ const STEPS_MAX = 1000
 const STATUS_NOT_FOUND = 404
 
 /** @returns how many steps it went */
-export async function followTrust(device: Device): Promise<number> {
+export async function followTrust(device: Device, signal?: AbortSignal): Promise<number> {
   const { directory } = device
   const settings = directory.settings()
   if (settings.trustLists === undefined) return 0
@@ -20,6 +20,7 @@ export async function followTrust(device: Device): Promise<number> {
   const transport = httpTransport(base, { ca: device.serverTrust().map((der) => encodePEM('CERTIFICATE', der)) })
   try {
     for (let steps = 0; steps < STEPS_MAX; steps++) {
+      if (steps > 0 && signal?.aborted === true) throw new TrustError('unavailable', 'agentLater')
       const url = new URL(`${directory.state().trustVersion + 1}.json`, base)
       const limits = { timeoutSeconds: TIMEOUT_SECONDS, answerMaxOctets: LIST_MAX_OCTETS }
       const answer = await transport.ask({ method: 'GET', url, headers: {}, ...limits })
@@ -35,5 +36,6 @@ export async function followTrust(device: Device): Promise<number> {
 
 export const trustList: Part = {
   name: 'trust list',
-  run: async (device) => ((await followTrust(device)) > 0 ? `trust list ${device.directory.state().trustVersion}` : undefined),
+  run: async (device, signal) =>
+    (await followTrust(device, signal)) > 0 ? `trust list ${device.directory.state().trustVersion}` : undefined,
 }

@@ -14,7 +14,7 @@ import { type Device, TIMEOUT_SECONDS } from './device.ts'
 import { type Facts, factsOf } from './facts.ts'
 import { beginUpdate, continueUpdate, dropUpdate, type Progress, type UpdateSource } from './update.ts'
 import type { Signed } from './update-check.ts'
-import { download } from './update-download.ts'
+import { type Download, download } from './update-download.ts'
 import { type UpdateSettings, updateSettings } from './update-settings.ts'
 import { type Ended, type Job, readUpdateState, type Result, writeUpdateState } from './update-state.ts'
 
@@ -26,10 +26,17 @@ interface Asking {
   readonly settings: UpdateSettings
   readonly facts: Facts
   readonly client: DdiClient
+  readonly signal: AbortSignal | undefined
 }
 
-/** Once. @returns how an update ended, where one did; undefined when there is nothing to do @throws TrustError `unavailable` */
-export async function updateOverAir(device: Device): Promise<Progress | undefined> {
+/**
+ * Once.
+ *
+ * @param signal breaks off what is fetched, which goes on at the next time; never what is installed
+ * @returns how an update ended, where one did; undefined when there is nothing to do
+ * @throws TrustError `unavailable`
+ */
+export async function updateOverAir(device: Device, signal?: AbortSignal): Promise<Progress | undefined> {
   const settings = updateSettings(device)
   if (settings === undefined) return undefined
   const before = await continueUpdate(device) // needs no server
@@ -40,7 +47,7 @@ export async function updateOverAir(device: Device): Promise<Progress | undefine
     ...{ server, tenant: settings.tenant, controllerId: facts.productSerial },
     ...{ tls: await device.tls(), timeoutSeconds: TIMEOUT_SECONDS },
   })
-  const asking: Asking = { device, settings, facts, client }
+  const asking: Asking = { device, settings, facts, client, signal }
   try {
     await tellEnd(asking)
     const found = await look(asking)
@@ -66,14 +73,14 @@ async function look(asking: Asking): Promise<Progress | undefined> {
   return take(asking, deploymentBase, job)
 }
 
-async function take({ device, client }: Asking, link: string, job: Job | null): Promise<Progress | undefined> {
+async function take({ device, client, signal }: Asking, link: string, job: Job | null): Promise<Progress | undefined> {
   const deployment = await deploymentAt(client, link)
   if (deployment === undefined) return undefined
   const action = String(deployment.action)
   const { ended } = readUpdateState(device.directory)
   if (ended?.action === action || deployment.download === 'skip' || deployment.update === 'skip') return undefined
-  const source = await sourceOf(device, client, link, deployment)
-  const signed = await signedIn(device, deployment)
+  const source = await sourceOf(device, client, link, deployment, signal)
+  const signed = await signedIn(device, deployment, signal)
   // the director signs anew when a statement comes to its end
   if (job?.action === action && job.statement === signed.statement.toBase64()) return continueUpdate(device, source)
   if (job !== null) dropUpdate(device)
@@ -93,7 +100,7 @@ async function deploymentAt(client: DdiClient, link: string): Promise<Deployment
 const listed = ({ chunks }: DeploymentAnswer, name: string): LinkedArtifact | undefined =>
   chunks.flatMap(({ artifacts }) => artifacts).find(({ filename }) => filename === name)
 
-async function signedIn(device: Device, deployment: DeploymentAnswer): Promise<Signed> {
+async function signedIn(device: Device, deployment: DeploymentAnswer, signal: AbortSignal | undefined): Promise<Signed> {
   const read = async (name: string): Promise<Uint8Array> => {
     const found = listed(deployment, name)
     if (found === undefined) return new Uint8Array(0) // refused where the rest is
@@ -101,20 +108,26 @@ async function signedIn(device: Device, deployment: DeploymentAnswer): Promise<S
     if (octets > STATEMENT_MAX_OCTETS)
       throw new TrustError('tooLarge', 'artifactPartTooLarge', { facts: { what: name, limit: STATEMENT_MAX_OCTETS } })
     const place = join(device.directory.path, 'updates', sha256)
-    await fetch(device, await device.tls(), href, { octets, sha256, place })
+    await fetch(device, await device.tls(), href, { octets, sha256, place, signal })
     return new Uint8Array(readFileSync(place))
   }
   return { statement: await read(STATEMENT), manifest: await read(MANIFEST) }
 }
 
-async function sourceOf(device: Device, client: DdiClient, link: string, deployment: DeploymentAnswer): Promise<UpdateSource> {
+async function sourceOf(
+  device: Device,
+  client: DdiClient,
+  link: string,
+  deployment: DeploymentAnswer,
+  signal: AbortSignal | undefined,
+): Promise<UpdateSource> {
   const tls = await device.tls()
   return {
     action: String(deployment.action),
     async fetch({ name, octets, sha256 }, place) {
       const found = listed(deployment, name)
       if (found === undefined) throw new TrustError('unavailable', 'updateNotServed', { facts: { name } })
-      await fetch(device, tls, found.href, { octets, sha256: sha256.toHex(), place })
+      await fetch(device, tls, found.href, { octets, sha256: sha256.toHex(), place, signal })
     },
     tell: (step) => client.feedback(link, deployment.action, { execution: step === 'fetch' ? 'download' : 'proceeding' }),
   }
@@ -125,7 +138,7 @@ async function fetch(
   { directory, world }: Device,
   tls: Awaited<ReturnType<Device['tls']>>,
   href: string,
-  wanted: { readonly octets: number; readonly sha256: string; readonly place: string },
+  wanted: Pick<Download, 'octets' | 'sha256' | 'place' | 'signal'>,
 ): Promise<void> {
   const { server } = directory.settings()
   const url = new URL(href, server)

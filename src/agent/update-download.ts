@@ -29,6 +29,8 @@ export interface Download extends Wanted {
   /** Where it lies when it is whole. */
   readonly place: string
   readonly world: World
+  /** When the agent has other things to do; it goes on later. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Less than a modem of a remote plant does; a server that is slower keeps the device busy and not up to date. */
@@ -92,6 +94,7 @@ async function fetchFrom(wanted: Download, from: number): Promise<void> {
       await file.close()
     }
   } catch (cause) {
+    if (wanted.signal?.aborted === true) throw laterOf(cause)
     if (cause instanceof TrustError) throw cause
     const detail = cause instanceof Error ? cause.message : ''
     throw new TrustError('unavailable', 'serverNotReached', { facts: { address: url.host, detail }, cause })
@@ -100,10 +103,12 @@ async function fetchFrom(wanted: Download, from: number): Promise<void> {
   }
 }
 
-function ask({ url, tls, octets }: Download, from: number): Promise<IncomingMessage> {
+const laterOf = (cause: unknown): TrustError => new TrustError('unavailable', 'agentLater', { cause })
+
+function ask({ url, tls, octets, signal }: Download, from: number): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const headers = from > 0 && from < octets ? { range: `bytes=${from}-` } : {}
-  const options = { agent: false, headers, timeout: TIMEOUT_SECONDS * 1000 } as const
+  const options = { agent: false, headers, timeout: TIMEOUT_SECONDS * 1000, ...(signal && { signal }) } as const
   const request =
     url.protocol === 'https:'
       ? httpsRequest(url, { ...options, ...tls, ca: [...tls.ca], minVersion: 'TLSv1.2' })
@@ -111,7 +116,11 @@ function ask({ url, tls, octets }: Download, from: number): Promise<IncomingMess
   request.on('response', resolve)
   request.on('timeout', () => request.destroy(new Error('no answer in time')))
   request.on('error', (cause) =>
-    reject(new TrustError('unavailable', 'serverNotReached', { facts: { address: url.host, detail: cause.message }, cause })),
+    reject(
+      signal?.aborted === true
+        ? laterOf(cause)
+        : new TrustError('unavailable', 'serverNotReached', { facts: { address: url.host, detail: cause.message }, cause }),
+    ),
   )
   request.end()
   return promise

@@ -3,10 +3,10 @@ import type { Part } from './part.ts'
 
 export const updates: Part = {
   name: 'updates',
-  async run(device) {
+  async run(device, signal) {
     if (device.directory.read('updates.json') === undefined) return undefined
     const { sentenceOf, updateOverAir } = await import('./update-ddi.ts')
-    const progress = await updateOverAir(device)
+    const progress = await updateOverAir(device, signal)
     return progress && sentenceOf(progress)
   },
 }

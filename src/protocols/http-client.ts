@@ -15,12 +15,16 @@ import { TLSSocket } from 'node:tls'
 import { concat } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 
+/** An answer that comes at all comes within so many times the wait for its next octets: one that only drips holds nobody up. */
+const WHOLE_FACTOR = 4
+
 export interface Question {
   readonly method: 'GET' | 'POST' | 'PUT'
   readonly url: URL
   readonly headers: Readonly<Record<string, string>>
   /** Made on the connection that will carry it, where it depends on that; the argument is undefined without TLS. */
   readonly body?: Uint8Array | string | ((socket: TLSSocket | undefined) => Promise<Uint8Array | string>)
+  /** For the next octets; all of them may take four times as long. */
   readonly timeoutSeconds: number
   readonly answerMaxOctets: number
 }
@@ -59,6 +63,8 @@ function ask({ method, url, headers, body, timeoutSeconds, answerMaxOctets }: Qu
     const request = url.protocol === 'https:' ? httpsRequest(url, options) : httpRequest(url, options)
     request.on('response', (response) => void read(response, answerMaxOctets).then(resolve, reject))
     request.on('timeout', () => request.destroy(new Error('no answer in time')))
+    const whole = setTimeout(() => request.destroy(new Error('the answer takes too long')), timeoutSeconds * WHOLE_FACTOR * 1000)
+    request.on('close', () => clearTimeout(whole))
     request.on('error', (cause) => reject(cause instanceof TrustError ? cause : notReached(url, cause)))
     if (typeof body === 'function')
       request.on('socket', (socket) => whenSecure(socket, () => void writeLater(request, body, socket)))

@@ -13,7 +13,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { promisify } from 'node:util'
-import { type Agent, openAgent } from '#agent/agent.ts'
+import { type Agent, openAgent, runAgent } from '#agent/agent.ts'
 import { decideConsent, sentenceOf, updateOverAir } from '#agent/update-ddi.ts'
 import { readUpdateState } from '#agent/update-state.ts'
 import { updateFrom } from '#agent/update-stick.ts'
@@ -491,6 +491,52 @@ test('R12: over the air, the agent refuses a correctly signed artifact for its m
     ['closed/failure', 'closed/failure'],
     'and says so',
   )
+})
+
+test('a server that is slow with an update holds up no other part of a round, and the update goes on in its place', async (t) => {
+  const { maker, controller, listen, stickFor } = await works(t)
+  const release = await maker.published()
+  const files = new Map<string, Uint8Array>()
+  const said: string[] = []
+  const door = hostile(files, said)
+  const pieces: number[] = []
+  const slow: DdiService = {
+    ...door,
+    poll: async () => ({ pollingSeconds: 60, wantsAttributes: false, deployment: 1 }),
+    async artifact(known, action, filename) {
+      const found = await door.artifact(known, action, filename)
+      if (filename !== 'motor.bin') return found
+      return {
+        ...found,
+        async *read(start, end) {
+          pieces.push(start)
+          yield* found.read(start, Math.min(start + 5, end))
+          if (start + 5 < end) await new Promise<void>((resolve) => t.signal.addEventListener('abort', () => resolve())) // and no more
+        },
+      }
+    },
+  }
+  const a = await controller('a-1', engineA, FILE, await listen(slow))
+  for (const { name, digest, octets } of release.artifacts) files.set(name, await joined(maker.updates.read(digest, 0, octets)))
+  const stick = join(await stickFor('a-1', release), 'devices', 'A-1')
+  for (const name of readdirSync(stick)) files.set(name.replace(/^\d+\./, ''), new Uint8Array(readFileSync(join(stick, name))))
+  const ended = new AbortController()
+  const lines: string[] = []
+  const say = (line: string): void => {
+    lines.push(line)
+    if (line === 'report 2') ended.abort()
+  }
+  await runAgent(a.agent, world, { pollSeconds: 3600, partSeconds: 1, signal: ended.signal, say })
+  const later = 'updates: It takes longer than the agent gives it at a time, and goes on next time.'
+  const told = lines.filter((line) => !line.startsWith('certificate'))
+  assert.deepEqual(told.slice(0, 2), [later, 'report 1'], 'it reports beside it')
+  assert.deepEqual(told.slice(-2), [`motor ${release.version}: installed`, 'report 2'], 'and tells the end at once')
+  assert.deepEqual(
+    pieces,
+    pieces.toSorted((one, other) => one - other),
+  )
+  assert.equal(pieces.at(-1), 10, 'it goes on where it was')
+  assert.equal(a.running(), `motor ${release.version}`)
 })
 
 /** It has a certificate that devices trust, and wants them to install what it likes. */
