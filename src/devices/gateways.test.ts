@@ -422,7 +422,7 @@ for (const engine of ['SQLite', 'PostgreSQL'] as const) {
 
     test('no random history leaves a proxied certificate usable while its gateway is not', async () => {
       await using plant = await open()
-      await histories(plant, engine === 'SQLite' ? 12 : 3)
+      await histories(plant, engine === 'SQLite' ? 8 : 3)
     })
   })
 }
