@@ -328,6 +328,8 @@ function refusedName({ product_serial: serial, twins }: DeviceRow, { name }: Con
 }
 
 /**
+ * The area is that of the certificate, and for a birth certificate where the device is: what its area does not let in comes by neither.
+ *
  * `twins`: other devices of the owner with its serial, of other makers; by `|| ''` they are sought by the serial, and not among all
  * that the owner has.
  */
@@ -337,7 +339,7 @@ const DESCRIBE = `SELECT d.id, c.certificate_id, c.role, d.product_serial, d.kin
     (SELECT COUNT(*) FROM device t WHERE lower(t.product_serial) = lower(d.product_serial) AND t.owner_id || '' = d.owner_id AND t.id <> d.id)
       AS twins
   FROM device_certificate c JOIN device d ON d.id = c.device_id
-    LEFT JOIN organization o ON o.id = d.owner_id LEFT JOIN application_area a ON a.id = c.area_id
+    LEFT JOIN organization o ON o.id = d.owner_id LEFT JOIN application_area a ON a.id = COALESCE(c.area_id, d.area_id)
   WHERE c.certificate_id = ?`
 
 interface DeviceRow extends Row {
@@ -358,9 +360,11 @@ interface DeviceRow extends Row {
   readonly twins: number
 }
 
+const noArea = { areaId: undefined, areaName: undefined }
+
 const connected = (row: DeviceRow, { certificateId, notAfter }: CertificateFacts, round: number): ConnectedDevice => ({
   ...{ deviceId: row.id, name: row.product_serial, kind: row.kind, assurance: row.assurance, epoch: row.epoch },
   ...{ ownerId: row.owner_id ?? undefined, ownerName: row.owner_name ?? undefined },
-  ...{ areaId: row.area_id ?? undefined, areaName: row.area_name ?? undefined },
+  ...(row.area_id === null ? noArea : { areaId: row.area_id, areaName: row.area_name ?? undefined }),
   ...{ role: row.role, gatewayId: row.gateway_id ?? undefined, certificateId, notAfter, round },
 })

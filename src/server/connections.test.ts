@@ -84,6 +84,17 @@ test('R7: whatever no rule allows is refused, and the audit log has it once', as
   await assert.rejects(admit(all.own), { reason: 'areaDisabled' })
 })
 
+test('R12: an area that is closed is not come by with a birth certificate', async () => {
+  await using ca = await testCA()
+  const all = await plant(ca)
+  await all.connect()
+  const ddi: ConnectionQuestion = { protocol: 'ddi', name: 'A-1', roles: ['operational', 'birth'] }
+  const { device } = await all.connect(all.idevid, ddi)
+  assert.deepEqual([device.role, device.areaId, device.areaName], ['birth', undefined, undefined])
+  await setAreaState(all.devices, all.areas[0], 'disabled', person)
+  for (const shown of [all.own, all.idevid]) await assert.rejects(all.connect(shown, ddi), { reason: 'areaDisabled' })
+})
+
 /** Each by what a person or the world does, and the reason that the device's connection is told. */
 const ends: readonly (readonly [string, string, (all: Awaited<ReturnType<typeof plant>>, ca: TestCA) => Promise<unknown>])[] = [
   ['revoked', 'certificateRevoked', (all, ca) => revokeCertificate(ca.context, all.own.certificateId, 'keyCompromise', person)],
