@@ -4,7 +4,6 @@ import { parseArgs } from 'node:util'
 import { systemWorld } from '#base/world.ts'
 import { exitCodes } from '#cli/exit-codes.ts'
 import { teller } from './teller.ts'
-import { runTrial } from './trial.ts'
 
 const USAGE = `Usage: npm start [-- --exit]
 
@@ -34,6 +33,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(exitCodes.failed)
 })
 
+const { runTrial } = await import('./trial.ts') // most of the program: not for who asks what to write
 const terminal = process.stdout.isTTY && process.env['TERM'] !== 'dumb'
 process.exitCode = await runTrial({
   directory: join(process.cwd(), '.sealworks', 'trial'),

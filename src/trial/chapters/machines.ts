@@ -16,7 +16,7 @@ import { MODEL as PRESS, parties, sell } from './life.ts'
 import { DIRECTOR, officer, server } from './server.ts'
 import { line } from './station.ts'
 
-export const DRILL = 'drill-3'
+const DRILL = 'drill-3'
 export const models = { drill: `${parties.maker}/${DRILL}`, press: `${parties.maker}/${PRESS}` } as const
 export const AREA = 'shop'
 /** What the makers and the owner sign with; each is for one purpose. */

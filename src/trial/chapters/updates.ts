@@ -26,7 +26,7 @@ import { officer, personToken, server } from './server.ts'
 import { line } from './station.ts'
 
 /** Two people who approve, and agree to orders. */
-export const approvers = fact<readonly [Client, Client]>('the two approvers')
+const approvers = fact<readonly [Client, Client]>('the two approvers')
 /** How the press installs: by SWUpdate where the machine of this trial has it. */
 const press = fact<PressWay>('how the press installs')
 /** The first version for one drill, written before it had it. */
