@@ -37,7 +37,7 @@ export const usageChapter: Chapter = {
         const now = scene.world.clock.now()
         const [from, to] = [now - DAY_MILLISECONDS, now + DAY_MILLISECONDS].map((time) => new Date(time).toISOString())
         const period = ['--from', present(from, 'no time'), '--to', present(to, 'no time')]
-        await scene.known(officerCommand)('usage', 'export', ...period, '--device', drill.id, '--out', out)
+        await scene.known(officerCommand)('usage', `export`, ...period, '--device', drill.id, '--out', out)
         const [head = '', ...lines] = readFileSync(out, 'utf8').trimEnd().split('\n')
         const [counter, amount] = ['counter', 'amount'].map((name) => head.trim().split(',').indexOf(name))
         const holes = lines.map((line) => line.split(',')).find((cells) => cells[counter ?? -1] === 'holes')
