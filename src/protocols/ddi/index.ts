@@ -161,7 +161,7 @@ const put: Operation<DdiService> = {
 const json = (body: string): Reply => ({ status: 200, headers: { 'content-type': MEDIA_TYPE }, body })
 const done = (): Reply => ({ status: 200, headers: {}, body: '' })
 
-/** A name that ends in `.MD5SUM` asks for the sum, unless an artifact is called so. */
+/** A name that ends in `.MD5SUM` asks for the sum of what is called so without it. */
 async function download({ service, controller, exchange }: Asked, action: number, filename: string): Promise<Reply> {
   const isSum = filename.endsWith(MD5SUM)
   const artifact = await service.artifact(controller, action, isSum ? filename.slice(0, -MD5SUM.length) : filename)
