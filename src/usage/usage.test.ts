@@ -126,6 +126,16 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         assert.deepEqual(await kinds(), [])
       }))
 
+    test('R32: a device that says something wrong a thousand times over fills neither the alarms nor the log', () =>
+      inSetting(engine, async ({ context, take, kinds }) => {
+        assert.equal(await take(chain[0]), 'taken')
+        for (let count = 0; count < 105; count++)
+          assert.equal(await take({ ...chain[0], chain: count.toString(16).padStart(32, '0') }), 'usageChainLost')
+        assert.equal((await kinds()).length, 100)
+        const [refused] = await context.db.query("SELECT COUNT(*) AS count FROM audit_entry WHERE outcome = 'refused'")
+        assert.equal(Number(refused?.['count']), 100)
+      }))
+
     test('R32: records that never came are found, and nothing that they held is lost', () =>
       inSetting(engine, async ({ context, take, kinds }) => {
         assert.equal(await take(chain[0]), 'taken')

@@ -39,6 +39,8 @@ const ACTOR = 'service:device-usage'
 /** Times of records are whole seconds: whoever owned the device at the end of the last one. */
 const SECOND_REST_MILLISECONDS = 999
 const objectOf = (deviceId: string): string => `device:${deviceId}`
+/** As many are shown; and no device raises more between two records that were taken. */
+const ALARMS_MAX = 100
 /** Another record of the same device came in between that often in a row. */
 const TRIES_MAX = 4
 
@@ -67,7 +69,7 @@ async function takeOnce(context: UsageContext, deviceId: string, read: ReadUsage
   const succession = successionOf(read, last, () => digests)
   if (succession.kind === 'repeated') return
   if (isRefused(succession)) {
-    await alarm(context, device, read, succession)
+    await alarm(context, device, { read, succession, since: row?.received_at ?? 0 })
     throw refusalOf(device, read, succession)
   }
   const missing = succession.kind === 'gap' ? succession.missing : 0
@@ -107,7 +109,11 @@ function refusalOf({ productSerial }: CountingDevice, { record }: ReadUsage, suc
 }
 
 /** In a transaction of its own, since nothing else of the record is kept: the alarm once, the refusal in the log each time that it is new. */
-async function alarm(context: UsageContext, device: CountingDevice, read: ReadUsage, succession: Refused): Promise<void> {
+async function alarm(
+  context: UsageContext,
+  device: CountingDevice,
+  { read, succession, since }: { readonly read: ReadUsage; readonly succession: Refused; readonly since: number },
+): Promise<void> {
   const { id } = device
   const { reason, facts } = refusalOf(device, read, succession)
   const subject = succession.kind === 'begun-anew' ? read.record.chain : read.digest
@@ -116,6 +122,11 @@ async function alarm(context: UsageContext, device: CountingDevice, read: ReadUs
     ...[id, succession.kind, subject],
   )
   if (known !== undefined) return // the device says the same again and again
+  const [raised] = await context.db.query(
+    'SELECT COUNT(*) AS count FROM usage_alarm WHERE device_id = ? AND created_at >= ?',
+    ...[id, since],
+  )
+  if (Number(raised?.['count']) >= ALARMS_MAX) return // or something new each time: an officer has seen enough of it
   await keep(context.db, [
     alarmStep(context, id, succession.kind, subject, { ...facts, number: read.record.number }),
     context.audit.statement({ actor: ACTOR, act: 'usage.take', object: objectOf(id), outcome: 'refused', reason, facts }),
@@ -267,8 +278,6 @@ export interface UsageStanding {
   readonly receivedAt: number
   readonly alarms: readonly UsageAlarm[]
 }
-
-const ALARMS_MAX = 100
 
 /** @throws TrustError `notFound` before it sent any */
 export async function usageStanding(context: UsageContext, deviceId: string): Promise<UsageStanding> {
