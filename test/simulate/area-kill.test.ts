@@ -59,12 +59,20 @@ async function usableOf({ ca }: OpenedFactory, deviceId: string): Promise<readon
 
 const POINTS = ['certificate signed', 'certificate kept', 'certificate state changed', 'CA told of a device'] as const
 
-/** Set up once; each test has a copy of its files. */
+const requestOf = async () => (await testRequest({ subject: [{ type: 'serialNumber', value: SERIAL }], key: testKey() })).der
+
+/** Set up once, before the first request and before the second; each test has a copy of the files. */
 const begun = (async () => {
-  const from = mkdtempSync(join(tmpdir(), 'sealworks-area-'))
-  return { from, ...(await moving(from)) }
+  const [first, second] = [1, 2].map(() => mkdtempSync(join(tmpdir(), 'sealworks-area-'))) as [string, string]
+  const device = await moving(first)
+  cpSync(first, second, { recursive: true })
+  await using plant = await openFactory(second, factoryWorld())
+  const { certificate } = await enrollIn(plant, 'press', device.atWork.certificate, await requestOf())
+  return { ...device, from: { first, second }, shown: { first: device.atWork.certificate, second: certificate } }
 })()
-after(async () => rmSync((await begun).from, { recursive: true }))
+after(async () => {
+  for (const directory of Object.values((await begun).from)) rmSync(directory, { recursive: true })
+})
 
 /** Two requests make the move: one for a certificate of the next area, and one that shows it. */
 for (const [step, point] of [
@@ -78,17 +86,10 @@ for (const [step, point] of [
   test(`R6: a move that is killed at "${point}" of its ${step} request goes on when the device asks again`, async (t) => {
     const directory = mkdtempSync(join(tmpdir(), 'sealworks-area-'))
     t.after(() => rmSync(directory, { recursive: true }))
-    const { from, id, press, atWork } = await begun
-    cpSync(from, directory, { recursive: true })
-    const requests = [1, 2].map(() => testRequest({ subject: [{ type: 'serialNumber', value: SERIAL }], key: testKey() }))
-    const [one, two] = (await Promise.all(requests)).map(({ der }) => der) as [Uint8Array, Uint8Array]
-
-    let shown = atWork.certificate
-    if (step === 'second') {
-      await using before = await openFactory(directory, factoryWorld())
-      shown = (await enrollIn(before, 'press', shown, one)).certificate
-    }
-    const request = step === 'first' ? one : two
+    const { from, id, press, atWork, shown: all } = await begun
+    cpSync(from[step], directory, { recursive: true })
+    const shown = all[step]
+    const request = await requestOf()
     const files = [join(directory, 'shown.der'), join(directory, 'request.der')] as const
     writeFileSync(files[0], shown)
     writeFileSync(files[1], request)
@@ -102,7 +103,7 @@ for (const [step, point] of [
     const held = step === 'first' ? atWork : await certificateOf(again, shown)
     assert.ok((await usableOf(again, id)).includes(held.certificateId), 'what the device has in its hands works')
     const answer = await enrollIn(again, 'press', shown, request)
-    const last = step === 'first' ? await enrollIn(again, 'press', answer.certificate, two) : answer
+    const last = step === 'first' ? await enrollIn(again, 'press', answer.certificate, await requestOf()) : answer
     await again.ca.devices.tellDue()
 
     const [device] = await db.query<{ state: string; area_id: string }>('SELECT state, area_id FROM device WHERE id = ?', id)
@@ -115,8 +116,7 @@ for (const [step, point] of [
     )
     assert.equal(current.length, 1)
     // it is the newest that it goes on with, and that one alone once it was seen
-    const { der } = await testRequest({ subject: [{ type: 'serialNumber', value: SERIAL }], key: testKey() })
-    await enrollIn(again, 'press', last.certificate, der)
+    await enrollIn(again, 'press', last.certificate, await requestOf())
     assert.ok((await usableOf(again, id)).includes(last.certificateId))
     const left = await db.query('SELECT certificate_id FROM device_certificate WHERE due IS NOT NULL')
     assert.deepEqual(left, [], 'the CA was told of everything')
