@@ -12,6 +12,8 @@ import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
 import { berToDER } from '#asn1/ber.ts'
 import { equal } from '#base/bytes.ts'
+import { encodeBundle, parseBundle as parseHostBundle } from '#host/image/bundle.ts'
+import { sampleBundle as hostBundle } from '#host/image/samples.ts'
 import * as updates from '#updates/messages.ts'
 import * as updateSamples from '#updates/samples.ts'
 import { TrustError } from '#base/errors.ts'
@@ -356,6 +358,12 @@ export const targets: readonly Target[] = [
     name: 'release-manifest',
     seeds: [updates.encodeManifest(updateSamples.manifest)],
     run: (bytes) => checkSame(bytes, updates.encodeManifest(updates.parseManifest(bytes))),
+    outer: anything, // strict in the outermost item too: a refusal is a right answer
+  },
+  {
+    name: 'host-bundle',
+    seeds: [encodeBundle(hostBundle)],
+    run: (bytes) => checkSame(bytes, encodeBundle(parseHostBundle(bytes))),
     outer: anything, // strict in the outermost item too: a refusal is a right answer
   },
   {
