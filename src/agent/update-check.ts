@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { messageTrust } from '#signing/messages.ts'
 import {
@@ -41,10 +42,13 @@ export async function checkUpdate(device: Device, { statement, manifest }: Signe
   if (statement.length === 0) throw new TrustError('policyRefused', 'updateNoStatement')
   const at = new Date(device.world.clock.now())
   const trust = (purpose: string): ReturnType<typeof messageTrust> => messageTrust(anchorsFor(device, purpose))
-  const { value } = await readStatement(statement, { trust: trust(DIRECTOR), at })
+  const { value, signer: director } = await readStatement(statement, { trust: trust(DIRECTOR), at })
   checkStatement(value, await factsFor(known, value), { now: at, lastSeen: new Date(known.state.lastSeen) })
   checkFloor(value, known.state)
-  const { value: released } = await readManifest(manifest, { trust: trust(SOFTWARE), at })
+  const { value: released, signer: maker } = await readManifest(manifest, { trust: trust(SOFTWARE), at })
+  // where one authority stands for both in the trust list, one key still does not
+  if (equal(director.publicKey.spki, maker.publicKey.spki))
+    throw new TrustError('policyRefused', 'updateManifestOther', { facts: { detail: 'the director signed it too' } })
   checkManifest(released, value)
   return value
 }

@@ -190,6 +190,17 @@ test('R12: a device refuses what is not meant for it, says why, and keeps what r
   assert.equal(await here.install(await here.update({ counter: 4, sequence: 6 })), 'installed', 'the right one still does')
 })
 
+test('R12: a director speaks for no maker, whatever the trust list lets its key be', async (t) => {
+  const both = { ...by, director: by.releases }
+  const components = [{ name: 'motor', installer: 'file', slots: join(scratch(t), 'slots') }]
+  const born = await bornDevice(scratch(t), both, { serial: 'P-1', file, components })
+  const { device } = started(t, born)
+  const update = await updateFor(both, born, file, { image: utf8('motor 1'), counter: 1, sequence: 1 })
+  const ended = await beginUpdate(device, update, sourceOf(update))
+  assert.ok(ended !== 'restarting')
+  assert.deepEqual([ended.result, ended.reason], ['refused', 'updateManifestOther'])
+})
+
 test('R12: neither an older version nor an older statement comes again, unless an order names the device', async (t) => {
   const { install, update, running } = await bench(t)
   const first = await update({ counter: 3, sequence: 3 })
