@@ -34,6 +34,14 @@ export interface UpdateSettings {
   /** What the owner or driver is asked for: `ask` waits for `agent update --confirm`. */
   readonly consent: 'given' | 'ask'
   readonly components: ReadonlyMap<string, ComponentSettings>
+  /** What opens files that come in an envelope. */
+  readonly decryption: Decryption | undefined
+}
+
+/** Files of PEM: a certificate for encryption, and its key, which is for nothing else. */
+export interface Decryption {
+  readonly certificate: string
+  readonly key: string
 }
 
 const malformed = (detail: string): TrustError => new TrustError('malformed', 'agentFile', { facts: { file: FILE, detail } })
@@ -42,14 +50,22 @@ const malformed = (detail: string): TrustError => new TrustError('malformed', 'a
 export function updateSettings({ directory }: Device): UpdateSettings | undefined {
   const octets = directory.read(FILE)
   if (octets === undefined) return undefined
-  const { tenant = 'default', consent = 'given', components } = parseJSONObject(octets, FILE_MAX_OCTETS)
+  const { tenant = 'default', consent = 'given', components, decryption } = parseJSONObject(octets, FILE_MAX_OCTETS)
   if (typeof tenant !== 'string' || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(tenant)) throw malformed('its tenant is no name')
   if (consent !== 'given' && consent !== 'ask') throw malformed('consent is neither given nor ask')
   if (!Array.isArray(components)) throw malformed('it names no components')
   const list = (components as readonly JSONValue[]).map(componentIn)
   const named = new Map(list.map((one) => [one.name, one]))
   if (named.size !== list.length) throw malformed('a component is in it twice')
-  return { tenant, consent, components: named }
+  return { tenant, consent, components: named, decryption: decryptionIn(decryption) }
+}
+
+function decryptionIn(value: JSONValue | undefined): Decryption | undefined {
+  if (value === undefined) return undefined
+  const { certificate, key } = isJSONObject(value) ? value : {}
+  if (typeof certificate !== 'string' || typeof key !== 'string' || !isAbsolute(certificate) || !isAbsolute(key))
+    throw malformed('decryption does not say certificate and key, with their whole paths')
+  return { certificate, key }
 }
 
 function componentIn(value: JSONValue): ComponentSettings {

@@ -1,15 +1,16 @@
 /** Updates from a stick, or any directory: what is in it is believed as little as what comes over the air. @module */
 import { constants, existsSync, mkdirSync, readdirSync, renameSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { syncDirectory } from '#base/durable-file.ts'
 import { TrustError } from '#base/errors.ts'
 import { type Artifact, STATEMENT_MAX_OCTETS } from '#updates/messages.ts'
-import { artifactFile, folderOf, MANIFEST_SUFFIX, STATEMENT_SUFFIX } from '#updates/stick/messages.ts'
+import { artifactFile, folderOf, MANIFEST_SUFFIX, SEALED_SUFFIX, STATEMENT_SUFFIX } from '#updates/stick/messages.ts'
 import type { Device } from './device.ts'
 import { factsOf } from './facts.ts'
 import { beginUpdate, continueUpdate, type UpdateSource } from './update.ts'
 import { checkSpace } from './update-download.ts'
+import type { Opened } from './update-sealed.ts'
 import { type Ended, readUpdateState } from './update-state.ts'
 
 /**
@@ -18,7 +19,7 @@ import { type Ended, readUpdateState } from './update-state.ts'
  * @returns how each ended @throws TrustError `notFound` where there is nothing for this device
  */
 export async function updateFrom(device: Device, stick: string): Promise<readonly (Ended | 'restarting')[]> {
-  const before = await continueUpdate(device, sourceOn(stick))
+  const before = await continueUpdate(device, sourceOn(device, stick))
   const results = before === undefined ? [] : [before]
   const folder = join(stick, folderOf(await factsOf(device)))
   const sequences = sequencesIn(folder)
@@ -30,7 +31,7 @@ export async function updateFrom(device: Device, stick: string): Promise<readonl
       statement: await readBounded(join(folder, `${sequence}${STATEMENT_SUFFIX}`)),
       manifest: await readBounded(join(folder, `${sequence}${MANIFEST_SUFFIX}`)),
     }
-    results.push(await beginUpdate(device, signed, sourceOn(stick)))
+    results.push(await beginUpdate(device, signed, sourceOn(device, stick)))
   }
   return results
 }
@@ -75,12 +76,15 @@ const readBounded = (path: string): Promise<Uint8Array> =>
     return buffer.subarray(0, bytesRead)
   })
 
-const sourceOn = (stick: string): UpdateSource => ({
+const sourceOn = (device: Device, stick: string): UpdateSource => ({
   action: '',
   async fetch({ sha256, octets }: Artifact, place: string) {
     if (existsSync(place)) return
     mkdirSync(dirname(place), { recursive: true, mode: 0o700 })
-    await withFile(join(stick, artifactFile(sha256)), async (file, length) => {
+    const path = join(stick, artifactFile(sha256))
+    const envelopes = existsSync(path) ? [] : envelopesOf(path)
+    if (envelopes.length > 0) return fromEnvelopes(device, envelopes, { place, octets })
+    await withFile(path, async (file, length) => {
       if (length !== octets) throw new TrustError('tooLarge', 'updateArtifactLength', { facts: { octets, length } })
       checkSpace({ place }, octets)
       await copy(file, octets, `${place}.part`)
@@ -89,6 +93,32 @@ const sourceOn = (stick: string): UpdateSource => ({
     syncDirectory(dirname(place))
   },
 })
+
+/** @returns where the file lies for those who can open it, which may be none */
+function envelopesOf(path: string): readonly string[] {
+  const [folder, name] = [dirname(path), `${basename(path)}.`]
+  if (!existsSync(folder)) return []
+  const found = readdirSync(folder).filter((one) => one.startsWith(name) && one.endsWith(SEALED_SUFFIX))
+  return found.map((one) => join(folder, one))
+}
+
+/** From the one that is for this device. */
+async function fromEnvelopes(device: Device, envelopes: readonly string[], to: Opened): Promise<void> {
+  const { openSealed } = await import('./update-sealed.ts')
+  checkSpace(to, to.octets)
+  let problem: unknown
+  for (const envelope of envelopes) {
+    try {
+      return await withFile(envelope, (file) =>
+        openSealed(device, file.createReadStream({ autoClose: false }) as AsyncIterable<Uint8Array>, to),
+      )
+    } catch (error) {
+      problem = error
+      if (!(error instanceof TrustError) || error.reason !== 'cmsNoRecipient') break
+    }
+  }
+  throw problem
+}
 
 /** No octet more than was signed for, and on the disk. */
 async function copy(from: FileHandle, octets: number, path: string): Promise<void> {

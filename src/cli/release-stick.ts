@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { createHash } from 'node:crypto'
 import { resolve } from 'node:path'
 import { TrustError } from '#base/errors.ts'
 import { RemoteRefusal } from '#server/rest/client.ts'
@@ -20,13 +21,15 @@ export interface StickWanted {
   /** As they are written on the command line. */
   readonly devices: readonly string[]
   readonly isRollback: boolean
+  /** PEM: who may read what is on it; anybody where nobody is named. */
+  readonly recipients?: Uint8Array
   readonly out: string
 }
 
 /** @throws TrustError `policyRefused` naming each device that may not have the release: nothing is written then */
 export async function releaseOnStick(
   client: Caller,
-  { release: written, devices, isRollback, out }: StickWanted,
+  { release: written, devices, isRollback, recipients = new Uint8Array(), out }: StickWanted,
   context: Pick<Context, 'directory' | 'world'>,
 ): Promise<Answer> {
   const { writeStick } = await import('#updates/stick/write.ts')
@@ -49,10 +52,19 @@ export async function releaseOnStick(
   const manifest = await octetsOf(client, release)
   const papers: readonly StickPapers[] = statements.map((statement) => ({ statement, manifest }))
   const { clock, faults } = context.world
+  const fetch = async (digest: string): Promise<AsyncIterable<Uint8Array>> => {
+    const params = { id: release, digest }
+    const upload = { octets: recipients.length, read: () => once(recipients), prefersAsync: false }
+    const sent =
+      recipients.length === 0
+        ? client.transfer('fetchReleaseFile', { params })
+        : client.transfer('sealReleaseFile', { params }, upload) // nobody but they and the server have it in the clear
+    return contentOf(await sent).read()
+  }
   try {
     const onStick = await writeStick(resolve(context.directory, out), {
-      ...{ papers, now: clock.now(), faults },
-      fetch: async (digest) => contentOf(await client.transfer('fetchReleaseFile', { params: { id: release, digest } })).read(),
+      ...{ papers, fetch, now: clock.now(), faults },
+      ...(recipients.length > 0 && { sealedFor: createHash('sha256').update(recipients).digest('hex').slice(0, 16) }),
     })
     return answerOf(out, onStick)
   } catch (error) {
@@ -95,4 +107,8 @@ function answerOf(out: string, onStick: readonly OnStick[]): Answer {
     },
     text: `${lines.join('\n')}\nThe stick is in ${out}. On the device: sealworks agent update --from ${out}\n`,
   }
+}
+
+async function* once(octets: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield octets
 }

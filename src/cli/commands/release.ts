@@ -4,7 +4,7 @@ import type { AnswerOf } from '#server/rest/client.ts'
 import { type Answer, command, type Context, flag, integer, many, required, some, text } from '../command.ts'
 import { type Caller, clientCommand } from '../connection.ts'
 import { deviceOperand, findDevice } from '../device.ts'
-import { writeOctets } from '../files.ts'
+import { readInput, writeOctets } from '../files.ts'
 import { findRelease, releaseOperand } from '../release.ts'
 import { encryptArchive, makeArchiveKey } from '../release-encrypt.ts'
 import { sendFile } from '../send-file.ts'
@@ -253,11 +253,13 @@ export const commands = [
     options: {
       device: some('DEVICE', 'its id, its serial, or MANUFACTURER/MODEL/SERIAL'),
       rollback: flag('go back to this release, from the newer one that the device has'),
+      encryptTo: many('FILE', 'certificates, PEM, of those who may read the files on it; anybody unless told'),
       out: required(text('DIR', 'the stick; made if it is not there')),
     },
-    async run(client, { release: written, device, rollback, out }, context) {
+    async run(client, { release: written, device, rollback, encryptTo, out }, context) {
       const { releaseOnStick } = await import('../release-stick.ts')
-      return releaseOnStick(client, { release: written, devices: device, isRollback: rollback, out }, context)
+      const recipients = Buffer.concat(await Promise.all(encryptTo.map((file) => readInput(context, file))))
+      return releaseOnStick(client, { release: written, devices: device, isRollback: rollback, recipients, out }, context)
     },
   }),
 

@@ -194,6 +194,7 @@ export const operations = {
   rotateTUFRoot: 'POST /api/v1/tuf/root',
   sampleProfile: 'GET /api/v1/profiles/{id}/sample',
   scrapDevice: 'POST /api/v1/devices/{id}/scrap',
+  sealReleaseFile: 'POST /api/v1/releases/{id}/files/{digest}/sealed',
   setEndpointDevices: 'PUT /api/v1/endpoints/{label}/devices',
   setLicenseMaker: 'PUT /api/v1/license-makers/{maker}',
   setLicensePool: 'PUT /api/v1/license-makers/{maker}/pools/{feature}',

@@ -2,6 +2,8 @@
 import { Type } from 'typebox'
 import type { Access } from '#access/access.ts'
 import { TrustError } from '#base/errors.ts'
+import { keep } from '#store/batch.ts'
+import { fingerprint } from '#x509/certificate.ts'
 import type { DirectorStatement } from '#updates/messages.ts'
 import { installedSources, listInstalled } from '#updates/installed.ts'
 import {
@@ -18,6 +20,7 @@ import {
   releaseStates,
   withdrawRelease,
 } from '#updates/releases.ts'
+import { recipientsIn, seal } from '#updates/encryption/sealed.ts'
 import { SBOM_MAX_OCTETS } from '#updates/sbom.ts'
 import { listStatements } from '#updates/statements.ts'
 import type { Updates } from '#updates/updates.ts'
@@ -39,6 +42,8 @@ const ModelName = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', de
 const MODELS_MAX = 64
 const REVISIONS_MAX = 64
 const REQUIRED_MAX = 32
+/** Of PEM: each certificate has some two thousand. */
+const RECIPIENTS_MAX_OCTETS = 512 << 10
 
 const ModelShape = record({
   model: ModelName,
@@ -265,6 +270,31 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
         const octets = await context.files.withFile(digest, async ({ size }) => size)
         return octetAnswer({ octets, read: () => updates.read(digest, 0, octets) })
       },
+    }),
+    octetRoute({
+      id: 'sealReleaseFile',
+      method: 'POST',
+      path: '/api/v1/releases/{id}/files/{digest}/sealed',
+      permission: 'release.read',
+      summary:
+        'A file of a release in an envelope for the certificates that are sent, as PEM: whoever carries it reads nothing of it',
+      params: Type.Object({ id: Uuid, digest: Digest }),
+      takesOctets: true,
+      givesOctets: 'CMS AuthEnvelopedData with AES-256-GCM',
+      answer: (call, { params: { id, digest } }) =>
+        refusable(call, id, 'seal', async () => {
+          const { artifacts } = await openRelease(context, id)
+          if (artifacts.every((one) => one.digest !== digest))
+            throw new TrustError('notFound', 'releaseFileMissing', { facts: { digest } })
+          const pieces = await Array.fromAsync(uploaded(call).read(RECIPIENTS_MAX_OCTETS))
+          const recipients = recipientsIn(Buffer.concat(pieces).toString('latin1'))
+          const octets = await context.files.withFile(digest, async ({ size }) => size)
+          const sealed = await seal({ octets, read: () => updates.read(digest, 0, octets) }, recipients, context.world.random)
+          const facts = { digest, recipients: recipients.map((one) => fingerprint(one).toHex()).join(' ') }
+          const entry = { actor: call.actor, act: 'release.seal', object: `release:${id}`, outcome: 'done', facts } as const
+          await keep(context.db, [context.audit.statement(entry)])
+          return octetAnswer(sealed)
+        }),
     }),
     octetRoute({
       id: 'fetchReleaseManifest',

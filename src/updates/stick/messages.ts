@@ -4,6 +4,7 @@
  *     devices/SERIAL/7.director.cose    what lets this device install, by the sequence of the statement
  *     devices/SERIAL/7.release.cose     the manifest of the release that it names
  *     artifacts/SHA-256                 the files of all of them, once each
+ *     artifacts/SHA-256.NAME.p7m        the same in an envelope, for those who can open it
  *
  * Nothing of it is believed for its name or place: a device takes of it what it would take over the air.
  *
@@ -26,3 +27,8 @@ export const manifestFile = ({ device, sequence }: Pick<DirectorStatement, 'devi
   `${folderOf(device)}/${sequence}${MANIFEST_SUFFIX}`
 
 export const artifactFile = (sha256: Uint8Array): string => `${ARTIFACTS}/${sha256.toHex()}`
+
+export const SEALED_SUFFIX = '.p7m'
+
+/** @param name of those who can open it: a stick may have several */
+export const sealedFile = (sha256: Uint8Array, name: string): string => `${artifactFile(sha256)}.${name}${SEALED_SUFFIX}`

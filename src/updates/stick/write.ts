@@ -21,7 +21,7 @@ import {
   parseStatement,
   STATEMENT_MAX_OCTETS,
 } from '../messages.ts'
-import { artifactFile, folderOf, MANIFEST_SUFFIX, manifestFile, STATEMENT_SUFFIX, statementFile } from './messages.ts'
+import { artifactFile, folderOf, MANIFEST_SUFFIX, manifestFile, sealedFile, STATEMENT_SUFFIX, statementFile } from './messages.ts'
 
 /** What one device gets, as it was signed. */
 export interface StickPapers {
@@ -33,6 +33,8 @@ export interface StickWriting {
   readonly papers: readonly StickPapers[]
   /** Octets of an artifact, by its SHA-256 in hexadecimal. */
   fetch(digest: string): Promise<AsyncIterable<Uint8Array>>
+  /** What comes is in envelopes, for those whom this names; what lies there in the clear goes away. */
+  readonly sealedFor?: string
   /** What is over by now goes away. */
   readonly now: number
   readonly faults: Faults
@@ -51,12 +53,20 @@ export interface OnStick {
  *
  * @throws TrustError `badProof` when what came is not what a statement names: no statement is written then
  */
-export async function writeStick(stick: string, { papers, fetch, now, faults }: StickWriting): Promise<readonly OnStick[]> {
+export async function writeStick(
+  stick: string,
+  { papers, fetch, sealedFor, now, faults }: StickWriting,
+): Promise<readonly OnStick[]> {
   const read = papers.map((one) => ({ ...one, says: saidIn(one) }))
   const artifacts = new Map<string, Artifact>()
   for (const { says } of read) for (const one of says.artifacts) artifacts.set(one.sha256.toHex(), one)
   for (const [digest, artifact] of artifacts) {
-    await writeArtifact(join(stick, artifactFile(artifact.sha256)), artifact, () => fetch(digest))
+    const place = join(stick, artifactFile(artifact.sha256))
+    if (sealedFor === undefined) await writeArtifact(place, artifact, () => fetch(digest))
+    else {
+      await writeSealed(join(stick, sealedFile(artifact.sha256, sealedFor)), await fetch(digest))
+      rmSync(place, { force: true })
+    }
     faults.reach('stick artifact written')
   }
   const written: OnStick[] = []
@@ -96,6 +106,19 @@ async function writeArtifact(place: string, artifact: Artifact, fetch: () => Pro
   } catch (error) {
     rmSync(beside)
     throw error
+  } finally {
+    await file.close()
+  }
+  settle(beside, place)
+}
+
+/** Whoever opens it sees whether it is what the statement names. */
+async function writeSealed(place: string, pieces: AsyncIterable<Uint8Array>): Promise<void> {
+  const beside = prepared(place)
+  const file = await open(beside, 'wx', 0o644)
+  try {
+    for await (const piece of pieces) await file.writeFile(piece)
+    await file.sync()
   } finally {
     await file.close()
   }
