@@ -12,6 +12,7 @@ import { bearWithKey } from '#devices/birth/external.ts'
 import { listExternalKeys } from '#devices/birth/external-record.ts'
 import { testTPM } from '#devices/birth/testing.ts'
 import type { LineTerms } from '#devices/birth/lines.ts'
+import { officer } from '#devices/testing.ts'
 import { allot } from '#orders/allotments.ts'
 import { type Factory, makeFactory, orderPumps } from '#server/births-testing.ts'
 import { fingerprint } from '#x509/certificate.ts'
@@ -35,7 +36,7 @@ async function killedAt(plant: Factory, point: string, asked: Asked): Promise<vo
 /** For one device: one birth more would be refused. */
 async function ordered(plant: Factory, terms: Partial<LineTerms> = {}): Promise<void> {
   const orders = await orderPumps(plant, { quantity: 1, scrapAllowance: 0, digits: 1, terms })
-  await allot(orders, 'pumps', { line: 'line' }, STATION)
+  await allot(orders, 'pumps', { line: 'line' }, officer)
 }
 
 const each = (count: number) => ({
