@@ -73,7 +73,9 @@ export async function readPlan(context: Context, file: string): Promise<Plan> {
   const value = await readJSONObject(context, file)
   if (!compiled.Check(value)) {
     const [error] = compiled.Errors(value)
-    throw badPlan(`${error?.instancePath || '/'} ${error?.message ?? 'is wrong'}`)
+    // the schema of what is not listed is `false`
+    const problem = error?.keyword === 'boolean' ? 'is not known' : (error?.message ?? 'is wrong')
+    throw badPlan(`${error?.instancePath || '/'} ${problem}`)
   }
   const plan: Static<typeof PlanFile> = value
   return {

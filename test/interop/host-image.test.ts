@@ -14,7 +14,9 @@ import { encodePEM } from '#asn1/pem.ts'
 import { systemWorld } from '#base/world.ts'
 import { runCommandLine } from '#cli/run.ts'
 import { parseBundle } from '#host/image/bundle.ts'
-import { root as authority, type TrialSigner, trialSigner } from '#signing/artifact/testing.ts'
+import { bytesSource } from '#signing/artifact/blob.ts'
+import { root as authority, signedWith, type TrialSigner, trialSigner } from '#signing/artifact/testing.ts'
+import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
 import { needs } from './programs.ts'
 import { scratch } from './scratch.ts'
 
@@ -26,7 +28,7 @@ const programs = needs(
 )
 
 const at = (...names: readonly string[]): string => join(folder, ...names)
-const keyPEM = ({ privateKey }: TrialSigner): string => privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+const keyPEM = ({ privateKey }: TrialSigner): string => privateKey.export({ type: 'pkcs8', format: 'pem' })
 const certificatePEM = ({ answering }: TrialSigner): string => encodePEM('CERTIFICATE', answering.certificates[0])
 const read = (path: string): Buffer => readFileSync(path)
 
@@ -225,5 +227,56 @@ test(
     }
     copyFileSync(at('one/store.root'), at('changed/node.root'))
     assert.equal((await verify('changed')).code, 9)
+  },
+)
+
+test(
+  'R16, R17: images that the signing server signs come back; what the plan does not make is refused',
+  { skip: programs.skip },
+  async () => {
+    const image = await trialSigner('rsa-2048')
+    makeTree()
+    await makePlan(image)
+    const build = (...more: readonly string[]): ReturnType<typeof sealworks> =>
+      sealworks('host', 'image', 'build', 'plan.json', '--out', 'later', '--force', ...more)
+    assert.equal((await build()).code, 6) // wait for their signatures
+    const unsigned = new Uint8Array(read(at('later/node.efi')))
+    mkdirSync(at('signed'), { recursive: true })
+    const put = async (octets: Uint8Array, signer: TrialSigner): Promise<void> =>
+      writeFileSync(at('signed/node.efi'), (await signedWith(authenticodePE, bytesSource(octets), signer)).octets)
+    await put(unsigned, image)
+    const built = await build('--signed', 'signed')
+    assert.equal(built.code, 0, built.text)
+    assert.equal(parseBundle(new Uint8Array(read(at('later/bundle.cbor')))).machines[0]?.boot.registers?.length, 3)
+
+    const refused = async (code: number, words: RegExp, ...more: readonly string[]): Promise<void> => {
+      const found = await build(...more)
+      assert.equal(found.code, code, found.text)
+      assert.match(found.text, words)
+    }
+    await put(unsigned, await trialSigner('rsa-2048'))
+    await refused(7, /firmware would not start it/, '--signed', 'signed')
+    await put(unsigned.with(unsigned.length - 1000, (unsigned.at(-1000) as number) ^ 1), image)
+    await refused(7, /is not the one that this plan makes/, '--signed', 'signed')
+
+    const plan = read(at('plan.json')).toString()
+    const stub = new Uint8Array(read(programs.path('systemd-stub')))
+    const version = Buffer.from(stub).indexOf('systemd-stub 252') + 'systemd-stub '.length
+    writeFileSync(at('other.stub'), stub.with(version, 0x39))
+    writeFileSync(at('signed.stub'), (await signedWith(authenticodePE, bytesSource(stub), image)).octets)
+    const key = ['--image-key', keep(keyPEM(image)), '--image-certificate', 'db.pem']
+    const changed: readonly (readonly [RegExp, string, string])[] = [
+      [/does not say \{root\}/, 'root={root} ', ''],
+      [/952 measures is not known here/, programs.path('systemd-stub'), 'other.stub'],
+      [/the stub is signed already/, programs.path('systemd-stub'), 'signed.stub'],
+      [/machines\/0\/usb is not known/, '"memoryMiB"', '"usb":true,"memoryMiB"'],
+      [/two or more whole blocks/, '"finished.root"', '"initrd"'],
+      [/ends before it begins/, '2050-01-01', '2025-01-01'],
+      [/cannot be read/, '"vmlinuz"', '"absent"'],
+    ]
+    for (const [words, before, after] of changed) {
+      writeFileSync(at('plan.json'), plan.replaceAll(before, after))
+      await refused(after === '"absent"' ? 4 : 1, words, ...key)
+    }
   },
 )
