@@ -345,3 +345,15 @@ test('an order to answer a challenge is told from a command', () => {
   for (const other of [good, critical, new Uint8Array(0), encodeSelect(command.id).with(1, 0), encodeSelect(new Uint8Array(15))])
     assert.equal(selectedIn(other), undefined)
 })
+
+test('arguments take 4 KiB as they are encoded, and not an octet more', () => {
+  const withOne = (value: string | Uint8Array) => encodeCommand({ ...command, arguments: new Map([['a', value]]) })
+  const [most, more] = [4090, 4091] // with the heads of the map, the name and the value
+  for (const value of [new Uint8Array(most), 'a'.repeat(most), 'é'.repeat(most / 2), '€'.repeat(1363)])
+    assert.deepEqual(parseCommand(withOne(value)).arguments.get('a'), value)
+  for (const value of [new Uint8Array(more), 'a'.repeat(more), 'é'.repeat(most / 2 + 1), '€'.repeat(1364)])
+    assert.throws(() => parseCommand(withOne(value)), { code: 'malformed', reason: 'notCommand' })
+  const many = Object.fromEntries(Array.from({ length: 33 }, (_, at) => [`a${at}`, at]))
+  const tooMany = encodeCommand({ ...command, arguments: new Map(Object.entries(many)) })
+  assert.throws(() => parseCommand(tooMany), { code: 'malformed', reason: 'notCommand' })
+})

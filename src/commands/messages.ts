@@ -87,7 +87,7 @@ const ArgumentsShape: Shape<Arguments> = {
   decode(item, what) {
     if (!(item instanceof Map)) throw malformed(`${what} are no map`)
     const entries = [...(item as ReadonlyMap<Label, CBOR>)]
-    if (entries.length > ARGUMENTS_MAX || encodeCBOR(item as ReadonlyMap<Label, CBOR>).length > ARGUMENTS_MAX_OCTETS)
+    if (entries.length > ARGUMENTS_MAX || areTooLong(item as ReadonlyMap<Label, CBOR>))
       throw malformed(`${what} are too many or too long`)
     return new Map(
       entries.map(([name, value]) => {
@@ -97,6 +97,20 @@ const ArgumentsShape: Shape<Arguments> = {
     )
   },
 }
+
+/** Encoded again only where they might be: what devices judge has a few short ones. */
+function areTooLong(given: ReadonlyMap<Label, CBOR>): boolean {
+  let most = HEAD_MAX_OCTETS
+  for (const entry of given) for (const item of entry) most += octetsAtMost(item)
+  return most > ARGUMENTS_MAX_OCTETS && encodeCBOR(given).length > ARGUMENTS_MAX_OCTETS
+}
+
+/** Of what comes before each item, and of a number. */
+const HEAD_MAX_OCTETS = 9
+
+/** Three octets of UTF-8 for each unit of UTF-16 at most; what is neither text nor octets is a number or refused below. */
+const octetsAtMost = (item: CBOR): number =>
+  HEAD_MAX_OCTETS + (typeof item === 'string' ? item.length * 3 : item instanceof Uint8Array ? item.length : 0)
 
 function argumentOf(value: CBOR, name: string): ArgumentValue {
   if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value instanceof Uint8Array)
