@@ -14,6 +14,7 @@ import { findCertificates, holdCertificate, revokeCertificate } from '#ca/certif
 import { issueCRL } from '#ca/crl.ts'
 import { createEndpoint, createEnrollmentSecret } from '#ca/endpoint.ts'
 import { testRequest } from '#ca/testing.ts'
+import { keep } from '#store/batch.ts'
 import { postgresMissing, startPostgres, type TestServer } from '#store/postgres/testing.ts'
 import { atWork, environment, Fault, makePlant, removeAll, restoreBeside, type Working } from './backup-testing.ts'
 import type { Foundation } from './compose.ts'
@@ -47,15 +48,32 @@ for (const { name, skip, url } of engines) {
   describe(`backup on ${name}`, { skip }, () => {
     test('what was restored is what was backed up, and issues nothing until it is told (R22)', async () => {
       const plant = await makePlant(await url())
-      const { file, known } = await atWork(plant, async ({ issue, backUp, ca }) => {
+      const { file, known } = await atWork(plant, async ({ issue, backUp, ca, foundation }) => {
+        await keep(
+          foundation.db,
+          ['running', 'finished'].map((state) => ({
+            sql: `INSERT INTO campaign (id, organization_id, version, name, terms, release_id, component, release_version, state, size, wave,
+                created_at) VALUES (?, ?, 1, ?, '{}', 'r', 'motor', '2', ?, 1, 0, 1)`,
+            parameters: [state, foundation.organizationId, `was-${state}`, state],
+          })),
+        )
         const revoked = await issue('one')
         await issue('two')
         await revokeCertificate(ca.context, revoked, 'keyCompromise', 'person:ada')
         return { file: await backUp(), known: await findCertificates(ca.context, {}, { limit: 100 }) }
       })
       const restored = await restoreBeside(plant, file, await url())
-      await atWork(restored, async ({ ca, issue }) => {
+      await atWork(restored, async ({ ca, issue, foundation }) => {
         assert.deepEqual(await findCertificates(ca.context, {}, { limit: 100 }), known)
+        const campaigns = await foundation.db.query('SELECT name, state, reason FROM campaign ORDER BY name')
+        assert.deepEqual(
+          campaigns.map(({ name, state }) => [name, state]),
+          [
+            ['was-finished', 'finished'],
+            ['was-running', 'paused'], // it may have been stopped since
+          ],
+        )
+        assert.match(String(campaigns[1]?.['reason']), /restored/)
         await assert.rejects(issue('three'), { code: 'unavailable', reason: 'issuanceClosed' })
         assert.equal((await issueCRL(ca.context, ca.authorities.byAddress('line1'), 0, 'system')).entries, 1)
       })
@@ -85,6 +103,7 @@ for (const { name, skip, url } of engines) {
           acts.map(({ act }) => act),
           ['backup.restore', 'backup.override'],
         )
+        assert.match(acts[0]?.facts ?? '', /"paused":"was-running"/)
         assert.match(acts[1]?.facts ?? '', /the journals burned/)
         assert.match(acts[1]?.facts ?? '', /"consents":"person:[0-9a-f-]+ person:[0-9a-f-]+"/)
       })

@@ -34,6 +34,7 @@ import { keyStores } from '#keys/registry.ts'
 import type { Database } from '#store/database.ts'
 import { lockDirectory } from '#store/directory-lock.ts'
 import { openDatabase } from '#store/registry.ts'
+import { holdRestoredCampaigns } from '#updates/campaigns/campaigns.ts'
 import { migrations, openFoundation, openWrappingKey } from './compose.ts'
 import { databaseURLOf } from './database-url.ts'
 import { TLS_ROOT_FILE } from './init.ts'
@@ -42,6 +43,9 @@ import { TLS_ROOT_FILE } from './init.ts'
 export { makeRecoveryKey, parseRecoveryKey } from '#backup/recipients.ts'
 
 const [softwareStore] = keyStores
+
+/** Of the names of campaigns in one entry of the audit log: all of them are in the list of campaigns. */
+const PAUSED_MAX_CHARACTERS = 1000
 
 export interface BackupSource {
   /** The backup. */
@@ -100,7 +104,11 @@ async function load(source: BackupSource, backup: ReadBackup, database: Database
     migrations,
     async finish(tx) {
       await closeIssuance(tx, world, manifest)
-      const facts = { logSize: manifest.logSize, createdAt: new Date(manifest.createdAt).toISOString() }
+      const held = await holdRestoredCampaigns(tx, world)
+      const facts = {
+        ...{ logSize: manifest.logSize, createdAt: new Date(manifest.createdAt).toISOString() },
+        ...(held.length > 0 && { campaigns: held.length, paused: held.join(' ').slice(0, PAUSED_MAX_CHARACTERS) }),
+      }
       await record(tx, { actor: 'system', act: 'backup.restore', object: `backup:${manifest.id}`, outcome: 'done', facts })
     },
     ...(progress !== undefined && { progress }),

@@ -11,6 +11,7 @@ import { postgresMissing, startPostgres, type TestServer } from '#store/postgres
 import { campaignWork, stepsOnReport } from './advance.ts'
 import {
   consentForOwner,
+  holdRestoredCampaigns,
   openCampaign,
   openNextWave,
   pauseCampaign,
@@ -183,6 +184,44 @@ for (const { id, skip } of engines) {
       await stopCampaign(all.context, 'press', 'enough', officer)
       await assert.rejects(resumeCampaign(all.context, 'press', officer), { reason: 'campaignState' })
       await assert.rejects(startCampaign(all.context, 'press', officer), { reason: 'campaignState' })
+    })
+
+    onOne('R22: restored, no campaign offers anything before an officer resumes it, also to who began to fetch', async () => {
+      await using all = await campaigns(4)
+      const { context, door } = all
+      await all.create('press')
+      await startCampaign(context, 'press', officer)
+      await all.create('cut-off')
+      await keep(context.db, [
+        {
+          sql: "UPDATE campaign SET state = 'planning', planned_after = '', size = 1 WHERE name = ?",
+          parameters: ['cut-off'],
+        },
+        {
+          sql: `INSERT INTO campaign_action (organization_id, version, campaign_id, device_id, position, state, contradictions, is_cancel_asked,
+              changed_at) SELECT organization_id, 1, id, 'd0000', 1, 'planned', 0, 0, 1 FROM campaign WHERE name = ?`,
+          parameters: ['cut-off'],
+        },
+      ])
+      const [waits, fetches, installs] = await Promise.all(['d0000', 'd0001', 'd0002'].map((device) => all.visit(device)))
+      assert.ok(waits && fetches && installs)
+      const number = await offered(all, fetches)
+      await door.feedback(fetches, number, { ...begun, execution: 'download' })
+      await door.feedback(installs, await offered(all, installs), { ...begun, execution: 'downloaded' })
+      const held = await context.db.transaction((tx) => holdRestoredCampaigns(tx, context.world))
+      assert.deepEqual(held, ['cut-off', 'press'])
+      assert.deepEqual([await stateOf(all), await stateOf(all, 'cut-off')], ['paused', 'draft'])
+      assert.match((await openCampaign(context, 'press')).reason ?? '', /restored/)
+      await all.work.runOnce()
+      for (const visitor of [waits, fetches]) assert.equal('deployment' in (await door.poll(visitor)), false)
+      await assert.rejects(door.deployment(fetches, number), { reason: 'actionNotOffered' })
+      await assert.rejects(door.artifact(fetches, number, 'press.swu'), { reason: 'actionNotOffered' })
+      assert.ok('deployment' in (await door.poll(installs)), 'who installs finishes')
+      await resumeCampaign(context, 'press', officer)
+      assert.equal(await offered(all, fetches), number)
+      assert.ok('deployment' in (await door.poll(waits)))
+      const again = await startCampaign(context, 'cut-off', officer)
+      assert.deepEqual([again.state, again.size, again.reason], ['running', 4, undefined], 'listed anew')
     })
 
     test('the driver is asked, and what was agreed to stands in the statement by its digest', async () => {

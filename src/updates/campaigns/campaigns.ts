@@ -5,9 +5,9 @@
  */
 import { createHash } from 'node:crypto'
 import { type Facts, TrustError } from '#base/errors.ts'
-import { uuidv7 } from '#base/world.ts'
+import { uuidv7, type World } from '#base/world.ts'
 import { keep, type Step } from '#store/batch.ts'
-import type { Queries, Row, SqlValue } from '#store/database.ts'
+import type { Queries, Row, SqlValue, Transaction } from '#store/database.ts'
 import { messageStatement } from '#store/outbox.ts'
 import type { CampaignRelease, CampaignsContext } from './context.ts'
 import { type CampaignState, OPEN_STATES } from './states.ts'
@@ -160,7 +160,7 @@ export async function startCampaign(context: CampaignsContext, name: string, act
   if (await isNobody(context, campaign)) throw new TrustError('conflict', 'campaignNobody')
   await keepDigests(context, release)
   await keep(context.db, [
-    stepToChange(campaign, { state: 'planning', plannedAfter: '', startedAt: context.world.clock.now() }),
+    stepToChange(campaign, { state: 'planning', reason: undefined, plannedAfter: '', startedAt: context.world.clock.now() }),
     ...notes(context, campaign, 'start', actor),
   ])
   await planCampaign(context, campaign.id)
@@ -338,6 +338,32 @@ export async function resumeCampaign(context: CampaignsContext, name: string, ac
     ...notes(context, campaign, 'resume', actor),
   ])
   return openCampaign(context, name)
+}
+
+/** For whoever finds a campaign paused that they started. */
+const RESTORED = 'restored from a backup: resume it unless it was stopped, or its release withdrawn, since then'
+
+/**
+ * Part of a restore: whether they were stopped since the backup is not known, nor whether their releases were withdrawn. So none
+ * goes on, and also who only fetched waits, until an officer resumes it. What was still being listed is begun anew.
+ *
+ * @returns their names
+ */
+export async function holdRestoredCampaigns(tx: Transaction, { clock }: Pick<World, 'clock'>): Promise<readonly string[]> {
+  await tx.query("DELETE FROM campaign_action WHERE campaign_id IN (SELECT id FROM campaign WHERE state = 'planning')")
+  const held = await tx.query<{ name: string }>(
+    `UPDATE campaign SET state = CASE state WHEN 'planning' THEN 'draft' ELSE 'paused' END, reason = ?, version = version + 1,
+        size = CASE state WHEN 'planning' THEN 0 ELSE size END, started_at = CASE state WHEN 'planning' THEN NULL ELSE started_at END,
+        planned_after = NULL
+      WHERE state IN ('planning', 'running') RETURNING name`,
+    RESTORED,
+  )
+  await tx.query(
+    `UPDATE campaign_action SET state = CASE WHEN consent_id IS NULL THEN 'offered' ELSE 'confirmed' END, changed_at = ?, version = version + 1
+      WHERE state = 'downloading' AND said IS NULL AND campaign_id IN (SELECT id FROM campaign WHERE state = 'paused')`,
+    clock.now(),
+  )
+  return held.map(({ name }) => name).toSorted()
 }
 
 /** For good: who has not begun is not asked any more, who has is told to give it up. @throws TrustError `notFound`, `conflict` */
