@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { uuidv7 } from '#base/world.ts'
 import type { Step } from '#store/batch.ts'
 import type { Queries, Row } from '#store/database.ts'
 import { messageStatement } from '#store/outbox.ts'
@@ -111,12 +110,15 @@ export async function stepsToRecord(
     if (isSame(before, component, source)) continue
     if (before !== undefined && before.source !== 'reported' && source === 'reported') continue
     const release = await releaseOf(context, modelId, component)
-    steps.push(...stepsFor(context, deviceId, { component, before, release, source }))
+    steps.push(stepToKeep(context, deviceId, { component, release, source }))
   }
-  if (source === 'reported') return steps
   const named = new Set(components.map(({ name }) => name))
-  const gone = [...known.keys()].filter((name) => !named.has(name))
-  return [...steps, ...gone.map((name) => stepToForget(deviceId, name))]
+  const gone = source === 'reported' ? [] : [...known.keys()].filter((name) => !named.has(name))
+  steps.push(...gone.map((name) => stepToForget(deviceId, name)))
+  if (steps.length === 0) return []
+  // one, however much changed: a device may have all of its components change with each report
+  const payload = { deviceId, source, changes: steps.length }
+  return [...steps, messageStatement(context.world, { topic: 'software.run', organization: context.organizationId, payload })]
 }
 
 const isSame = (before: Installed | undefined, { version, digest }: RunningComponent, source: InstalledSource): boolean =>
@@ -124,63 +126,22 @@ const isSame = (before: Installed | undefined, { version, digest }: RunningCompo
 
 interface Change {
   readonly component: RunningComponent
-  readonly before: Installed | undefined
   readonly release: KnownRelease | undefined
   readonly source: InstalledSource
 }
 
-function stepsFor(
-  { world, organizationId }: Context,
-  deviceId: string,
-  { component, before, release, source }: Change,
-): readonly Step[] {
-  const now = world.clock.now()
+function stepToKeep({ world, organizationId }: Context, deviceId: string, { component, release, source }: Change): Step {
   const { name, version, digest } = component
-  const payload = {
-    deviceId,
-    component: name,
-    version,
-    counter: release?.counter ?? null,
-    releaseId: release?.id ?? null,
-    source,
+  return {
+    sql: `INSERT INTO installed_version (device_id, organization_id, version, component, installed, counter, digest, release_id, source, at)
+        VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, component) DO UPDATE SET version = installed_version.version + 1,
+          installed = excluded.installed, counter = excluded.counter, digest = excluded.digest, release_id = excluded.release_id,
+          source = excluded.source, at = excluded.at`,
+    parameters: [
+      ...[deviceId, organizationId, name, version, release?.counter ?? null],
+      ...[digest ?? null, release?.id ?? null, source, world.clock.now()],
+    ],
   }
-  return [
-    {
-      sql: `INSERT INTO installed_version (device_id, organization_id, version, component, installed, counter, digest, release_id, source, at)
-          VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (device_id, component) DO UPDATE SET version = installed_version.version + 1,
-            installed = excluded.installed, counter = excluded.counter, digest = excluded.digest, release_id = excluded.release_id,
-            source = excluded.source, at = excluded.at`,
-      parameters: [
-        deviceId,
-        organizationId,
-        name,
-        version,
-        release?.counter ?? null,
-        digest ?? null,
-        release?.id ?? null,
-        source,
-        now,
-      ],
-    },
-    {
-      sql: `INSERT INTO software_event (id, organization_id, version, device_id, component, previous, installed, counter, source, at)
-          VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)`,
-      parameters: [
-        ...[
-          uuidv7(world),
-          organizationId,
-          deviceId,
-          name,
-          before?.version ?? null,
-          version,
-          release?.counter ?? null,
-          source,
-          now,
-        ],
-      ],
-    },
-    messageStatement(world, { topic: 'software.run', organization: organizationId, payload }),
-  ]
 }
 
 const stepToForget = (deviceId: string, component: string): Step => ({

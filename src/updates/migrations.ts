@@ -136,4 +136,9 @@ export const updatesMigrations: readonly Migration[] = [
       'CREATE INDEX software_event_device ON software_event (device_id, id)',
     ],
   },
+  {
+    id: '0906-updates-no-events',
+    // nobody read it, and a device could fill it; what runs is in installed_version, and that it changed in the outbox
+    statements: ['DROP TABLE software_event'],
+  },
 ]
