@@ -18,7 +18,7 @@ import { orderThatBore, PARTS_OF_ORDER } from './born.ts'
 import { recordDue } from './device-records.ts'
 import { shipDue, shipmentSteps } from './shipments.ts'
 import { sightingStep } from './sightings.ts'
-import { type Job, jobsOf, openOrder, type OrdersContext, type ProductionOrder, roomIn } from './orders.ts'
+import { type Job, jobsOf, openOrder, type OrdersContext, type OrderTerms, type ProductionOrder, roomIn } from './orders.ts'
 
 export interface JobReport {
   readonly id: string
@@ -178,17 +178,18 @@ async function findingsOf(
         Object.entries(row).filter(([, value]) => typeof value === 'string' || typeof value === 'number'),
       ) as Facts,
     })
-  const twice = (column: 'product_serial' | 'key_hash'): string =>
-    `SELECT e.n AS entry, e.product_serial, e.key_hash FROM job_entry e WHERE e.job_id = ? AND e.type = 'issue' AND EXISTS (
-        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.${column} = e.${column} AND o.type = 'issue'
-          AND (o.job_id <> e.job_id OR o.n <> e.n)) ORDER BY e.n LIMIT ${FOUND_MAX}`
   const positions = await db.query(
     `SELECT position, COUNT(*) AS times FROM job_entry WHERE job_id = ? AND type = 'issue' GROUP BY position HAVING COUNT(*) > 1
       ORDER BY position LIMIT ${FOUND_MAX}`,
     job.id,
   )
-  const serials = await db.query(twice('product_serial'), job.id)
-  const keys = await db.query(twice('key_hash'), job.id)
+  const serials = await serialsTwice(context, order, job)
+  const keys = await db.query(
+    `SELECT e.n AS entry, e.product_serial, e.key_hash FROM job_entry e WHERE e.job_id = ? AND e.type = 'issue' AND EXISTS (
+        SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.key_hash = e.key_hash AND o.type = 'issue'
+          AND (o.job_id <> e.job_id OR o.n <> e.n)) ORDER BY e.n LIMIT ${FOUND_MAX}`,
+    job.id,
+  )
   const unborn = await db.query(
     `SELECT e.n AS entry, e.product_serial FROM job_entry e WHERE e.job_id = ? AND e.type IN ('good', 'scrap') AND NOT EXISTS (
         SELECT 1 FROM job_entry o WHERE o.organization_id = e.organization_id AND o.product_serial = e.product_serial
@@ -218,6 +219,42 @@ async function findingsOf(
     ...unborn.map((row) => raise('judgedUnborn', row['product_serial'] as string, row)),
   ]
 }
+
+/** Orders that are held against one, where more have numbers of it: an alarm needs one. */
+const ORDERS_COMPARED_MAX = 100
+
+/** A serial number is one of its manufacturer: another's devices may well have the same (R15). */
+async function serialsTwice(
+  { db }: OrdersContext,
+  order: ProductionOrder,
+  { id: jobId }: { readonly id: string },
+): Promise<readonly Row[]> {
+  const others = `o.organization_id = e.organization_id AND o.product_serial = e.product_serial AND o.type = 'issue'
+      AND (o.job_id <> e.job_id OR o.n <> e.n)`
+  const orders = await db.query<{ id: string; terms: string }>(
+    `SELECT DISTINCT x.id, x.terms FROM job_entry e JOIN job_entry o ON ${others}
+      JOIN (SELECT id, order_id FROM production_job UNION ALL SELECT id, order_id FROM order_allotment) p ON p.id = o.job_id
+      JOIN production_order x ON x.id = p.order_id WHERE e.job_id = ? AND e.type = 'issue' ORDER BY x.id`,
+    jobId,
+  )
+  const maker = makerIn(order.terms)
+  const same = orders
+    .filter(({ id, terms }) => id === order.id || makerIn(JSON.parse(terms) as OrderTerms) === maker)
+    .map(({ id }) => id)
+    .slice(0, ORDERS_COMPARED_MAX)
+  if (same.length === 0) return []
+  const list = same.map(() => '?').join(', ')
+  return db.query(
+    `SELECT e.n AS entry, e.product_serial, e.key_hash FROM job_entry e WHERE e.job_id = ? AND e.type = 'issue' AND EXISTS (
+        SELECT 1 FROM job_entry o WHERE ${others} AND o.job_id IN (SELECT id FROM production_job WHERE order_id IN (${list})
+          UNION ALL SELECT id FROM order_allotment WHERE order_id IN (${list}))) ORDER BY e.n LIMIT ${FOUND_MAX}`,
+    ...[jobId, ...same, ...same],
+  )
+}
+
+/** `acme` of `acme/pump`; orders that name no model of devices are all of one maker, who has this installation. */
+const makerIn = ({ model }: Pick<OrderTerms, 'model'>): string =>
+  model.includes('/') ? (model.split('/')[0] as string).toLowerCase() : ''
 
 /** What was shipped and seen, held to what was good. */
 async function fieldFindings(

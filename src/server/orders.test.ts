@@ -340,6 +340,27 @@ describe('a log that somebody touched', () => {
     assert.equal((await maker.reconcile('press')).seen, 1, 'it is noted where it belongs')
   })
 
+  test('R15: serial numbers are compared within their manufacturer: two makers may both begin with 1', async (t) => {
+    const maker = await testMaker(t)
+    const bearFirst = async (name: string, model: string): Promise<void> => {
+      await maker.order(name, { model })
+      const node = await maker.node(name)
+      await node.take((await node.ticket()).ticketText)
+      const line = await node.start()
+      await bear(line, 1)
+      await line.stop()
+      for (const bundle of await node.export()) await maker.import(bundle)
+    }
+    const twice = async (name: string): Promise<readonly string[]> =>
+      (await maker.reconcile(name)).alarms.filter(({ kind }) => kind === 'serialTwice').map(({ subject }) => subject)
+    await bearFirst('pumps', 'acme/pump')
+    await bearFirst('bolts', 'bolt/pump')
+    assert.deepEqual([await twice('pumps'), await twice('bolts')], [[], []])
+    await bearFirst('more', 'Acme/valve')
+    assert.deepEqual([await twice('pumps'), await twice('more')], [[serialAt(1)], [serialAt(1)]])
+    assert.deepEqual(await twice('bolts'), [])
+  })
+
   test('a node that is gone is given up, and what it had is not given out again', async (t) => {
     const maker = await testMaker(t)
     await maker.order('press')
