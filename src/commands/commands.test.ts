@@ -8,6 +8,7 @@ import { listAuditEntries } from '#audit/log.ts'
 import { auditMigrations } from '#audit/migrations.ts'
 import { auditRecorder } from '#audit/recorder.ts'
 import { TrustError } from '#base/errors.ts'
+import { seldom } from '#base/seldom.ts'
 import { systemWorld, type World } from '#base/world.ts'
 import { signCOSE1 } from '#cbor/cose-signing.ts'
 import type { Database } from '#store/database.ts'
@@ -83,6 +84,7 @@ async function inSetting(engine: Database['id'], body: (setting: Setting) => Pro
       },
       checkMayCommand: async ({ standing }) => void asked.push(standing),
       checkArea: async () => {},
+      isNews: seldom(world.clock),
     }
     await putPolicy(context, await signedPolicy(), 'person:olga')
     await body({
@@ -162,7 +164,7 @@ onEach(
   },
 )
 
-onEach('R14: a critical one waits for two, then for the device, then for its operator', async ({ context, time }) => {
+onEach('R14: a critical one waits for two, then for the device, then for its operator', async ({ context, time, acts }) => {
   const draft = await draftCommand(context, valve, actor)
   assert.equal(draft.state, 'waiting')
   await assert.rejects(async () => addSignature(context, draft.id, await signs(ada, draft), actor), {
@@ -179,12 +181,16 @@ onEach('R14: a critical one waits for two, then for the device, then for its ope
   const challenge = await signCOSE1(unit.signer, { typ: CHALLENGE_TYPE, payload, externalAAD })
   await takeFromDevice(context, 'd1', challenge)
   assert.deepEqual(await deliver(context, 'd1', 0), []) // the operator's turn
+  const challenges = async () => (await acts()).filter((act) => act === 'command.challenge done').length
+  await takeFromDevice(context, 'd1', challenge)
+  assert.equal(await challenges(), 1, 'one that nobody asked for does not fill the log')
   time.ahead += 11_000
   await assert.rejects(async () => addSignature(context, draft.id, await signs(ada, draft, nonce), actor), {
     reason: 'commandNonceOld',
   })
   assert.equal((await deliver(context, 'd1', 0)).length, 1) // asked again
   await takeFromDevice(context, 'd1', challenge)
+  assert.equal(await challenges(), 2)
   const ready = await addSignature(context, draft.id, await signs(ada, draft, nonce), actor)
   assert.equal(ready.state, 'ready')
   assert.equal((await deliver(context, 'd1', 0)).length, 1)
@@ -289,7 +295,7 @@ onEach('what is not delivered in its time expires, and is signed and receipted b
 
 onEach(
   'R14: receipts of others, of other messages and with a number that was there are refused, and in the log',
-  async ({ context, acts }) => {
+  async ({ context, time, acts }) => {
     const sent = [await ordered(context), await ordered(context)] as const
     const [first, second] = (await deliver(context, 'd1', 0)).map(({ octets }) => octets) as [Uint8Array, Uint8Array]
     const ids = sent.map(({ command }) => command.id) as [Uint8Array, Uint8Array]
@@ -316,6 +322,14 @@ onEach(
     await assert.rejects(async () => takeFromDevice(context, 'd1', await receiptFor(first, ids[0], { counter: 2 })), {
       reason: 'commandReceiptTwice',
     })
+    const isTwice = (act: string): boolean => act === 'command.receipt refused commandReceiptTwice'
+    const twice = async () => takeFromDevice(context, 'd1', await receiptFor(first, ids[0], { counter: 3 }))
+    await assert.rejects(twice, { reason: 'commandReceiptTwice' })
+    assert.equal((await acts()).filter(isTwice).length, 1, 'a device that repeats it does not fill the log')
+    time.ahead += 60_000
+    await assert.rejects(twice, { reason: 'commandReceiptTwice' })
+    assert.equal((await acts()).filter(isTwice).length, 2, 'but a minute later it is news again')
+    time.ahead -= 60_000
     await assert.rejects(async () => takeFromDevice(context, 'd1', await receiptFor(second, ids[1])), {
       reason: 'commandReceiptForked',
     })

@@ -33,6 +33,8 @@ export interface CommandsContext {
     readonly command: string
     readonly standing: CommandStanding
   }): Promise<void>
+  /** Whether this was not said lately: what devices repeat does not fill the log. */
+  isNews(key: string): boolean
   /** @throws TrustError `notFound` for an area that is not here */
   checkArea(name: string): Promise<void>
 }

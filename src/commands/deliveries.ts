@@ -76,8 +76,11 @@ async function takeChallenge(context: CommandsContext, record: CommandRecord, { 
   const { db, world, audit } = context
   if (record.state !== 'challenging')
     throw new TrustError('conflict', 'commandOver', { facts: { command: record.id, state: record.state } })
+  const nonceAt = world.clock.now()
   const entry = { actor: ACTOR, act: 'command.challenge', object: objectOf(record.id), outcome: 'done' as const }
-  await keep(db, [stepToMove(record, 'challenging', { nonce, nonceAt: world.clock.now() }), audit.statement(entry)])
+  // what was asked for is in the log; a device that goes on without being asked does not fill it
+  const said = needsNonce(record, nonceAt) ? [audit.statement(entry)] : []
+  await keep(db, [stepToMove(record, 'challenging', { nonce, nonceAt }), ...said])
 }
 
 async function takeReceipt(context: CommandsContext, record: CommandRecord, receipt: Receipt, octets: Uint8Array): Promise<void> {
@@ -112,8 +115,9 @@ async function takeReceipt(context: CommandsContext, record: CommandRecord, rece
   }
 }
 
-/** Whoever speaks for the device says two things: what does not fit is in the log. */
-async function refusedReceipt({ audit }: CommandsContext, record: CommandRecord, error: TrustError): Promise<TrustError> {
+/** Whoever speaks for the device says two things: what does not fit is in the log, once a minute for the same device and reason. */
+async function refusedReceipt({ audit, isNews }: CommandsContext, record: CommandRecord, error: TrustError): Promise<TrustError> {
+  if (!isNews(`${record.deviceId} ${error.reason}`)) return error
   const about = { actor: ACTOR, act: 'command.receipt', object: objectOf(record.id) }
   await audit.refuse({ ...about, reason: error.reason, facts: { ...error.facts, device: record.deviceId } })
   return error

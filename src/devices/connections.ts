@@ -9,6 +9,7 @@
  */
 import { hash } from 'node:crypto'
 import { asTrustError, TrustError } from '#base/errors.ts'
+import { seldom } from '#base/seldom.ts'
 import type { Reason } from '#base/sentences.ts'
 import { keep } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
@@ -82,10 +83,6 @@ export interface DeviceConnections {
 }
 
 const ACTOR = 'service:device-connections'
-/** A device that is refused tries again and again, and says nothing new. */
-const REFUSAL_AGAIN_MILLISECONDS = 60_000
-/** Peers that are refused at once and remembered: beyond, the log says less. */
-const REFUSALS_MAX = 10_000
 /** Should a message ever be missed: no connection stays unasked for longer. */
 const LOOK_AGAIN_MILLISECONDS = 300_000
 /** Looked at in one go, so that other work comes in between. */
@@ -101,7 +98,7 @@ interface Held {
 export function deviceConnections(context: ConnectionsContext): DeviceConnections {
   const { db, world, audit, changes } = context
   const now = (): number => world.clock.now()
-  const refusals = new Map<string, number>()
+  const isNews = seldom(world.clock)
   const all = new Set<Held>()
   const byDevice = index((held) => held.device.deviceId)
   const byCertificate = index((held) => held.device.certificateId)
@@ -170,12 +167,7 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
   async function noteRefusal(error: TrustError, own: Uint8Array | undefined, { protocol }: ConnectionQuestion): Promise<void> {
     if (error.code === 'internal' || error.code === 'unavailable' || own === undefined) return
     const fingerprint = hash('sha256', own)
-    const key = `${fingerprint} ${error.reason}`
-    const last = refusals.get(key)
-    if (last !== undefined && now() - last < REFUSAL_AGAIN_MILLISECONDS) return
-    if (refusals.size >= REFUSALS_MAX) forgetOldRefusals()
-    if (refusals.size >= REFUSALS_MAX) return
-    refusals.set(key, now())
+    if (!isNews(`${fingerprint} ${error.reason}`)) return
     const row = error.code === 'malformed' ? undefined : await rowOfRefused(own)
     const actor = row === undefined ? 'anonymous' : `certificate:${row.certificate_id}`
     const object = row === undefined ? `certificate:${fingerprint}` : objectOf({ id: row.id })
@@ -186,10 +178,6 @@ export function deviceConnections(context: ConnectionsContext): DeviceConnection
   async function rowOfRefused(own: Uint8Array): Promise<DeviceRow | undefined> {
     const facts = await context.certificate(own)
     return facts === undefined ? undefined : describe(facts.certificateId)
-  }
-
-  function forgetOldRefusals(): void {
-    for (const [key, at] of refusals) if (now() - at >= REFUSAL_AGAIN_MILLISECONDS) refusals.delete(key)
   }
 
   function hold(

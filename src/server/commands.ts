@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { parsePEM } from '#asn1/pem.ts'
 import { TrustError } from '#base/errors.ts'
+import { seldom } from '#base/seldom.ts'
 import { deliver, deliverPolicy, takeFromDevice } from '#commands/deliveries.ts'
 import type { CommandsContext } from '#commands/context.ts'
 import { RECEIPT_MAX_OCTETS } from '#commands/messages.ts'
@@ -30,6 +31,7 @@ export function openCommands({ context, issuer, anchors, certificate, facts }: C
   return {
     ...context,
     issuer,
+    isNews: seldom(world.clock),
     anchors: anchors.flatMap((file) => (file === undefined ? [] : certificatesIn(file))),
     device: (id) => commandedDevice(context, id),
     async checkCertificate(deviceId, der) {

@@ -27,6 +27,7 @@ const context: CommandsContext = {
   checkCertificate: async () => {},
   checkMayCommand: async () => {},
   checkArea: async () => {},
+  isNews: () => true,
 }
 // people's keys are made anew by each process, so that the policy of the one before is none of theirs
 await db.transaction(async (tx) => {
