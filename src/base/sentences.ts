@@ -222,6 +222,7 @@ export const english = {
   artifactUnsigned: 'Nobody signed the artifact. Get it signed, or give the signature that belongs to it.',
   badArtifact: 'The {format} artifact cannot be used: {detail}. Make it again, or name another format.',
   artifactUnsupported: 'The {format} artifact has what is not offered here: {detail}. Make it without.',
+  imageEncrypted: 'The firmware is encrypted, and its signature is over what it was before. Decrypt it with: release decrypt.',
   answerOther: 'The answer to what was to be signed is not of its kind: {detail}. Have it signed again.',
   formatUnknown: 'There is no signing format {format}. Name one of {formats}.',
   formatOption: 'The format {format} has no option {option} with the value "{value}". It offers {offered}.',
@@ -356,6 +357,8 @@ export const english = {
   authorityNotRequested: 'There is no request for an authority "{authority}" that waits for its certificate. List the requests.',
   foreignCertificate: 'The certificate cannot be taken: {finding}. Have it made again, or import what it needs first.',
   foreignCRL: 'The revocation list cannot be taken: {finding}. Have the authority that it is about issue its next one.',
+  foreignCRLPartial:
+    'The revocation list speaks of a part of the certificates only (it has an issuing distribution point). Have the authority issue one list of all of them.',
   importedCRLNone:
     'No CRL of the offline authority "{authority}" was imported yet. Issue one there and import it with `ca import --crl`.',
   nameConstraint:
@@ -527,6 +530,8 @@ export const english = {
   ownershipRecoveryUnknown: 'There is no such recovery here. List the recoveries to see their ids.',
   ownershipRecoveryState: 'The recovery is {state}, which does not allow this. Look at it with "sealworks device recover list".',
   ownershipRecoveryOpen: 'Somebody claims this device already. Wait for what becomes of that.',
+  ownershipClaimsTooMany:
+    'The claims of {what} that wait for a proof from the device are {limit}, which is the most. Withdraw some of them first.',
   ownershipPresence:
     'The proof that the device is there answers another question, or is for another claimant. Have the device sign again.',
   deviceInArea: 'The device is in the area "{name}" already. Name another.',
@@ -741,7 +746,13 @@ export const english = {
   sealRecipients: 'A file is encrypted for at most {limit} certificates at once. Make several sticks.',
   updateSealed:
     'The file is encrypted, and this device has no key for it. Name certificate and key as decryption in updates.json.',
-  artifactEncrypted: 'The archive says already that a file of it is encrypted. Begin with the one that is not.',
+  artifactEncrypted: 'The file says already that it, or a part of it, is encrypted. Begin with the one that is not.',
+  imageKey: 'This is no key that MCUboot decrypts with. Name one on P-256 or X25519 in PEM, not encrypted itself.',
+  imageNotForEncryption:
+    'The firmware was not signed to be encrypted, and devices would not decrypt it. Sign it with --option encryption=aes-128 first.',
+  imageNotEncrypted: 'The firmware is not encrypted, or for several keys at once. Judge it as it is.',
+  imageNotOpened: 'The firmware is encrypted for another key, or was changed. Name the key that it was made for.',
+  imageFilled: 'The firmware is filled up to the size of its slot already. Begin with what the signer returned.',
   swupdateKeyFile:
     'This is no key file of SWUpdate: 64 hexadecimal digits, and 32 more after a space. Make one with: release make-key.',
   tufNotBegun: 'There is no TUF repository yet. Make one with: tuf init.',

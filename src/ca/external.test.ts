@@ -9,8 +9,10 @@ import { chainOf, offeredBy, openAuthorities } from './authorities.ts'
 import { cancelRequest, importCertificate, listRequests, requestAuthority, requestRotation } from './authority-requests.ts'
 import { generateAndIssue } from './by-hand.ts'
 import { findCertificates, holdCertificate, releaseCertificate, revokeCertificate } from './certificates.ts'
-import { issueCRL } from './crl.ts'
+import { ALL_SHARDS, issueCRL } from './crl.ts'
 import { crossSign, importCrossCertificate } from './cross-sign.ts'
+import { importedRevocations } from './imported-revocations.ts'
+import { changeRevocationPolicy } from './revocation-policy.ts'
 import { rekeyAuthority } from './rotate.ts'
 import { hierarchy, person, type TestCA, testCA } from './testing.ts'
 import { distrustAuthority, importCRL, latestImportedCRL, offlineStates, trustAuthority } from './trusted.ts'
@@ -191,6 +193,30 @@ test('a CRL that is not whole, not signed, ended, or from nowhere is refused', a
   online.advance(91 * DAY)
   await assert.rejects(importCRL(context, authorities, list, person), { reason: 'foreignCRL' }, 'it has ended')
   assert.equal((await online.entries()).filter(({ act }) => act === 'ca.import-crl').length, 0)
+})
+
+test('R8: a part of a list is refused, and what the whole one revokes stays revoked (RFC 5280, 5.2.5)', async () => {
+  await using offline = await offlineMachine()
+  await using online = await testCA()
+  const { context, authorities } = online
+  await completed(offline, online)
+  const listOf = async (shard: number): Promise<Uint8Array> =>
+    (await issueCRL(offline.context, offline.authorities.byAddress('root'), shard, person)).der
+  const [record] = await findCertificates(offline.context, { profile: 'issuing' }, { limit: 1 })
+  await revokeCertificate(offline.context, record?.id ?? '', 'cACompromise', person)
+  const { crl } = await importCRL(context, authorities, await listOf(0), person)
+  assert.equal(crl.entries, 1)
+  await changeRevocationPolicy(offline.context, offline.authorities, 'root', { crlShards: 2 }, person)
+  offline.advance(DAY)
+  online.advance(DAY)
+  for (const shard of [0, 1])
+    await assert.rejects(importCRL(context, authorities, await listOf(shard), person), { reason: 'foreignCRLPartial' })
+  const root = authorities.trustedByAddress('root')
+  assert.deepEqual((await latestImportedCRL(context, root)).der, crl.der)
+  const revocations = importedRevocations(context, authorities)
+  const found = await revocations.lookUp(authorities.byAddress('line1').certificate, root.certificate)
+  assert.equal(found?.state, 'revoked')
+  assert.equal((await importCRL(context, authorities, await listOf(ALL_SHARDS), person)).crl.entries, 1)
 })
 
 test('renewal and rekey of an authority that is certified elsewhere go by request, too', async () => {

@@ -245,12 +245,8 @@ function numberOf(list: CertificateList, now: number): bigint {
   if (list.thisUpdate.getTime() > now + CLOCK_SLACK_MILLISECONDS)
     throw refusedList(`it begins on ${list.thisUpdate.toISOString()}: compare the clocks`)
   if (extensionOfList(list, deltaCRLIndicator) !== undefined) throw refusedList('it is a delta, not the whole list')
-  const scope = extensionOfList(list, issuingDistributionPoint)?.value
-  if (
-    scope !== undefined &&
-    (scope.indirectCRL || scope.onlyContainsUserCerts || scope.onlyContainsAttributeCerts || scope.onlySomeReasons !== undefined)
-  )
-    throw refusedList('it is about some certificates only')
+  // RFC 5280, 5.2.5: a list of one point or one kind says nothing of the rest, and would take away what another part revokes
+  if (extensionOfList(list, issuingDistributionPoint) !== undefined) throw new TrustError('policyRefused', 'foreignCRLPartial')
   const unknown = list.extensions.find(({ critical, extnID }) => critical && knownExtension(extnID) === undefined)
   if (unknown !== undefined) throw refusedList(`its critical extension ${unknown.extnID} is not known here`)
   const number = extensionOfList(list, crlNumber)?.value
