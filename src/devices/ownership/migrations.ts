@@ -103,4 +103,12 @@ export const ownershipMigrations: readonly Migration[] = [
     id: '0572-ownership-seller',
     statements: ['CREATE INDEX ownership_transfer_seller ON ownership_transfer (organization_id, seller, created_at)'],
   },
+  {
+    // how many claims of a device, and of a claimant, wait for the device
+    id: '0575-ownership-asked',
+    statements: [
+      "CREATE INDEX ownership_recovery_device ON ownership_recovery (device_id) WHERE state = 'asked'",
+      "CREATE INDEX ownership_recovery_claimant ON ownership_recovery (claimant_id) WHERE state = 'asked'",
+    ],
+  },
 ]

@@ -101,6 +101,39 @@ test('it needs the device: not another, not an old proof, not after the owner ga
   await refuses(publish(good), 'conflict', 'ownershipRecoveryState')
 })
 
+test('claims that wait for the device are bounded, for each device and for each claimant', async () => {
+  await using scene = await lost()
+  const { plant, device, id } = scene
+  const ask = (deviceId: string, claimant = 'dora') => askForRecovery(plant.context, { deviceId, claimant }, officer)
+  for (let asked = 1; asked < 16; asked++) await ask(device.id)
+  await refuses(ask(device.id), 'quotaExceeded', 'ownershipClaimsTooMany')
+  await refuses(ask(device.id, 'anna'), 'quotaExceeded', 'ownershipClaimsTooMany')
+  await withdrawRecovery(plant.context, id, officer)
+  await ask(device.id, 'anna')
+  await scene.sell('dora') // what was asked of the epoch before comes to nothing, and is in nobody's way
+  const { recovery } = await ask(device.id, 'anna')
+  assert.equal(recovery.epoch, 3)
+
+  // as many rows as 1000 claims leave, for devices that wait in the same epoch
+  const other = await plant.shipped('V2-2')
+  const sold = await offer(plant.context, { deviceId: other.device.id, to: 'anna', terms: '', validSeconds: 3600 }, officer)
+  await answerHere(plant.context, sold.id, true, officer)
+  await release(plant.context, sold.id, officer)
+  await completeHere(plant.context, sold.id, officer)
+  const { db } = plant.context
+  const row = (await ask(other.device.id)).recovery
+  await db.transaction(async (tx) => {
+    for (let n = 1; n < 1000; n++)
+      await tx.query(
+        `INSERT INTO ownership_recovery (id, organization_id, version, device_id, epoch, claimant_id, state, nonce, created_at, changed_at)
+        SELECT ?, organization_id, 1, device_id, epoch, claimant_id, state, nonce, created_at, changed_at FROM ownership_recovery WHERE id = ?`,
+        ...[`${row.id}-${n}`, row.id],
+      )
+  })
+  await refuses(ask(device.id), 'quotaExceeded', 'ownershipClaimsTooMany')
+  await ask(device.id, 'anna')
+})
+
 test('R6: a recovery is withdrawn by who speaks for the maker or the claimant, and by nobody else', async () => {
   await using scene = await lost()
   const { context } = scene.plant

@@ -91,6 +91,11 @@ export async function openRecovery({ db, organizationId }: OwnershipContext, id:
 
 const LIST_MAX = 500
 
+/** Several people may claim one device at once, and some ask again since an answer was lost: more is noise. */
+const ASKED_OF_DEVICE_MAX = 16
+/** A fleet whose owner is bankrupt is claimed device by device; the rows that wait stay few enough to look through. */
+const ASKED_BY_CLAIMANT_MAX = 1_000
+
 /** For everybody to see: those that wait come first, however many are asked for after them; then the newest. */
 export async function listRecoveries({ db, organizationId }: OwnershipContext): Promise<readonly Recovery[]> {
   const rows = await db.query(
@@ -108,7 +113,7 @@ export interface PresenceAsked {
   readonly nonce: string
 }
 
-/** @param claimant name of an organization whose key is known @throws TrustError `notFound`, `conflict` for a device without an owner */
+/** @param claimant name of an organization whose key is known @throws TrustError `notFound`, `conflict` for a device without an owner, `quotaExceeded` */
 export async function askForRecovery(
   context: OwnershipContext,
   { deviceId, claimant }: { readonly deviceId: string; readonly claimant: string },
@@ -121,6 +126,7 @@ export async function askForRecovery(
   const organization = await findOrganization(context, db, claimant)
   const { key } = await currentKey(context, organization)
   const place = placeAfter(standing, name)
+  await checkRoomToAsk(context, { deviceId, claimantId: organization.id, epoch: place.epoch })
   const nonce = toBase64url(world.random.octets(32))
   const now = world.clock.now()
   const id = uuidv7(world)
@@ -139,6 +145,27 @@ export async function askForRecovery(
     }),
   ])
   return { recovery: await openRecovery(context, id), asked: { place, to: partyOf(organization.name, key), nonce } }
+}
+
+/** Of an epoch that is over nothing comes any more: such rows do not count. @throws TrustError `quotaExceeded` */
+async function checkRoomToAsk(
+  { db, organizationId }: OwnershipContext,
+  { deviceId, claimantId, epoch }: Pick<Recovery, 'deviceId' | 'claimantId' | 'epoch'>,
+): Promise<void> {
+  const [ofDevice] = await db.query<{ asked: number }>(
+    `SELECT COUNT(*) AS asked FROM ownership_recovery WHERE organization_id = ? AND device_id = ? AND epoch = ? AND state = 'asked'`,
+    ...[organizationId, deviceId, epoch],
+  )
+  const [ofClaimant] = await db.query<{ asked: number }>(
+    `SELECT COUNT(*) AS asked FROM ownership_recovery r JOIN device d ON d.id = r.device_id
+      WHERE r.organization_id = ? AND r.claimant_id = ? AND r.state = 'asked' AND r.epoch = d.epoch + 1`,
+    ...[organizationId, claimantId],
+  )
+  for (const [what, asked, limit] of [
+    ['the device', ofDevice?.asked ?? 0, ASKED_OF_DEVICE_MAX],
+    ['the claimant', ofClaimant?.asked ?? 0, ASKED_BY_CLAIMANT_MAX],
+  ] as const)
+    if (asked >= limit) throw new TrustError('quotaExceeded', 'ownershipClaimsTooMany', { facts: { what, limit } })
 }
 
 interface Publishing {
