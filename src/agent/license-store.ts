@@ -23,7 +23,8 @@ export interface LicenseStore extends Disposable {
   /** The highest epoch of ownership that a license named. */
   readonly epoch: number
   readonly count: number
-  /** The highest that was here of this license; 0 for none. */
+  has(id: string): boolean
+  /** The highest that was here of this license, also of one that was dropped; 0 for none. */
   sequenceOf(id: string): number
   licenses(): readonly HeldLicense[]
   /** The newest of this issuer. */
@@ -35,6 +36,8 @@ export interface LicenseStore extends Disposable {
     readonly octets: Uint8Array
     readonly issuedAt: number
   }): void
+  /** Its sequence stays, so that no older one comes back. */
+  drop(id: string): void
   see(time: number): void
   keepFetched(number: number): void
 }
@@ -83,13 +86,14 @@ export function openLicenseStore(path: string, faults: Faults): LicenseStore {
       return value('epoch')
     },
     get count() {
-      return db.prepare('SELECT COUNT(*) AS count FROM license').get()?.['count'] as number
+      return db.prepare('SELECT COUNT(*) AS count FROM license WHERE length(octets) > 0').get()?.['count'] as number
     },
+    has: (id) => db.prepare('SELECT 1 FROM license WHERE id = ? AND length(octets) > 0').get(id) !== undefined,
     sequenceOf: (id) =>
       (db.prepare('SELECT sequence FROM license WHERE id = ?').get(id)?.['sequence'] as number | undefined) ?? 0,
     licenses: () =>
       db
-        .prepare('SELECT id, octets FROM license ORDER BY id')
+        .prepare('SELECT id, octets FROM license WHERE length(octets) > 0 ORDER BY id')
         .all()
         .map((row) => ({ id: row['id'] as string, octets: row['octets'] as Uint8Array })),
     status(issuer) {
@@ -113,6 +117,7 @@ export function openLicenseStore(path: string, faults: Faults): LicenseStore {
         ).run(issuer, version, octets)
         raise('last seen', issuedAt)
       }),
+    drop: (id) => whole('agent license dropped', () => void db.prepare("UPDATE license SET octets = x'' WHERE id = ?").run(id)),
     see: (time) => whole('agent license time seen', () => raise('last seen', time)),
     keepFetched: (number) => whole('agent license fetched', () => raise('fetched', number)),
     [Symbol.dispose]: () => db.close(),

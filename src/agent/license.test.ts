@@ -188,3 +188,22 @@ test('R13: wherever power is cut, what was answered holds, and no license goes b
     assert.equal(await here.feature('mill'), 'valid all')
   }
 })
+
+test('R13: of licenses that fill a device, what ended or was taken back makes room, and no older one comes back', async (t) => {
+  const here = await setting(t)
+  const id = (number: number) => `${ID.slice(0, -3)}${String(number).padStart(4, '0')}`
+  await here.take(await here.license({ id: id(1), sequence: 2, expiresAt: AT + DAY }))
+  for (let number = 2; number <= 64; number++) await here.take(await here.license({ id: id(number) }))
+  const mill = await here.license({ id: id(65), features: [{ name: 'mill' }] })
+  await assert.rejects(here.take(mill), { reason: 'licensesTooMany' }, 'all of them hold')
+  here.time.now = AT + 2 * DAY
+  await here.take(mill)
+  assert.equal(await here.feature('mill'), 'valid all')
+  await assert.rejects(here.take(await here.license({ id: id(1) })), { reason: 'licenseRolledBack' })
+  const lathe = await here.license({ id: id(66), features: [{ name: 'lathe' }] })
+  await assert.rejects(here.take(lathe), { reason: 'licensesTooMany' })
+  await here.take(await here.status(1, [id(2)]))
+  await here.take(lathe)
+  assert.equal(await here.feature('lathe'), 'valid all')
+  await assert.rejects(here.take(await here.license({ id: id(2) })), { reason: 'licenseRevoked' })
+})

@@ -59,6 +59,9 @@ export interface DeviceLicenses extends Disposable {
 /** Such a license may hold later: it is kept. */
 const LATER: ReadonlySet<string> = new Set<LicenseRefusal>(['licenseNotYet', 'licenseOffline', 'licenseClockBack'])
 
+/** Such a license never holds again: it makes room for another. */
+const OVER: readonly string[] = ['licenseRevoked', 'licenseOwnerEpoch', 'licenseExpired'] satisfies LicenseRefusal[]
+
 /** @throws TrustError `badProof` where the key of the birth certificate is not here; `notFound` before the device is set up */
 export async function openLicenses(device: Device): Promise<DeviceLicenses> {
   const { directory, world } = device
@@ -83,15 +86,24 @@ export async function openLicenses(device: Device): Promise<DeviceLicenses> {
   async function takeLicense(octets: Uint8Array, trust: MessageTrust): Promise<string> {
     const license = await readLicense(octets, trust)
     const { id, sequence, owner, issuedAt, features } = license
-    if (store.sequenceOf(id) === 0 && store.count >= LICENSES_MAX)
-      throw new TrustError('tooLarge', 'licensesTooMany', { facts: { limit: LICENSES_MAX } })
     try {
       await check(license, trust)
     } catch (error) {
       if (!(error instanceof TrustError) || !LATER.has(error.reason)) throw error
     }
+    if (!store.has(id) && store.count >= LICENSES_MAX) store.drop(await overId())
     store.keepLicense({ id, octets, sequence, epoch: owner?.epoch ?? 0, issuedAt })
     return `license for ${features.map(({ name }) => name).join(', ')}`
+  }
+
+  /** One that will never hold again, what was taken back first. @throws TrustError `tooLarge` where there is none */
+  async function overId(): Promise<string> {
+    const reasons = new Map<string, string>()
+    for await (const { license, answer } of held()) if (answer instanceof TrustError) reasons.set(answer.reason, license.id)
+    const over = OVER.find((reason) => reasons.has(reason))
+    const id = over && reasons.get(over)
+    if (id === undefined) throw new TrustError('tooLarge', 'licensesTooMany', { facts: { limit: LICENSES_MAX } })
+    return id
   }
 
   async function check(license: License, trust: MessageTrust): Promise<Holding> {
