@@ -7,6 +7,7 @@
  */
 import { createHash } from 'node:crypto'
 import { asTrustError, TrustError } from '#base/errors.ts'
+import type { Reason } from '#base/sentences.ts'
 import { uuidv7 } from '#base/world.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
@@ -59,6 +60,8 @@ const CONTACT_MILLISECONDS = 300_000
 const CONTACTS_MAX = 100_000
 /** Each time that a device agrees beforehand is in the audit log; taking it back always goes. */
 const AGREED_AGAIN_MILLISECONDS = 60_000
+/** A token that was refused is in the audit log, for the same door and reason no sooner again. */
+const REFUSED_AGAIN_MILLISECONDS = 60_000
 /** At work at the same time. */
 const CAMPAIGNS_MAX = 64
 /** Rows of one statement. */
@@ -71,13 +74,31 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
   const contacts = new Map<string, number>()
   let noted = new Map<string, number>()
   const known = new Map<string, Campaign>()
+  /** By tenant and reason, of which there are few. */
+  const refusedAt = new Map<string, number>()
   let agreedAt = new Map<string, number>()
 
   async function authenticate(tenantName: string, name: string, { chain, targetToken }: Credentials): Promise<Visitor> {
     const tenant = await openTenant(db, organizationId, tenantName)
-    if (chain.length === 0 && targetToken !== undefined && tenant.takesTokens)
-      return { ...(await deviceOfToken(context, name, targetToken)), tenant }
-    return { ...(await devices.admit(chain, name)), tenant }
+    const token = chain.length === 0 ? targetToken : undefined
+    try {
+      const isByToken = token !== undefined && tenant.takesTokens
+      return { ...(await (isByToken ? deviceOfToken(context, name, token) : devices.admit(chain, name))), tenant }
+    } catch (thrown) {
+      const { code, reason } = asTrustError(thrown)
+      if (token !== undefined && code === 'unauthenticated') await noteRefusal(tenantName, name, reason)
+      throw thrown
+    }
+  }
+
+  /** Whoever guesses does so again and again: what refused a certificate is noted where certificates are looked at. */
+  async function noteRefusal(tenant: string, name: string, reason: Reason): Promise<void> {
+    const key = `${tenant} ${reason}`
+    const now = world.clock.now()
+    if (now - (refusedAt.get(key) ?? Number.NEGATIVE_INFINITY) < REFUSED_AGAIN_MILLISECONDS) return
+    refusedAt.set(key, now)
+    const facts = { protocol: 'ddi', name }
+    await context.audit.refuse({ actor: 'anonymous', act: 'device.connect', object: `tenant:${tenant}`, reason, facts })
   }
 
   async function poll(visitor: Visitor): Promise<Poll> {
