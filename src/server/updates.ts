@@ -15,6 +15,7 @@ import { isLicensed } from '#licenses/licenses.ts'
 import type { Signing } from '#signing/service.ts'
 import { openReleaseFiles } from '#updates/files.ts'
 import { isDirected, stepsToRecord } from '#updates/installed.ts'
+import { MANIFEST_FILE, STATEMENT_FILE } from '#updates/messages.ts'
 import { stepsOnReport } from '#updates/campaigns/advance.ts'
 import type { CampaignReleases } from '#updates/campaigns/context.ts'
 import { openUpdates, type Updates } from '#updates/updates.ts'
@@ -94,8 +95,8 @@ export const campaignReleases = ({ findRelease, direct, read }: Updates): Campai
   async direct({ action, ...order }) {
     const { statement, manifest, expiresAt } = await direct({ ...order, action: String(action) }, DIRECTOR)
     const files = [
-      { name: 'director.cose', octets: statement },
-      { name: 'release.cose', octets: manifest },
+      { name: STATEMENT_FILE, octets: statement },
+      { name: MANIFEST_FILE, octets: manifest },
     ]
     return { files, expiresAt }
   },

@@ -34,6 +34,9 @@ import { type MessageTrust, type TrustedSigner, verifyMessage } from '#signing/m
 
 export const DIRECTOR_TYPE = 'application/sealworks-director+cbor'
 export const MANIFEST_TYPE = 'application/sealworks-release+cbor'
+/** What they are called where they are served beside the files of a release. */
+export const STATEMENT_FILE = 'director.cose'
+export const MANIFEST_FILE = 'release.cose'
 /** The lists at their longest, and a chain of ML-DSA certificates. */
 export const STATEMENT_MAX_OCTETS = 96 << 10
 

@@ -25,11 +25,13 @@ import {
   type Artifact,
   ARTIFACTS_MAX,
   encodeManifest,
+  MANIFEST_FILE,
   MANIFEST_TYPE,
   manifestDigest,
   parseManifest,
   type ReleaseManifest,
   type Requirement,
+  STATEMENT_FILE,
 } from './messages.ts'
 import { parseSBOM, type SBOM, SBOM_MAX_OCTETS } from './sbom.ts'
 
@@ -208,6 +210,9 @@ async function counterOf(
   return row.counter
 }
 
+/** Every device gets these beside the files of its release: the director's statement, and the manifest. */
+const PAPERS: ReadonlySet<string> = new Set([STATEMENT_FILE, MANIFEST_FILE])
+
 export interface NewArtifact {
   readonly name: string
   readonly format: string
@@ -228,6 +233,7 @@ export async function addArtifact(context: UpdatesContext, id: string, wanted: N
   const release = await openRelease(context, id)
   checkState(release, 'draft')
   const { name, format, signer: signerName } = wanted
+  if (PAPERS.has(name.toLowerCase())) throw new TrustError('conflict', 'releaseArtifactTwice', { facts: { name } })
   if (release.artifacts.some((one) => one.name.toLowerCase() === name.toLowerCase()))
     throw new TrustError('conflict', 'releaseArtifactTwice', { facts: { name } })
   if (release.artifacts.length >= ARTIFACTS_MAX)

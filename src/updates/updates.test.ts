@@ -314,6 +314,9 @@ test('R11: only what its signer signed becomes part of a release', () =>
       code: 'badProof',
     })
     await add(setting, release, 'motor.bin.p7s', 'cms', await signed('cms', image))
+    for (const name of ['director.cose', 'Release.cose'])
+      // devices get others under these names
+      await assert.rejects(add(setting, release, name, 'cms', image), { reason: 'releaseArtifactTwice' })
     await assert.rejects(add(setting, release, 'MOTOR.bin', 'cms', image), { reason: 'releaseArtifactTwice' })
     await assert.rejects(attachSBOM(context, release.id, { octets: undefined, pieces: once(utf8('{}')) }, 'x'), {
       reason: 'notSBOM',
