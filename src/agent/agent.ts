@@ -21,7 +21,7 @@ import { sendState } from './report-part.ts'
 import { backoffMilliseconds } from './schedule.ts'
 import { heldTrustList, takeTrustList } from './trust.ts'
 import type { TrustList } from './trust-list.ts'
-import { readUpdateState, type UpdateState } from './update-state.ts'
+import { type Ended, readUpdateState, type UpdateState } from './update-state.ts'
 
 export interface Agent extends AsyncDisposable {
   readonly device: Device
@@ -53,7 +53,7 @@ export interface Status {
     readonly installed: UpdateState['installed']
     /** What is being installed, and how far that is. */
     readonly at?: { readonly component: string; readonly version: string; readonly step: string }
-    readonly ended?: { readonly component: string; readonly version: string; readonly result: string; readonly problem: string }
+    readonly ended?: Pick<Ended, 'component' | 'version' | 'result' | 'problem' | 'refusal'>
     readonly waitsForConsent: boolean
   }
 }
@@ -118,7 +118,10 @@ function updatesOf({ installed, job, ended, consent }: UpdateState): NonNullable
     installed,
     ...(job !== null && { at: { component: job.component, version: job.version, step: job.step } }),
     ...(ended !== null && {
-      ended: { component: ended.component, version: ended.version, result: ended.result, problem: ended.problem },
+      ended: {
+        ...{ component: ended.component, version: ended.version, result: ended.result, problem: ended.problem },
+        ...(ended.refusal !== undefined && { refusal: ended.refusal }),
+      },
     }),
     waitsForConsent: consent?.answer === 'asked',
   }
@@ -148,16 +151,15 @@ export interface Round {
 /**
  * Each part once. One that fails does not keep the others.
  *
- * @param partSeconds after which a part that can go on later makes room for the others; as long as it takes when absent
+ * @param partSeconds after which a part that can go on later makes room for the others
  */
-export async function runOnce({ device }: Agent, partSeconds?: number, some: readonly Part[] = parts): Promise<Round> {
+export async function runOnce({ device }: Agent, partSeconds = PART_SECONDS, some: readonly Part[] = parts): Promise<Round> {
   const lines: string[] = []
   const later: Part[] = []
   let failed = false
   for (const part of some) {
     try {
-      const signal = partSeconds === undefined ? undefined : AbortSignal.timeout(partSeconds * 1000)
-      lines.push(...[(await part.run(device, signal)) ?? []].flat())
+      lines.push(...[(await part.run(device, AbortSignal.timeout(partSeconds * 1000))) ?? []].flat())
     } catch (error) {
       if (!(error instanceof Error)) throw error
       if (error instanceof TrustError && error.reason === 'agentLater') later.push(part)

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import { type DdiClient, ddiClient } from '#protocols/ddi/client.ts'
 import { type DeploymentAnswer, type LinkedArtifact, MOUNT, type PollAnswer } from '#protocols/ddi/messages.ts'
-import { STATEMENT_MAX_OCTETS } from '#updates/messages.ts'
+import { MANIFEST_FILE, STATEMENT_FILE, STATEMENT_MAX_OCTETS } from '#updates/messages.ts'
 import { type Device, TIMEOUT_SECONDS } from './device.ts'
 import { type Facts, factsOf } from './facts.ts'
 import { beginUpdate, continueUpdate, dropUpdate, type Progress, type UpdateSource } from './update.ts'
@@ -17,9 +17,6 @@ import type { Signed } from './update-check.ts'
 import { type Download, download } from './update-download.ts'
 import { type UpdateSettings, updateSettings } from './update-settings.ts'
 import { type Ended, type Job, readUpdateState, type Result, writeUpdateState } from './update-state.ts'
-
-const STATEMENT = 'director.cose'
-const MANIFEST = 'release.cose'
 
 interface Asking {
   readonly device: Device
@@ -111,7 +108,7 @@ async function signedIn(device: Device, deployment: DeploymentAnswer, signal: Ab
     await fetch(device, await device.tls(), href, { octets, sha256, place, signal })
     return new Uint8Array(readFileSync(place))
   }
-  return { statement: await read(STATEMENT), manifest: await read(MANIFEST) }
+  return { statement: await read(STATEMENT_FILE), manifest: await read(MANIFEST_FILE) }
 }
 
 async function sourceOf(
@@ -195,20 +192,33 @@ const finishedOf = {
   unhealthy: 'failure',
 } as const satisfies Record<Result, 'success' | 'failure'>
 
-/** Until the server has heard it. */
+/** Until the server has heard it, or refused it in a way that it will again: what it does not take must hold up no other update. */
 async function tellEnd({ device, client, settings, facts }: Asking): Promise<void> {
   const { ended } = readUpdateState(device.directory)
   if (ended === null || !ended.untold) return
   const link = `${MOUNT}/${settings.tenant}/controller/v1/${encodeURIComponent(facts.productSerial)}/deploymentBase/${ended.action}`
   const finished = finishedOf[ended.result]
   const details = ended.problem === '' ? [ended.result] : [ended.result, ended.reason, ended.problem]
+  let refusal: string | undefined
   try {
     await client.feedback(link, Number(ended.action), { execution: 'closed', finished, details })
-  } catch (error) {
-    if (asTrustError(error).code !== 'notFound') throw error // over there it is over
+  } catch (thrown) {
+    const error = asTrustError(thrown)
+    if (error.code !== 'notFound') {
+      // over there it is not over
+      if (!isForGood(error)) throw error
+      refusal = error.message
+    }
   }
-  writeUpdateState(device.directory, { ended: { ...ended, untold: false } }, 'update told')
+  const told: Ended = { ...ended, untold: false, ...(refusal !== undefined && { refusal }) }
+  writeUpdateState(device.directory, { ended: told }, 'update told')
 }
+
+/** Who is not let in (401, 403) may be later, and could not poll either; 408 and 429 ask for another time. */
+const PASSING: ReadonlySet<unknown> = new Set([401, 403, 408, 429])
+
+const isForGood = ({ reason, facts }: TrustError): boolean =>
+  reason === 'ddiRefused' && Number(facts['status']) >= 400 && Number(facts['status']) < 500 && !PASSING.has(facts['status'])
 
 export const sentenceOf = (progress: Progress): string => {
   if (progress === 'restarting') return 'The device restarts with the new version, and says then how it went.'

@@ -61,6 +61,8 @@ export interface Ended {
   readonly at: number
   /** The server has not heard it yet. */
   readonly untold: boolean
+  /** What the server said instead of taking it, where it will not change. */
+  readonly refusal?: string
 }
 
 export interface UpdateState {

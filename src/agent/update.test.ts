@@ -8,7 +8,8 @@ import { utf8 } from '#base/bytes.ts'
 import { systemWorld } from '#base/world.ts'
 import { AT, quantumAuthority, trialSigner } from '#signing/artifact/testing.ts'
 import { artifactFile, statementFile } from '#updates/stick/messages.ts'
-import type { Agent } from './agent.ts'
+import { type Agent, runOnce } from './agent.ts'
+import type { Part } from './part.ts'
 import {
   type Born,
   bornDevice,
@@ -101,6 +102,12 @@ test('R11, R12: a device installs what is meant for it, one version after the ot
 
   writeFileSync(join(slots, 'current', 'image'), 'something else')
   assert.equal((await runningComponents(agent.device))[0]?.version, 'unknown', 'measured, not remembered')
+})
+
+test('R12: a single round has an end for each of its parts too', async (t) => {
+  const { agent } = await bench(t)
+  const run: Part['run'] = async (_, signal) => (signal === undefined ? 'as long as it takes' : 'not for ever')
+  assert.deepEqual((await runOnce(agent, undefined, [{ name: 'slow', run }])).lines, ['not for ever'])
 })
 
 interface Wrong {

@@ -21,7 +21,7 @@ import { sha256, trustListOf, writeStick } from '#agent/testing.ts'
 import type { Role } from '#access/rights.ts'
 import { listAuditEntries } from '#audit/log.ts'
 import { utf8 } from '#base/bytes.ts'
-import type { TrustError } from '#base/errors.ts'
+import { TrustError } from '#base/errors.ts'
 import { silentLog } from '#base/log.ts'
 import { systemWorld, uuidv7 } from '#base/world.ts'
 import { parseCOSE } from '#cbor/cose.ts'
@@ -471,7 +471,15 @@ test('R12: over the air, the agent refuses a correctly signed artifact for its m
   const release = await maker.published()
   const files = new Map<string, Uint8Array>()
   const said: string[] = []
-  const origin = await listen(hostile(files, said))
+  const door = hostile(files, said)
+  let takesFeedback = true
+  const origin = await listen({
+    ...door,
+    async feedback(...one) {
+      if (!takesFeedback) throw new TrustError('malformed', 'ddiMalformed', { facts: { detail: 'it likes none' } })
+      return door.feedback(...one)
+    },
+  })
   const a = await controller('a-1', engineA, FILE, origin)
   await controller('a-2', engineA, FILE)
   for (const { name, digest, octets } of release.artifacts) files.set(name, await joined(maker.updates.read(digest, 0, octets)))
@@ -491,6 +499,14 @@ test('R12: over the air, the agent refuses a correctly signed artifact for its m
     ['closed/failure', 'closed/failure'],
     'and says so',
   )
+
+  said.length = 0
+  takesFeedback = false
+  await updateOverAir(a.agent.device)
+  const { ended } = readUpdateState(a.agent.directory)
+  assert.equal(ended?.untold, false, 'what is refused for good holds up no other update')
+  assert.match(ended?.refusal ?? '', /400/)
+  assert.match(a.agent.status().updates?.ended?.refusal ?? '', /400/)
 })
 
 test('a server that is slow with an update holds up no other part of a round, and the update goes on in its place', async (t) => {
