@@ -49,7 +49,7 @@ test('decision 10: the same on PostgreSQL', { skip: postgresMissing() }, async (
 const source = join(import.meta.dirname, '../../src')
 // those of backups and restores are stopped at in `server/restore.test.ts` and `server/restore-broken.test.ts`
 // those of signing jobs in `signing-kill.test.ts`, of time stamps in `tsa-kill.test.ts`; those of nodes, devices and agents beside
-// them, in `server/orders-killed.test.ts`, `births-kill.test.ts`, `devices/ownership` and `agent-kill.test.ts`
+// them (licenses, updates and commands in their rooms), in `server/orders-killed.test.ts`, `births-kill.test.ts`, `devices/ownership` and `agent-kill.test.ts`
 const points = globSync('**/*.ts', {
   cwd: source,
   exclude: [
@@ -62,6 +62,7 @@ const points = globSync('**/*.ts', {
     'agent/**',
     'updates/**',
     'commands/**',
+    'licenses/**',
   ],
 })
   .flatMap((file) => [...readFileSync(join(source, file), 'utf8').matchAll(/faults\.reach\('([^']+)'\)/g)])
