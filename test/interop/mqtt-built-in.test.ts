@@ -1,5 +1,7 @@
 /** The built-in message broker with clients of others: Debian's Mosquitto clients and the npm client. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect as connectTo } from 'node:net'
 import { test } from 'node:test'
 import { setTimeout as wait } from 'node:timers/promises'
 import { person } from '#ca/testing.ts'
@@ -207,4 +209,22 @@ test('who shows no certificate, or another’s, is not let in', async () => {
   const renewed = await plant.renew(own)
   await (await connect(port, renewed)).endAsync()
   await assert.rejects(connect(port, own), /Not authorized/)
+})
+
+test('whoever opens connections and does not say who it is keeps no device of another address out', async () => {
+  await using plant = await mqttPlant()
+  const port = await portOf(plant)
+  const device = await plant.device('A-1')
+  const silent = Array.from({ length: 256 }, () => connectTo({ host: '127.0.0.1', port }))
+  for (const socket of silent) socket.on('error', () => {})
+  try {
+    await Promise.all(silent.map((socket) => once(socket, 'connect')))
+    const from = (localAddress: string) => Object.assign({ localAddress }, { host: '127.0.0.1', servername: 'localhost' })
+    await assert.rejects(connect(port, device, from('127.0.0.1')))
+    const elsewhere = await connect(port, device, from('127.0.0.2'))
+    assert.equal(elsewhere.connected, true)
+    await elsewhere.endAsync()
+  } finally {
+    for (const socket of silent) socket.destroy()
+  }
 })

@@ -6,6 +6,7 @@
  * @module
  */
 import { setTimeout as wait } from 'node:timers/promises'
+import type { Socket } from 'node:net'
 import { createServer, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls'
 import { Aedes, type AuthenticateError, type Client } from 'aedes'
 import { asTrustError, TrustError } from '#base/errors.ts'
@@ -16,6 +17,7 @@ import type { Broker, BrokerDevice, BrokerInbox, BrokerRules, Grants } from '../
 import { conditionsFor, subtreeOf, TOPIC_MAX_LEVELS, TOPIC_MAX_OCTETS } from '../topics.ts'
 import { boundStore } from './bounded-store.ts'
 import { framing } from './framing.ts'
+import { waitingRoom } from './waiting-room.ts'
 
 /** Who is let in: filled by the server. */
 export interface BrokerDoor {
@@ -86,12 +88,17 @@ const CONNECT_MILLISECONDS = 10_000
 const DRAIN_MILLISECONDS = 10_000
 const BACKLOG = 1024
 const CHAIN_MAX = 10
+/** From one address, before it is known who they are: a plant's devices come back through one at once, and the rest of them try again. */
+const WAITING_PER_ADDRESS = 256
+/** Of all connections: whoever nobody knows does not keep those out that are known. */
+const WAITING_SHARE = 0.5
 
 export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
   const { limits, door, rules, inbox, clock, log } = options
   const sessions = new Map<string, Session>()
   const ofClient = new WeakMap<Client, Session | TrustError>()
   const connects = new Map<string, number[]>()
+  const waiting = waitingRoom({ perAddress: WAITING_PER_ADDRESS, inAll: Math.ceil(limits.connectionsMax * WAITING_SHARE) })
   let broker: Aedes | undefined
   let server: Server | undefined
   let cuts = 0
@@ -233,6 +240,7 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
         const found = ofClient.get(client)
         if (found === undefined || found instanceof TrustError || found.isCut) return done(refusal(found), null)
         sessions.set(found.device.deviceId, found)
+        waiting.leave(client.conn as TLSSocket)
         return done(null, true)
       },
       authorizePublish(client, packet, done) {
@@ -299,6 +307,9 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
       handshakeTimeout: limits.handshakeTimeoutSeconds * 1000,
     })
     secure.maxConnections = limits.connectionsMax
+    secure.on('connection', (socket: Socket) => {
+      if (!waiting.enter(socket)) socket.destroy()
+    })
     secure.on('secureConnection', (socket) => {
       socket.setNoDelay(true)
       meter(socket)
