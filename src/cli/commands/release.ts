@@ -6,7 +6,7 @@ import { type Caller, clientCommand } from '../connection.ts'
 import { deviceOperand, findDevice } from '../device.ts'
 import { readInput, writeOctets } from '../files.ts'
 import { findRelease, releaseOperand } from '../release.ts'
-import { encryptArchive, makeArchiveKey } from '../release-encrypt.ts'
+import { decryptUpdate, encryptUpdate, makeArchiveKey } from '../release-encrypt.ts'
 import { sendFile } from '../send-file.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
@@ -168,17 +168,33 @@ export const commands = [
   command({
     noun: 'release',
     verb: 'encrypt',
-    summary: 'Encrypt the files of an update archive of SWUpdate, before it is signed',
+    summary: 'Encrypt an update archive of SWUpdate before it is signed, or firmware for MCUboot once it is',
     details:
-      'Its description stays readable. Sign what comes out with "sealworks sign": a signature that is there already is left out.',
+      'An archive keeps its description readable; sign what comes out: a signature that is there already is left out. Firmware was signed with "--option encryption=aes-128": that signature is over the plain one, and stays.',
     example: 'sealworks release encrypt motor-4.2.0.swu --key press.aes --out motor-4.2.0.encrypted.swu',
-    operands: { file: required(text('FILE', 'the archive')) },
+    operands: { file: required(text('FILE', 'the archive, or the signed firmware')) },
     options: {
-      key: required(text('FILE', 'of make-key, or of swupdate')),
+      key: text('FILE', 'for an archive: of make-key, or of swupdate'),
+      encryptTo: text('FILE', 'for firmware: the public key whose private half the boot loaders have, PEM; P-256 or X25519'),
       out: required(text('FILE', 'where it goes')),
       force: flag('replace the file if it is there'),
     },
-    run: async (context, { file, key, out, force }) => encryptArchive(context, { file, key, out, force }),
+    run: async (context, { file, key, encryptTo, out, force }) => encryptUpdate(context, { file, key, encryptTo, out, force }),
+  }),
+
+  command({
+    noun: 'release',
+    verb: 'decrypt',
+    summary: 'Decrypt firmware for MCUboot with the key of the boot loaders, so that its signature can be judged',
+    details: 'That it opens says nothing of who made it: ask "sealworks verify" then.',
+    example: 'sealworks release decrypt motor.encrypted.bin --key loader.pem --out motor.bin',
+    operands: { file: required(text('FILE', 'the encrypted firmware')) },
+    options: {
+      key: required(text('FILE', 'the private key, PEM; P-256 or X25519')),
+      out: required(text('FILE', 'where it goes')),
+      force: flag('replace the file if it is there'),
+    },
+    run: async (context, { file, key, out, force }) => decryptUpdate(context, { file, key, out, force }),
   }),
 
   clientCommand({

@@ -16,8 +16,10 @@ const PROTECTED_MAGIC = 0x6908
 const ENTRY_HEADER_OCTETS = 4
 /** Lengths are of 16 bits. */
 const AREA_MAX_OCTETS = 0xffff
-/** Whether it is encrypted or compressed: what a device checks then is another image than this. */
-const OTHER_IMAGE_FLAGS = 0x4 | 0x8 | 0x200 | 0x400 | 0x800
+/** It comes to devices encrypted, and they undo that before they check it: the signature is over the plain firmware. */
+const ENCRYPTED_AES128 = 0x4
+/** Whether it is encrypted otherwise, or compressed: what a device checks then is another image than this. */
+const OTHER_IMAGE_FLAGS = 0x8 | 0x200 | 0x400 | 0x800
 const RAM_LOAD = 0x20
 const ROM_FIXED = 0x100
 
@@ -30,7 +32,11 @@ export interface ImageEntry {
 export interface MCUbootImage {
   /** Header, firmware and protected entries: what hash and signature are over. */
   readonly signed: Range
-  /** Of the part that is not; undefined when there is none. */
+  /** The firmware: what is encrypted of it. */
+  readonly body: Range
+  /** Whether its header says that it comes to devices encrypted; it may still be plain. */
+  readonly isForEncryption: boolean
+  /** Of the part that is not signed; undefined when there is none. */
   readonly entries: readonly ImageEntry[] | undefined
   /** Behind all of these. */
   readonly end: number
@@ -57,18 +63,24 @@ export async function parseMCUboot(source: BlobSource): Promise<MCUbootImage> {
   const bodyEnd = headerOctets + header.getUint32(12, true)
   if (headerOctets < HEADER_OCTETS) throw badImage('its header is shorter than a header')
   if (bodyEnd + protectedOctets > source.size) throw badImage('it is cut off')
-  if ((header.getUint32(16, true) & OTHER_IMAGE_FLAGS) !== 0)
+  const flags = header.getUint32(16, true)
+  if ((flags & OTHER_IMAGE_FLAGS) !== 0)
     throw new TrustError('unsupported', 'artifactUnsupported', {
-      facts: { format: 'MCUboot', detail: 'an encrypted or compressed image' },
+      facts: { format: 'MCUboot', detail: 'firmware that is compressed, or encrypted with AES-256' },
     })
   const signed = { offset: 0, length: bodyEnd + protectedOctets }
+  const parts = {
+    signed,
+    body: { offset: headerOctets, length: bodyEnd - headerOctets },
+    isForEncryption: (flags & ENCRYPTED_AES128) !== 0,
+  }
   if (protectedOctets > 0) {
     const { length } = await areaAt(source, bodyEnd, PROTECTED_MAGIC)
     if (length !== protectedOctets) throw badImage('header and entries state two lengths of what is protected')
   }
-  if (source.size === signed.length) return { signed, entries: undefined, end: source.size }
+  if (source.size === signed.length) return { ...parts, entries: undefined, end: source.size }
   const { length, entries } = await areaAt(source, signed.length, ENTRIES_MAGIC)
-  return { signed, entries, end: signed.length + length }
+  return { ...parts, entries, end: signed.length + length }
 }
 
 async function areaAt(
@@ -94,6 +106,9 @@ async function areaAt(
   }
   return { length, entries }
 }
+
+/** Whether an entry carries the key that the firmware is encrypted with; AES-KW and RSA are among them. */
+export const isKeyEntry = ({ type }: ImageEntry): boolean => type >= 0x30 && type <= 0x34
 
 /** Entries that are not signed. */
 export const encodeEntries = (entries: readonly ImageEntry[]): Uint8Array => areaOf(ENTRIES_MAGIC, entries)
@@ -126,11 +141,12 @@ export interface ImageHeader {
   readonly loadAddress?: number
   /** Where in flash memory it must lie. */
   readonly romFixed?: number
+  readonly isForEncryption?: boolean
 }
 
 /** @returns 32 octets, whatever room there is for it */
 export function encodeHeader(header: ImageHeader): Uint8Array {
-  const { headerOctets, protectedOctets, bodyOctets, version, loadAddress, romFixed } = header
+  const { headerOctets, protectedOctets, bodyOctets, version, loadAddress, romFixed, isForEncryption = false } = header
   const octets = new Uint8Array(HEADER_OCTETS)
   const view = viewOf(octets)
   view.setUint32(0, IMAGE_MAGIC, true)
@@ -138,7 +154,8 @@ export function encodeHeader(header: ImageHeader): Uint8Array {
   view.setUint16(8, headerOctets, true)
   view.setUint16(10, protectedOctets, true)
   view.setUint32(12, bodyOctets, true)
-  view.setUint32(16, romFixed !== undefined ? ROM_FIXED : loadAddress !== undefined ? RAM_LOAD : 0, true)
+  const place = romFixed !== undefined ? ROM_FIXED : loadAddress !== undefined ? RAM_LOAD : 0
+  view.setUint32(16, place | (isForEncryption ? ENCRYPTED_AES128 : 0), true)
   octets.set(encodeVersion(version), 20)
   return octets
 }

@@ -105,7 +105,21 @@ const lies: readonly { readonly name: string; readonly octets: Uint8Array; reado
     octets: withEntries({ type: 0x12, value: new Uint8Array(64) }, keyHash, signature),
     verdict: /^unknown/,
   },
-  { name: 'encrypted', octets: headed((view) => view.setUint32(16, 0x4, true)), verdict: 'unsupported artifactUnsupported' },
+  {
+    name: 'encrypted with AES-256',
+    octets: headed((view) => view.setUint32(16, 0x8, true)),
+    verdict: 'unsupported artifactUnsupported',
+  },
+  {
+    name: 'said to come encrypted, which the signature does not say',
+    octets: headed((view) => view.setUint32(16, 0x4, true)),
+    verdict: /^invalid rawSignature/,
+  },
+  {
+    name: 'encrypted',
+    octets: withEntries(...entries, { type: 0x32, value: new Uint8Array(113) }),
+    verdict: 'unsupported imageEncrypted',
+  },
   {
     name: 'a header that is longer than the file',
     octets: headed((view) => view.setUint32(12, 0xffff_0000, true)),

@@ -24,6 +24,7 @@ import {
   encodeVersion,
   HEADER_OCTETS,
   type ImageEntry,
+  isKeyEntry,
   isMCUboot,
   type MCUbootImage,
   parseMCUboot,
@@ -51,6 +52,8 @@ const ECDSA_PADDING_MAX_OCTETS = 8
 /** Of a device that is handed from one to another: two or three. */
 const SIGNATURES_MAX = 8
 const ERASED = 0xff
+/** Of AES: firmware that is to be encrypted is filled up to whole ones, as imgtool does it. */
+const BLOCK_OCTETS = 16
 
 export const mcuboot: SigningFormat = {
   id: 'mcuboot',
@@ -71,6 +74,11 @@ export const mcuboot: SigningFormat = {
     romFixed: { help: 'where in flash memory the image must lie' },
     securityCounter: { help: 'which devices never let fall: a number, or `auto` for one made of the version' },
     dependencies: { help: 'on versions of other images, as (1,1.2.3+0),(2,2.0.0+0)' },
+    encryption: {
+      help: 'of an image without header: `aes-128` for one that is encrypted once it is signed (release encrypt)',
+      values: ['none', 'aes-128'],
+      fallback: 'none',
+    },
     digest: { help: 'what Ed25519 signs', values: ['sha256', 'sha512'], fallback: 'sha256' },
     send: {
       help: 'what an RSA or ECDSA key is given: the image (up to 16 MiB), or a digest, which not every key can sign',
@@ -114,6 +122,7 @@ export const mcuboot: SigningFormat = {
 
   async extract(signed, { certificates = [] } = {}) {
     const image = await parseMCUboot(signed)
+    checkPlain(image)
     const uncovered = image.end < signed.size ? [`${signed.size - image.end} octets behind the image`] : []
     if (image.entries === undefined || !image.entries.some(({ type }) => signatureTypes.has(type)))
       return { signatures: [], uncovered }
@@ -151,6 +160,7 @@ async function signedAgain(artifact: BlobSource, options: Readonly<Record<string
   const forHeader = Object.keys(options).find((name) => name !== 'send' && name !== 'digest')
   if (forHeader !== undefined) throw unsupported(`a header already, so that ${forHeader} cannot be chosen`)
   const image = await parseMCUboot(artifact)
+  checkPlain(image)
   if (image.end < artifact.size) throw unsupported('octets behind it: sign it before it is filled up to the size of a slot')
   if (image.entries !== undefined) checkEntries(image.entries)
   return [image.signed]
@@ -172,16 +182,19 @@ async function withHeader(
     ...counterFor(options['securityCounter'], version),
     ...dependenciesIn(options['dependencies'] ?? ''),
   ])
+  const isForEncryption = options['encryption'] === 'aes-128'
+  const filling = new Uint8Array(isForEncryption ? -(headerOctets + body.length) & (BLOCK_OCTETS - 1) : 0)
   const head = encodeHeader({
     headerOctets,
     protectedOctets: protectedEntries.length,
-    bodyOctets: body.length,
+    bodyOctets: body.length + filling.length,
     version,
+    isForEncryption,
     ...(loadAddress !== undefined && { loadAddress: numberIn('loadAddress', loadAddress, 1, 0xffff_ffff) }),
     ...(romFixed !== undefined && { romFixed: numberIn('romFixed', romFixed, 1, 0xffff_ffff) }),
   })
   const room = new Uint8Array(headerOctets - HEADER_OCTETS).fill(isRoomThere ? 0 : ERASED)
-  return [concat([head, room]), body, protectedEntries]
+  return [concat([head, room]), body, filling, protectedEntries]
 }
 
 async function bodyBehind(artifact: BlobSource, headerOctets: number): Promise<Range> {
@@ -229,6 +242,11 @@ function uint32(value: number): Uint8Array {
   const octets = new Uint8Array(4)
   new DataView(octets.buffer).setUint32(0, value, true)
   return octets
+}
+
+/** @throws TrustError `unsupported`: hash and signature are over the firmware as it was before it was encrypted */
+function checkPlain({ entries = [] }: MCUbootImage): void {
+  if (entries.some(isKeyEntry)) throw new TrustError('unsupported', 'imageEncrypted')
 }
 
 /** Boot loaders know no others that are not signed, and what they do not know somebody may have put there. */
