@@ -13,6 +13,7 @@ import { encode, octetStringOf } from '#asn1/codec.ts'
 import { parseOnePEM } from '#asn1/pem.ts'
 import { INTEGER_OCTETS, OBJECT_IDENTIFIER, UTF8String } from '#asn1/types.ts'
 import { importPublicKey } from '#algorithms/public-key.ts'
+import { encodePEM } from '#asn1/pem.ts'
 import { concat } from '#base/bytes.ts'
 import { type CBOR, encodeCBOR, type Label } from '#cbor/cbor.ts'
 import { encodeCOSEKey } from '#cbor/cose-key.ts'
@@ -34,6 +35,7 @@ import { jws } from '#signing/formats/jws.ts'
 import { mcuboot } from '#signing/formats/mcuboot.ts'
 import { rauc } from '#signing/formats/rauc.ts'
 import { swupdate } from '#signing/formats/swupdate.ts'
+import { parseImageKey } from '#updates/encryption/mcuboot.ts'
 import { encodeCertsOnly } from '#cms/certs-only.ts'
 import { encodeAuthEnvelopedData, encodeEnvelopedData, type Recipient } from '#cms/encrypt.ts'
 import { counterSignature, encodeSignedData, type Signing } from '#cms/sign.ts'
@@ -484,6 +486,14 @@ export const manifests: readonly Uint8Array[] = [
 export const images: readonly Uint8Array[] = [
   await signedBy(mcuboot, new Uint8Array(200), { version: '1.2.3', headerSize: '32', securityCounter: 'auto' }),
 ]
+const [encryptedImage] = (
+  JSON.parse(readFileSync(join(import.meta.dirname, '../../src/updates/encryption/testdata/imgtool.json'), 'utf8')) as {
+    readonly images: readonly [{ readonly image: string; readonly privateKey: string }]
+  }
+).images
+/** What imgtool encrypted, and the key of the boot loader. */
+export const hiddenImages: readonly Uint8Array[] = [Uint8Array.fromBase64(encryptedImage.image)]
+export const hiddenImageKey = parseImageKey(encodePEM('PRIVATE KEY', Uint8Array.fromBase64(encryptedImage.privateKey)))
 export const imageCertificate = answering.certificates[0]
 const pressSquashfs = new Uint8Array(readFileSync(join(import.meta.dirname, '../../src/signing/formats/testdata/press.squashfs')))
 /** RAUC's: plain, and with a hash tree. */

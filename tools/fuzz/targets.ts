@@ -11,9 +11,10 @@ import { type Codec, decode } from '#asn1/codec.ts'
 import { encodePEM, parsePEM } from '#asn1/pem.ts'
 import { tagged } from '#asn1/codec.ts'
 import { berToDER } from '#asn1/ber.ts'
-import { equal } from '#base/bytes.ts'
+import { concat, equal } from '#base/bytes.ts'
 import { encodeBundle, parseBundle as parseHostBundle } from '#host/image/bundle.ts'
 import { sampleBundle as hostBundle } from '#host/image/samples.ts'
+import { decryptMCUboot } from '#updates/encryption/mcuboot.ts'
 import * as updates from '#updates/messages.ts'
 import * as updateSamples from '#updates/samples.ts'
 import { TrustError } from '#base/errors.ts'
@@ -307,6 +308,15 @@ export const targets: readonly Target[] = [
     name: 'format-mcuboot',
     seeds: samples.images,
     run: (bytes) => judge(mcuboot, bytes, { certificates: [samples.imageCertificate] }),
+    outer: anything,
+  },
+  {
+    name: 'mcuboot-encrypted',
+    seeds: samples.hiddenImages,
+    async run(bytes) {
+      const { octets, read } = await decryptMCUboot(bytesSource(bytes), samples.hiddenImageKey)
+      if (concat(await Array.fromAsync(read())).length !== octets) throw new Error('it is not as long as it says')
+    },
     outer: anything,
   },
   { name: 'format-rauc', seeds: samples.bundles, run: (bytes) => judge(rauc, bytes), outer: anything },
