@@ -120,7 +120,7 @@ test('R17: a bundle that contradicts itself is none', () => {
     initrd: { name: 'node.initrd', octets: 1, sha256: new Uint8Array(32) },
     commandLine: 'console=ttyS0',
   } as const
-  const with_ = (changes: Partial<typeof machine>): Bundle => ({ ...sampleBundle, machines: [{ ...machine, ...changes }] })
+  const withMachine = (changes: Partial<typeof machine>): Bundle => ({ ...sampleBundle, machines: [{ ...machine, ...changes }] })
   const bad: readonly Bundle[] = [
     { ...sampleBundle, expiresAt: sampleBundle.issuedAt },
     { ...sampleBundle, targets: ['SEE-0042', 'SEE-0042'] },
@@ -136,18 +136,18 @@ test('R17: a bundle that contradicts itself is none', () => {
         { ...machine, name: 'other', networks: [], root: { ...rootFile, file: { ...rootFile.file, sha256: rootFile.salt } } },
       ],
     },
-    with_({ boot: withoutImage }),
-    with_({ boot: { ...boot, commandLine: 'init=/bin/sh' } }),
-    with_({ boot: direct }), // does not name the hash of its root
-    with_({ root: { ...rootFile, blocks: 127 } }),
-    with_({ root: { ...rootFile, file: { ...rootFile.file, name: '../node.root' } } }),
-    with_({ serial: ['console', 'console'] }),
-    with_({ networks: [{ ...network, address: '10.20.0.256' }] }),
-    with_({ networks: [{ ...network, allow: [{ direction: 'in', protocol: 'tcp', peer: '10.20.0.1', port: 0 }] }] }),
+    withMachine({ boot: withoutImage }),
+    withMachine({ boot: { ...boot, commandLine: 'init=/bin/sh' } }),
+    withMachine({ boot: direct }), // does not name the hash of its root
+    withMachine({ root: { ...rootFile, blocks: 127 } }),
+    withMachine({ root: { ...rootFile, file: { ...rootFile.file, name: '../node.root' } } }),
+    withMachine({ serial: ['console', 'console'] }),
+    withMachine({ networks: [{ ...network, address: '10.20.0.256' }] }),
+    withMachine({ networks: [{ ...network, allow: [{ direction: 'in', protocol: 'tcp', peer: '10.20.0.1', port: 0 }] }] }),
   ]
   for (const [at, bundle] of bad.entries())
     assert.throws(() => parseBundle(encodeBundle(bundle)), { code: 'malformed' }, `number ${at}`)
-  parseBundle(encodeBundle(with_({ boot: { ...direct, commandLine: `root=${rootFile.rootHash.toHex()}` } })))
+  parseBundle(encodeBundle(withMachine({ boot: { ...direct, commandLine: `root=${rootFile.rootHash.toHex()}` } })))
   const widened = new Map(parseCBOR(encodeBundle(sampleBundle)) as ReadonlyMap<number, never>)
   widened.set(6, ['ethernet', 'serial', 'usb'] as never)
   assert.throws(() => parseBundle(encodeCBOR(widened)), { code: 'malformed' })
