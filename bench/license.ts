@@ -1,4 +1,5 @@
 /** How many licenses a device checks in a second, from their octets: signature, claims and what the device remembers. @module */
+import { setImmediate as turn } from 'node:timers/promises'
 import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import {
@@ -65,6 +66,7 @@ async function rate(work: () => Promise<boolean>): Promise<number> {
   while (performance.now() - start < SECONDS * 1000) {
     if (!(await work())) throw new Error('what was measured does not hold')
     done++
+    await turn() // each comes by itself; of many in one turn the thread pool checks some
   }
   return done / ((performance.now() - start) / 1000)
 }
