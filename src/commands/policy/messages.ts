@@ -300,8 +300,6 @@ function refusalOfTime({ id, issuer, counter, notBefore, expiresAt }: Command, f
   if (counter <= freshness.counter) return refused('commandReordered', { issuer, counter, here: freshness.counter })
   // whoever orders one thing does not keep everybody from ordering anything after it
   if (counter > notBefore.getTime() / 1000 + COUNTER_AHEAD_MAX) return refused('commandCounterFar', { issuer, counter })
-  // whoever orders one thing does not keep everybody from ordering anything after it
-  if (counter > notBefore.getTime() / 1000 + COUNTER_AHEAD_MAX) return refused('commandCounterFar', { issuer, counter })
   if (now === undefined) return undefined
   const tolerance = CLOCK_TOLERANCE_SECONDS * 1000
   const at = now.getTime()
