@@ -9,7 +9,7 @@ import type { Reason } from '#base/sentences.ts'
 import type { Step } from '#store/batch.ts'
 import type { Queries, Row } from '#store/database.ts'
 import type { CampaignsContext } from './context.ts'
-import { type ActionState, mayGo, OPEN_STATES } from './states.ts'
+import { type ActionState, isOpen, mayGo, OPEN_STATES } from './states.ts'
 
 /** Why an action ended otherwise, in words that do not change; or the reason why the director refused. */
 export type ActionReason =
@@ -92,7 +92,7 @@ export function stepsToMove(
   if (state !== action.state && !mayGo(action.state, state))
     throw new TrustError('conflict', 'actionOver', { facts: { action: number, state: action.state } })
   const next = { ...action, ...change, state }
-  const isEnd = state !== action.state && !['offered', 'confirmed', 'downloading', 'installing'].includes(state)
+  const isEnd = state !== action.state && !isOpen(state)
   const isConsent = change.consentId !== undefined
   return [
     {

@@ -610,10 +610,7 @@ for (const { id, skip } of engines) {
       assert.deepEqual(names, ['press.swu', 'director.cose'])
       await all.door.setAttributes(visitor, 'remove', { formats: '' })
       assert.equal((await all.door.deployment(visitor, number)).chunks[0]?.artifacts.length, 3)
-      await openNextWave(all.context, 'press', officer).then(
-        () => assert.fail('there is one wave'),
-        (error: unknown) => assert.equal((error as { reason?: string }).reason, 'campaignLastWave'),
-      )
+      await assert.rejects(openNextWave(all.context, 'press', officer), { reason: 'campaignLastWave' })
     })
   })
 }

@@ -13,7 +13,7 @@ import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { type Action, type ActionChange, actionOf, openAction, stepsToMove } from './actions.ts'
 import type { CampaignWork } from './advance.ts'
-import { type Agreement, type Campaign, campaignById, consentStep, newConsent } from './campaigns.ts'
+import { ACTOR, type Agreement, type Campaign, campaignById, consentStep, newConsent } from './campaigns.ts'
 import type { CampaignsContext, KnownDevice } from './context.ts'
 import { type CampaignState, isOpen, OPEN_STATES } from './states.ts'
 import { isWithinWindow } from './terms.ts'
@@ -518,7 +518,6 @@ export function campaignDoor(context: CampaignsContext, work: Pick<CampaignWork,
 
 /** Of one device, however often it adds some. */
 const ATTRIBUTES_MAX = 100
-const ACTOR = 'service:campaigns'
 
 interface OpenRow extends Row {
   readonly campaign_state: CampaignState

@@ -159,25 +159,24 @@ export async function listMetadata(store: Store): Promise<readonly string[]> {
   return [...roots, ...(['targets', 'snapshot', 'timestamp'] as const).map((role) => metadataFile(role, newest[role].number))]
 }
 
+type SignedTargets = ReturnType<typeof targetsDocument>['targets']
+
+const targetsIn = ({ octets }: Metadata): SignedTargets =>
+  (JSON.parse(new TextDecoder().decode(octets)) as { readonly signed: { readonly targets: SignedTargets } }).signed.targets
+
 /** The target whose file is called so, of those that are published now. */
 export async function findTargetFile(context: Store, file: string): Promise<Pick<Target, 'digest' | 'octets'> | undefined> {
   const { newest } = await openRepository(context)
-  const { signed } = JSON.parse(new TextDecoder().decode(newest.targets.octets)) as {
-    readonly signed: { readonly targets: Readonly<Record<string, { length: number; hashes: { sha256: string } }>> }
-  }
-  const found = Object.entries(signed.targets).find(([path, { hashes }]) => targetFile({ path, digest: hashes.sha256 }) === file)
+  const found = Object.entries(targetsIn(newest.targets)).find(
+    ([path, { hashes }]) => targetFile({ path, digest: hashes.sha256 }) === file,
+  )
   return found && { digest: found[1].hashes.sha256, octets: found[1].length }
 }
 
 /** Whether what is published as targets is what is released now. */
 export async function isCurrent(context: UpdatesContext, { newest }: TUFRepository): Promise<boolean> {
-  const { signed } = JSON.parse(new TextDecoder().decode(newest.targets.octets)) as {
-    readonly signed: { readonly targets: object }
-  }
-  const { targets } = targetsDocument({ number: 1, expiresAt: 0 }, await publishedTargets(context)) as {
-    readonly targets: object
-  }
-  return JSON.stringify(signed.targets) === JSON.stringify(targets)
+  const { targets } = targetsDocument({ number: 1, expiresAt: 0 }, await publishedTargets(context))
+  return JSON.stringify(targetsIn(newest.targets)) === JSON.stringify(targets)
 }
 
 /** Metadata that waits for signatures. */
@@ -449,7 +448,7 @@ async function signOnline(context: UpdatesContext, { roles, signers, before, tar
   ): Promise<Metadata> => {
     const place = { number: nextNumber(before?.newest[role], now), expiresAt: expiryOf(role, now) }
     const signed = encode(place)
-    const part = { role, ...place, signed: signed, signatures: [] }
+    const part = { role, ...place, signed, signatures: [] }
     const { signatures, waiting, problem } = await collect(context, part, [roles[role]], signers, SERVER)
     if (waiting !== undefined)
       throw new TrustError('policyRefused', 'tufOnline', {
