@@ -13,7 +13,7 @@ import { jwkThumbprint } from '#jose/jwk.ts'
 import { toBase64url } from '#jose/base64url.ts'
 import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
-import { stepsToChange } from '../change.ts'
+import { stepsToChange, stillAsRead } from '../change.ts'
 import { type Device, openDevice } from '../device.ts'
 import { findOrganization, openOrganization } from '../organizations.ts'
 import type { Condition } from '../rules.ts'
@@ -38,7 +38,7 @@ import {
 import { currentKey, findKey, openKey, type PartyKey } from './parties.ts'
 import { entryStep, openChain } from './records.ts'
 import { keyOf, type Read, readStatement } from './statement.ts'
-import { check, checkSpeaksFor, findByName, ownerKey, revokeFormer, stillAsRead } from './transfers.ts'
+import { check, checkSpeaksFor, findByName, ownerKey, revokeFormer } from './transfers.ts'
 
 export const recoveryStates = [
   'asked', // the device has to prove that it is there

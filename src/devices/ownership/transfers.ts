@@ -16,7 +16,7 @@ import { keep, type Step } from '#store/batch.ts'
 import type { Row } from '#store/database.ts'
 import { jwkThumbprint } from '#jose/jwk.ts'
 import { parseCertificate } from '#x509/certificate.ts'
-import { type Change, changed, stepsToChange } from '../change.ts'
+import { type Change, changed, stepsToChange, stillAsRead } from '../change.ts'
 import { type Device, DEVICE_COLUMNS, deviceOf, objectOf, openDevice } from '../device.ts'
 import { findModel, openModel } from '../models.ts'
 import { findOrganization, type Organization, openOrganization } from '../organizations.ts'
@@ -696,13 +696,6 @@ const stepsToMove = ({ world }: OwnershipContext, from: Transfer, to: Transfer):
     refusal: () => new TrustError('conflict', 'ownershipTransferState', { facts: { state: 'changed by another' } }),
   },
 ]
-
-export const stillAsRead = ({ id, version }: Device): Step => ({
-  sql: 'SELECT version FROM device WHERE id = ? FOR SHARE',
-  parameters: [id],
-  expects: { version },
-  refusal: () => new TrustError('conflict', 'deviceChanged'),
-})
 
 const note = ({ audit }: OwnershipContext, act: string, transfer: Transfer, actor: string): Step => {
   const { id, seller, buyer, epoch, device } = transfer
