@@ -113,7 +113,7 @@ export async function countBirth(
   { lineId, line, productSerial, station }: ToBeCounted,
 ): Promise<CountedBirth> {
   const [row] = await db.query(
-    `SELECT a.*, o.terms FROM order_allotment a JOIN production_order o ON o.id = a.order_id
+    `SELECT a.* FROM order_allotment a JOIN production_order o ON o.id = a.order_id
       WHERE a.line_id = ? AND a.organization_id = ? AND a.state = 'open' AND o.state = 'open'`,
     ...[lineId, organizationId],
   )

@@ -233,7 +233,12 @@ export async function purgeBirths({ db, world, settings }: Pick<BirthsContext, '
 }
 
 const REFUSALS: ReadonlySet<TrustErrorCode> = new Set([
-  ...(['policyRefused', 'badProof', 'conflict', 'forbidden', 'unsupported', 'quotaExceeded'] as const),
+  'policyRefused',
+  'badProof',
+  'conflict',
+  'forbidden',
+  'unsupported',
+  'quotaExceeded',
 ])
 
 /** @throws whatever `work` throws, once it is in the audit log when it is a refusal (decision 9) */
