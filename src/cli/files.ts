@@ -73,8 +73,8 @@ export interface OutputOctets {
   readonly file: string
   readonly force: boolean
   readonly octets: AsyncIterable<Uint8Array>
-  /** How many there are. */
-  readonly length: number
+  /** How many there are, where that is known before. */
+  readonly length?: number
 }
 
 /**
@@ -96,7 +96,7 @@ export async function writeOctets(
         await handle.writev([piece])
         written += piece.length
       }
-      if (written !== length) throw new TypeError('the file is not as long as it should be')
+      if (length !== undefined && written !== length) throw new TypeError('the file is not as long as it should be')
       await handle.sync()
     } finally {
       await handle.close()

@@ -1,5 +1,5 @@
 /** A maker with an order and a factory with nodes, for tests. Not part of any program. @module */
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { concat, utf8 } from '#base/bytes.ts'
@@ -110,12 +110,11 @@ export async function testMaker(
     take: (text) => takeTicket(place, text, world),
     start: (within = world) => startNode(place, nodeBirthIssuer(within), within),
     async takeImage(ticket, image, signature) {
-      const file = join(directory, 'image')
       const content = async function* (): AsyncGenerator<Uint8Array> {
         yield image
       }
-      writeFileSync(file, await collect(sealImage(ticket, { content: content(), octets: image.length }, world.random)))
-      return takeImage(place, { file, signature }, world)
+      const sealed = sealImage(ticket, { content: content(), octets: image.length }, world.random)
+      return takeImage(place, { sealed, signature }, world)
     },
     close: (within = world) => closeNode(place, nodeBirthIssuer(within), within),
     async export(from = 0) {

@@ -6,7 +6,7 @@ import { isKeyAlgorithmId } from '#algorithms/table.ts'
 import { createLog } from '#base/log.ts'
 import { formatAddress } from '../address.ts'
 import { command, type Context, flag, integer, many, required, text } from '../command.ts'
-import { readInput, writeOutput } from '../files.ts'
+import { openArtifact, readInput, writeOutput } from '../files.ts'
 import { fields } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
 
@@ -89,7 +89,8 @@ export const commands = [
     options: { data, signature: required(text('FILE', 'the detached CMS signature over the plain image')) },
     async run(context, { data, file, signature }) {
       const { takeImage } = await work()
-      const wanted = { file: resolve(context.directory, file), signature: await readInput(context, signature) }
+      await using source = await openArtifact(context, file)
+      const wanted = { sealed: source.createReadStream({ autoClose: false }), signature: await readInput(context, signature) }
       const image = await takeImage(resolve(context.directory, data), wanted, context.world)
       return { value: { image }, text: fields({ image }) }
     },

@@ -1,15 +1,12 @@
 /** `sealworks order`: devices that a factory is to make, and what came of it. @module */
 import { hash } from 'node:crypto'
-import { createReadStream, createWriteStream, statSync } from 'node:fs'
-import { resolve } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { parsePEM } from '#asn1/pem.ts'
 import { TrustError } from '#base/errors.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { flag, integer, many, oneOf, required, some, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
 import { exitCodes } from '../exit-codes.ts'
-import { readInput, writeOutput } from '../files.ts'
+import { checkWritable, openArtifact, readInput, writeOctets, writeOutput } from '../files.ts'
 import { fields, table } from '../terminal.ts'
 import { UsageError } from '../usage.ts'
 
@@ -203,15 +200,20 @@ export const commands = [
       force: flag('replace the file if it is there'),
     },
     async run(client, { name, file, job, signature, out, force }, context) {
+      checkWritable(context, out, force)
       const { ticket: text } = await client.call('showTicket', { params: { name, job } })
       const { peekStatement } = await import('#orders/messages.ts')
       const { checkImage, sealImage } = await import('#orders/firmware.ts')
       const ticket = peekStatement('ticket', text) // as the server signed it
-      const path = resolve(context.directory, file)
+      await using source = await openArtifact(context, file)
+      const content = () => source.createReadStream({ start: 0, autoClose: false })
       const at = new Date(context.world.clock.now())
-      const image = await checkImage(ticket, createReadStream(path), await readInput(context, signature), at)
-      const sealed = sealImage(ticket, { content: createReadStream(path), octets: statSync(path).size }, context.world.random)
-      await pipeline(sealed, createWriteStream(resolve(context.directory, out), { flags: force ? 'w' : 'wx', mode: 0o600 }))
+      const image = await checkImage(ticket, content(), await readInput(context, signature), at)
+      const { size } = await source.stat()
+      await writeOctets(context, {
+        ...{ file: out, force },
+        octets: sealImage(ticket, { content: content(), octets: size }, context.world.random),
+      })
       return { value: { image, file: out }, text: fields({ image, file: out }) }
     },
   }),

@@ -230,18 +230,18 @@ export interface RunningNode extends IssuingNode {
 /**
  * Takes an image that the node is to hand out.
  *
- * @param file as `sealworks order image` made it, with its detached signature
+ * @param sealed as `sealworks order image` made it, with the detached signature over what is in it
  * @returns its SHA-256
  */
 export async function takeImage(
   directory: string,
-  { file, signature }: { readonly file: string; readonly signature: Uint8Array },
+  { sealed, signature }: { readonly sealed: AsyncIterable<Uint8Array>; readonly signature: Uint8Array },
   world: World,
 ): Promise<string> {
   const { ticket } = await openTicket(directory)
   const machine = await openMachine(directory, world)
   try {
-    return await nodeImages(directory, { ticket, machine, world }).add(file, signature)
+    return await nodeImages(directory, { ticket, machine, world }).add(sealed, signature)
   } finally {
     await machine.close()
   }

@@ -29,10 +29,11 @@ export interface NodeImages {
   /**
    * Takes an image that was encrypted for this node.
    *
+   * @param sealed as `sealImage` made it
    * @returns its SHA-256
    * @throws TrustError `policyRefused` (`imageNotInTicket`), `badProof`; `forbidden` for one that was encrypted for another node
    */
-  add(file: string, signature: Uint8Array): Promise<string>
+  add(sealed: AsyncIterable<Uint8Array>, signature: Uint8Array): Promise<string>
   /** Checks it again, all of it. @throws TrustError `notFound` (`imageUnknown`), and as `add` */
   open(digest: string): Promise<ImageStream>
 }
@@ -73,11 +74,11 @@ export function nodeImages(
   }
 
   return {
-    async add(file, signature) {
+    async add(sealed, signature) {
       mkdirSync(place, { recursive: true, mode: 0o700 })
       const beside = join(place, 'incoming')
-      await pipeline(createReadStream(file), createWriteStream(beside, { mode: 0o600 }))
       try {
+        await pipeline(sealed, createWriteStream(beside, { mode: 0o600 }))
         const { digest } = await check(beside, signature)
         await using written = await open(beside, 'r+')
         await written.sync()
