@@ -7,22 +7,20 @@
  */
 import { createInterface } from 'node:readline'
 import { asTrustError, TrustError } from '#base/errors.ts'
+import { type DeviceKind, deviceKinds } from '#devices/device.ts'
+import { LIST_MAX } from '#devices/register-list.ts'
 import type { Answer, Context } from './command.ts'
 import type { Caller } from './connection.ts'
 import { parseCSV } from './csv.ts'
 import { exitCodes } from './exit-codes.ts'
 import { openArtifact } from './files.ts'
 
-/** As many as one transaction of the server takes. */
-const BATCH = 500
 /** Five short words. */
 const LINE_MAX_CHARACTERS = 2000
 /** What people read of a list that is wrong throughout; the rest is counted. */
 const REFUSED_SHOWN_MAX = 100
 const COLUMNS = ['serial', 'model', 'revision', 'kind'] as const
 type Column = (typeof COLUMNS)[number]
-const kinds = ['device', 'gateway', 'infrastructure', 'system'] as const
-type Kind = (typeof kinds)[number]
 
 interface Line {
   readonly line: number
@@ -30,7 +28,7 @@ interface Line {
     readonly productSerial: string
     readonly model: string
     readonly revision?: string
-    readonly kind?: Kind
+    readonly kind?: DeviceKind
   }
 }
 
@@ -70,7 +68,7 @@ export async function importDevices(client: Caller, context: Context, file: stri
     for await (const read of linesOf(context, file, model)) {
       if ('problem' in read) wrong.push(read)
       else batch.push(read)
-      if (batch.length + wrong.length < BATCH) continue
+      if (batch.length + wrong.length < LIST_MAX) continue
       await send(batch, wrong)
       ;[batch, wrong] = [[], []]
     }
@@ -159,10 +157,11 @@ function deviceOf(
   if (serial === undefined || serial.length > 64) throw wrong('it has no serial of 64 characters at most')
   if (model === undefined || !/^[a-z0-9-]{1,63}\/[a-z0-9-]{1,63}$/.test(model)) throw wrong('it has no MANUFACTURER/MODEL')
   if (revision !== undefined && !/^[a-z0-9][a-z0-9-]{0,62}$/.test(revision)) throw wrong('its revision is none')
-  if (kind !== undefined && !(kinds as readonly string[]).includes(kind)) throw wrong(`its kind is none of ${kinds.join(', ')}`)
+  if (kind !== undefined && !(deviceKinds as readonly string[]).includes(kind))
+    throw wrong(`its kind is none of ${deviceKinds.join(', ')}`)
   return {
     ...{ productSerial: serial, model },
     ...(revision !== undefined && { revision }),
-    ...(kind !== undefined && { kind: kind as Kind }),
+    ...(kind !== undefined && { kind: kind as DeviceKind }),
   }
 }
