@@ -704,7 +704,7 @@ export const english = {
     'The clock says {now}, and this device has seen {lastSeen} already: it was set back. Set it right before anything is installed.',
   updateNotYet: 'The update is from {from}, which is still to come by this clock. Look at the clock.',
   updateExpired: 'The update could be installed until {until}. Ask for it again.',
-  updateReplayed: 'The update is number {sequence} for this device, which has seen {last}. Somebody shows it an old one.',
+  updateReplayed: 'The update is number {sequence} for this device, which has seen {last}. Ask for a new one.',
   updateManifestOther:
     'What the director says of the release is not what its maker signed: {detail}. Install nothing, and find out who sent it.',
   updateNotBorn: 'The device has no birth here, so that nothing can be bound to it. Record its birth first.',
@@ -732,6 +732,7 @@ export const english = {
   stickRefused:
     'Nothing was written: {refused} of {devices} devices may not have the release. Leave them out, or mend what keeps them. {detail}',
   stickOther: 'What came as {name} is not what the director’s statement names, so no statement was written. Try again.',
+  releaseFileUnknown: 'The release {release} has no file {digest}. Look at the release to see the digests of its files.',
   releaseFileMissing: 'The file {digest} is not where files of releases lie. Bring that directory back from its backup.',
   tufKey: 'Clients of TUF do not verify {algorithm}. Choose a signer with one of: {offered}.',
   tufSigner:

@@ -59,7 +59,7 @@ test('R11, R12: a release over REST: files, two people, publication, what a devi
     const bill = utf8(JSON.stringify({ spdxVersion: 'SPDX-2.3', packages: [] }))
     const { sbom } = await call('attachReleaseSBOM', { params }, bill)
     assert.deepEqual((await call('fetchReleaseFile', { params: { id, digest: sbom } }))['octets'], Buffer.from(bill))
-    await assert.rejects(call('fetchReleaseFile', { params: { id, digest: 'a'.repeat(64) } }), { reason: 'releaseFileMissing' })
+    await assert.rejects(call('fetchReleaseFile', { params: { id, digest: 'a'.repeat(64) } }), { reason: 'releaseFileUnknown' })
     await assert.rejects(call('fetchReleaseManifest', { params }), { reason: 'releaseState' })
     assert.equal((await call('approveRelease', { params }))['state'], 'waiting')
     await plant.approveAll()

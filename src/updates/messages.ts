@@ -43,9 +43,9 @@ export const STATEMENT_MAX_OCTETS = 96 << 10
 /** One payload for each update tool, and what a multi-part package needs. */
 export const ARTIFACTS_MAX = 16
 /** Of one model; more are several releases. */
-const REVISIONS_MAX = 64
-const MODELS_MAX = 64
-const REQUIRED_MAX = 32
+export const REVISIONS_MAX = 64
+export const MODELS_MAX = 64
+export const REQUIRED_MAX = 32
 
 const Uuid = text(36, /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
 const Name = text(64)

@@ -4,7 +4,7 @@ import type { Access } from '#access/access.ts'
 import { TrustError } from '#base/errors.ts'
 import { keep } from '#store/batch.ts'
 import { fingerprint } from '#x509/certificate.ts'
-import type { DirectorStatement } from '#updates/messages.ts'
+import { type DirectorStatement, MODELS_MAX, REQUIRED_MAX, REVISIONS_MAX } from '#updates/messages.ts'
 import { installedSources, listInstalled } from '#updates/installed.ts'
 import {
   addArtifact,
@@ -39,9 +39,6 @@ const Counter = Type.Integer({ minimum: 1, description: 'how many-th release of 
 const Digest = Type.String({ pattern: '^[0-9a-f]{64}$', description: 'SHA-256, hexadecimal' })
 const FileName = Type.String({ pattern: '^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,127}$', description: 'a file name without a directory' })
 const ModelName = Type.String({ pattern: '^[a-z0-9-]{1,63}/[a-z0-9-]{1,63}$', description: 'MANUFACTURER/MODEL' })
-const MODELS_MAX = 64
-const REVISIONS_MAX = 64
-const REQUIRED_MAX = 32
 /** Of PEM: each certificate has some two thousand. */
 const RECIPIENTS_MAX_OCTETS = 512 << 10
 
@@ -134,6 +131,9 @@ function shapeOf(release: Release) {
     ...(publishedAt !== undefined && { publishedAt: timeOf(publishedAt) }),
   }
 }
+
+const noSuchFile = (release: string, digest: string): TrustError =>
+  new TrustError('notFound', 'releaseFileUnknown', { facts: { release, digest } })
 
 async function* one(octets: Uint8Array): AsyncGenerator<Uint8Array> {
   yield octets
@@ -265,8 +265,7 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       givesOctets: 'The file',
       async answer(_, { params: { id, digest } }) {
         const { artifacts, sbom } = await openRelease(context, id)
-        if (sbom !== digest && artifacts.every((one) => one.digest !== digest))
-          throw new TrustError('notFound', 'releaseFileMissing', { facts: { digest } })
+        if (sbom !== digest && artifacts.every((one) => one.digest !== digest)) throw noSuchFile(id, digest)
         const octets = await context.files.withFile(digest, async ({ size }) => size)
         return octetAnswer({ octets, read: () => updates.read(digest, 0, octets) })
       },
@@ -284,8 +283,7 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       answer: (call, { params: { id, digest } }) =>
         refusable(call, id, 'seal', async () => {
           const { artifacts } = await openRelease(context, id)
-          if (artifacts.every((one) => one.digest !== digest))
-            throw new TrustError('notFound', 'releaseFileMissing', { facts: { digest } })
+          if (artifacts.every((one) => one.digest !== digest)) throw noSuchFile(id, digest)
           const pieces = await Array.fromAsync(uploaded(call).read(RECIPIENTS_MAX_OCTETS))
           const recipients = recipientsIn(Buffer.concat(pieces).toString('latin1'))
           const octets = await context.files.withFile(digest, async ({ size }) => size)
