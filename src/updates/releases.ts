@@ -238,7 +238,8 @@ export async function addArtifact(context: UpdatesContext, id: string, wanted: N
     throw new TrustError('conflict', 'releaseArtifactTwice', { facts: { name } })
   if (release.artifacts.length >= ARTIFACTS_MAX)
     throw new TrustError('tooLarge', 'releaseArtifacts', { facts: { limit: ARTIFACTS_MAX } })
-  const content = release.artifacts.find((one) => isBeside({ name, format }, one))
+  // they are in the order of their names: of those that it goes on after, the last has the longest
+  const content = release.artifacts.findLast((one) => isBeside({ name, format }, one))
   const {
     octets,
     digest,

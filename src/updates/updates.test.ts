@@ -157,9 +157,9 @@ for (const engine of ['sqlite', 'postgres'] as const) {
         devices.set(device.id, device)
         licensed.add('a-1042 torque')
         await run(setting, device, { name: 'motor', version: before.version, digest: before.artifacts[0]?.digest })
-        assert.deepEqual(await updates.decide(orderFor(device, begun)), {
-          ...{ isAllowed: false, reason: 'releaseState', facts: { state: 'approved' } },
-        })
+        const early = testDevice('a-1041')
+        devices.set(early.id, early)
+        await assert.rejects(updates.direct(orderFor(early, begun), 'service:director'), { reason: 'releaseState' })
         assert.equal((await publishRelease(context, begun.id, 'acme-releases', engineer)).state, 'done')
 
         const told = await updates.direct(orderFor(device, begun, { consent: digestOf('agreed') }), 'service:director')
@@ -313,7 +313,9 @@ test('R11: only what its signer signed becomes part of a release', () =>
     await assert.rejects(add(setting, release, 'motor.bin.p7s', 'cms', await signed('cms', utf8('motor 3'))), {
       code: 'badProof',
     })
+    await add(setting, release, 'motor', 'cms', utf8('its notes')) // what a longer name goes on after as well
     await add(setting, release, 'motor.bin.p7s', 'cms', await signed('cms', image))
+    await add(setting, release, 'motor.p7s', 'cms', await signed('cms', utf8('its notes')))
     for (const name of ['director.cose', 'Release.cose'])
       // devices get others under these names
       await assert.rejects(add(setting, release, name, 'cms', image), { reason: 'releaseArtifactTwice' })
@@ -325,8 +327,10 @@ test('R11: only what its signer signed becomes part of a release', () =>
     assert.deepEqual(
       (await openRelease(context, release.id)).artifacts.map(({ name, signer }) => [name, signer?.length]),
       [
+        ['motor', 64],
         ['motor.bin', 64],
         ['motor.bin.p7s', 64],
+        ['motor.p7s', 64],
       ],
     )
   }))
