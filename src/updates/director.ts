@@ -42,7 +42,7 @@ export interface Order {
   readonly consent?: Uint8Array | undefined
 }
 
-export type Decision =
+type Decision =
   | { readonly isAllowed: true; readonly prepared: Prepared }
   | { readonly isAllowed: false; readonly reason: Reason; readonly facts: Facts }
 
@@ -72,8 +72,6 @@ export interface Directed {
 }
 
 export interface Director {
-  /** Without a signature, and without a trace: for who plans. @throws TrustError `notFound` */
-  decide(order: Order): Promise<Decision>
   /**
    * The statement that was given last, where it still says the same; a new one otherwise.
    *
@@ -238,7 +236,7 @@ export function openDirector(context: UpdatesContext): Director {
     }
   }
 
-  return { decide, direct }
+  return { direct }
 }
 
 const refused = (reason: Reason, facts: Facts = {}): Decision => ({ isAllowed: false, reason, facts })
