@@ -67,7 +67,6 @@ export async function installedCounters(context: Pick<Context, 'db'>, deviceId: 
 interface KnownRelease extends Row {
   readonly id: string
   readonly counter: number
-  readonly model_id: string
 }
 
 /** A release is known by the octets that it was installed from; where nobody says them, by its version for this model. */
@@ -79,8 +78,8 @@ async function releaseOf(
   const where = 'm.organization_id = ? AND m.model_id = ? AND m.component = ? AND m.release_version = ?'
   const [found] = await db.query<KnownRelease>(
     digest === undefined
-      ? `SELECT m.release_id AS id, m.counter AS counter, m.model_id AS model_id FROM release_model m WHERE ${where}`
-      : `SELECT m.release_id AS id, m.counter AS counter, m.model_id AS model_id FROM release_model m
+      ? `SELECT m.release_id AS id, m.counter AS counter FROM release_model m WHERE ${where}`
+      : `SELECT m.release_id AS id, m.counter AS counter FROM release_model m
           JOIN release_artifact a ON a.release_id = m.release_id AND a.digest = ? WHERE ${where} LIMIT 1`,
     ...(digest === undefined ? [] : [digest]),
     ...[organizationId, modelId, name, version],
@@ -96,8 +95,8 @@ export interface Running {
 }
 
 /**
- * What a report says, to be kept with it. What is known better is not replaced by what is known worse, and what a signed report
- * does not name any more is not there any more.
+ * What a report says, to be kept with it. What an update tool says does not replace what the device signed, and what a signed
+ * report does not name any more is not there any more.
  */
 export async function stepsToRecord(
   context: Context,
