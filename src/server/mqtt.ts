@@ -9,6 +9,7 @@ import { encodePEM } from '#asn1/pem.ts'
 import { concat, utf8 } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
+import { seldom } from '#base/seldom.ts'
 import { uuidv7, type World } from '#base/world.ts'
 import { publishedCRL } from '#ca/crl.ts'
 import type { Config } from '#config/config.ts'
@@ -27,7 +28,7 @@ import { mosquittoBroker } from '#mqtt/mosquitto/index.ts'
 import { usernameOf } from '#mqtt/mosquitto/username.ts'
 import { areaTopic } from '#mqtt/topics.ts'
 import type { Queries } from '#store/database.ts'
-import { acquireLease } from '#store/lease.ts'
+import { acquireLease, type Lease, releaseLease } from '#store/lease.ts'
 import { type CAServices, certificateById, type DeviceServices } from './compose.ts'
 import { contextOptions, type TLSFace } from './tls-options.ts'
 
@@ -53,10 +54,6 @@ export interface ServedBroker {
   stop(): Promise<void>
 }
 
-/** The same device publishing to the same foreign topics says nothing new. */
-const REFUSAL_AGAIN_MILLISECONDS = 60_000
-const REFUSALS_MAX = 10_000
-
 /** @returns undefined where the configuration has no broker @throws TrustError `unavailable` */
 export async function startBroker(parts: BrokerParts): Promise<ServedBroker | undefined> {
   const { listen, mosquitto } = parts.config.mqtt
@@ -78,7 +75,7 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
   } = config.mqtt
   const { hostname, port, protocol } = new URL(url)
   const isSecure = protocol === 'mqtts:'
-  const { rules, forget } = brokerRules(devices)
+  const { rules, forget } = brokerRules(devices, log)
   const { db, organizationId } = devices.context
   const roll = { db, world, organizationId, certificate: (id: string) => certificateById(ca, id) }
   const holder = uuidv7(world)
@@ -112,29 +109,23 @@ async function driveMosquitto({ config, environment, ca, devices, world, log }: 
     if (changed.all || changed.conduits || changed.areas.size > 0 || isIssuerAmong) await broker.reconcile()
     else await broker.update(new Set([...changed.devices, ...(await devicesOf(db, changed.certificates))]))
   }
-  let isDriver = false
+  let lease: Lease | undefined
   return {
     broker,
     address: undefined,
     present: () => {},
     async runOnce() {
-      const lease = await acquireLease(db, world, { name: 'mqtt', holder, seconds: LEASE_SECONDS })
+      const wasDriver = lease !== undefined
+      lease = await acquireLease(db, world, { name: 'mqtt', holder, seconds: LEASE_SECONDS })
       if (lease === undefined) {
-        if (isDriver) await broker.stop()
-        isDriver = false
-        return
-      }
-      if (isDriver) await broker.runOnce()
-      else {
-        isDriver = true
-        await broker.start()
-      }
+        if (wasDriver) await broker.stop()
+      } else if (wasDriver) await broker.runOnce()
+      else await broker.start()
     },
     async stop() {
       silence()
       await broker.stop()
-      if (isDriver)
-        await db.transaction((tx) => tx.query("UPDATE lease SET expires_at = 0 WHERE name = 'mqtt' AND holder = ?", holder))
+      if (lease !== undefined) await releaseLease(db, lease)
     },
   }
 }
@@ -184,7 +175,7 @@ async function areaCRLs({ context, authorities }: BrokerParts['ca'], devices: Br
 async function startBuiltIn({ config, devices, world, log, face }: BrokerParts, listen: Address): Promise<ServedBroker> {
   const limits = config.mqtt
   const { connections, changes } = devices
-  const { rules, forget } = brokerRules(devices)
+  const { rules, forget } = brokerRules(devices, log)
   const broker: BuiltInBroker = builtInBroker({
     listen,
     secureContext: withoutTickets(face),
@@ -233,10 +224,10 @@ const brokerDevice = ({ deviceId, epoch, name, ownerName = '', areaName = '', ar
 })
 
 /** By the rule `publish`; conduits are read once until they change. */
-function brokerRules({ context }: BrokerDevices): { readonly rules: BrokerRules; forget(): void } {
+function brokerRules({ context }: BrokerDevices, log: Log): { readonly rules: BrokerRules; forget(): void } {
   const { db, audit, organizationId, world } = context
   const byArea = new Map<string, Promise<Grants>>()
-  const refusals = new Map<string, number>()
+  const isNews = seldom(world.clock)
 
   async function read({ organization, areaId }: BrokerDevice): Promise<Grants> {
     const conduits = await listConduits(db, organizationId, areaId)
@@ -262,16 +253,11 @@ function brokerRules({ context }: BrokerDevices): { readonly rules: BrokerRules;
       },
       allows: (holding) => decide('publish', holding).isAllowed,
       refused({ deviceId }, act, topic) {
-        const key = `${deviceId} ${act}`
-        const now = world.clock.now()
-        if (now - (refusals.get(key) ?? 0) < REFUSAL_AGAIN_MILLISECONDS) return
-        if (refusals.size >= REFUSALS_MAX) refusals.clear()
-        refusals.set(key, now)
+        if (!isNews(`${deviceId} ${act}`)) return
         const facts = { rule: 'publish', topic: topic.slice(0, 200) }
         const object = objectOf({ id: deviceId })
-        void audit.refuse({ actor: object, act: `device.${act}`, object, reason: 'topicNotYours', facts }).catch(() => {
-          refusals.delete(key) // the next one is tried again
-        })
+        const entry = { actor: object, act: `device.${act}`, object, reason: 'topicNotYours', facts } as const
+        audit.refuse(entry).catch((error: unknown) => log.error('a refusal did not come into the audit log', { ...entry, error }))
       },
     },
     forget: () => byArea.clear(),
