@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
@@ -216,7 +216,7 @@ test(
     assert.equal((await verify('one', '2', 'SEE-0042', '--at', '2051-01-01')).code, 7)
     assert.equal((await verify('one', '2', 'SEE-0042', '--installed', 'one/bundle.cose')).code, 0)
 
-    // any file of another build or with one octet changed, and one that is not there
+    // any file with one octet changed, that of another machine, and one that is not there
     for (const file of ['node.root', 'node.verity', 'node.efi', 'store.kernel', 'firmware.fd']) {
       cpSync(at('one'), at('changed'), { recursive: true })
       const whole = new Uint8Array(read(at('one', file)))
@@ -225,8 +225,14 @@ test(
       assert.equal(found.code, 9, file)
       assert.match(found.text, new RegExp(`${file.replace('.', '\\.')} .*digest is another`))
     }
+    cpSync(at('one'), at('changed'), { recursive: true })
+    assert.equal((await verify('changed')).code, 0)
     copyFileSync(at('one/store.root'), at('changed/node.root'))
-    assert.equal((await verify('changed')).code, 9)
+    rmSync(at('changed/store.initrd'))
+    const mixed = await verify('changed')
+    assert.equal(mixed.code, 9)
+    assert.match(mixed.text, /node\.root +.*it has \d+ octets in place of/)
+    assert.match(mixed.text, /store\.initrd +.*cannot be read/)
   },
 )
 
