@@ -1,6 +1,6 @@
 /**
- * Builds a bundle and its files from a plan. The same plan and the same inputs give the same octets on any machine, so two
- * people who build it apart can compare digests before they sign.
+ * Builds a bundle and its files from a plan. The same plan and the same inputs give the same octets, with the same
+ * `mkfs.erofs` where it makes a file system: so two people who build it apart can compare digests before they sign.
  *
  * @module
  */
@@ -12,9 +12,8 @@ import { basename, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
-import { bytesSource, chunksOf, fileSource } from '#signing/artifact/blob.ts'
+import { bytesSource, fileSource, sha256Of } from '#signing/artifact/blob.ts'
 import { VERITY_BLOCK_OCTETS, verityTree } from '#signing/artifact/verity.ts'
-import type { BlobSource } from '#signing/format.ts'
 import { imageDigest, predictRegisters } from './boot-registers.ts'
 import {
   type Bundle,
@@ -196,7 +195,7 @@ async function buildRoot(
     const source = fileSource(handle, (await handle.stat()).size)
     if (source.size % VERITY_BLOCK_OCTETS !== 0 || source.size < 2 * VERITY_BLOCK_OCTETS)
       throw badPlan(`the root file system of ${name} is not of two or more whole blocks of ${VERITY_BLOCK_OCTETS} octets`)
-    const sha256 = await digestOfSource(source)
+    const sha256 = await sha256Of(source)
     const salt = sha256 // as public as any, and the same at each build
     const { tree, root: rootHash } = await verityTree(source, { offset: 0, length: source.size }, salt)
     return {
@@ -245,10 +244,3 @@ function place({ to }: BuildPlaces, name: string, octets: Uint8Array): BundledFi
 }
 
 const digestOf = (octets: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(octets).digest())
-
-/** Of a file of any length. */
-export async function digestOfSource(source: BlobSource): Promise<Uint8Array> {
-  const hash = createHash('sha256')
-  for await (const chunk of chunksOf(source)) hash.update(chunk)
-  return new Uint8Array(hash.digest())
-}

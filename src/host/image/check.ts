@@ -7,12 +7,11 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { equal } from '#base/bytes.ts'
 import { asTrustError, TrustError } from '#base/errors.ts'
-import { fileSource } from '#signing/artifact/blob.ts'
+import { fileSource, sha256Of } from '#signing/artifact/blob.ts'
 import { joined } from '#signing/artifact/joined.ts'
 import { checkVerity } from '#signing/artifact/verity.ts'
 import type { BlobSource } from '#signing/format.ts'
 import { imageDigest, imageRegisters } from './boot-registers.ts'
-import { digestOfSource } from './build.ts'
 import { type Bundle, type BundledFile, filesOf, type Machine } from './bundle.ts'
 import { sectionsOf } from './unified-kernel.ts'
 
@@ -70,7 +69,7 @@ async function withFile<T>(directory: string, { name }: BundledFile, use: (sourc
 
 async function checkFile({ name, octets, sha256 }: BundledFile, source: BlobSource): Promise<void> {
   if (source.size !== octets) throw other(name, `it has ${source.size} octets in place of ${octets}`)
-  if (!equal(await digestOfSource(source), sha256)) throw other(name, 'its digest is another')
+  if (!equal(await sha256Of(source), sha256)) throw other(name, 'its digest is another')
 }
 
 const checkRoot = ({ file, tree, rootHash, salt }: NonNullable<Machine['root']>, directory: string): Promise<void> =>

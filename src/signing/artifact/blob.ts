@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import { TrustError } from '#base/errors.ts'
 import type { BlobSource, Piece, Range } from '../format.ts'
@@ -70,6 +71,13 @@ export async function* octetsOf(source: BlobSource, pieces: readonly Piece[]): A
     if (piece instanceof Uint8Array) yield piece
     else yield* chunksOf(source, piece)
   }
+}
+
+/** Of a file of any length. */
+export async function sha256Of(source: BlobSource): Promise<Uint8Array> {
+  const hash = createHash('sha256')
+  for await (const chunk of chunksOf(source)) hash.update(chunk)
+  return new Uint8Array(hash.digest())
 }
 
 export const sizeOf = (pieces: readonly Piece[]): number => pieces.reduce((sum, { length }) => sum + length, 0)
