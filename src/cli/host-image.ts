@@ -87,7 +87,7 @@ export async function signBundle(
   const { version, targets } = parseBundle(payload) // nobody signs what no host would read
   const file = join(directory, SIGNED_BUNDLE_FILE)
   const signer = await ownSigner(client, context, values)
-  const { encoded, count }: BundleSignatures = await addSignature(payload, await signaturesIn(context, file), signer)
+  const { encoded, count }: BundleSignatures = await addSignature(payload, await inputIfThere(context, file), signer)
   writeOutput(context, { file, octets: encoded, isSecret: false, force: true })
   return {
     value: { file, version, targets, signatures: count },
@@ -95,7 +95,7 @@ export async function signBundle(
   }
 }
 
-async function signaturesIn(context: Context, file: string): Promise<Uint8Array | undefined> {
+async function inputIfThere(context: Context, file: string): Promise<Uint8Array | undefined> {
   try {
     return await readInput(context, file)
   } catch (error) {
@@ -123,9 +123,9 @@ export async function verifyBundle(context: Context, values: VerifyValues): Prom
   const roots: RootHolders = { threshold: values.threshold, holders }
   const verified = await readBundle(await readInput(context, join(directory, SIGNED_BUNDLE_FILE)), roots, at)
   const { bundle, payload } = verified
-  const facts = await hostFacts(context, values, roots)
+  const facts = await hostFacts(context, values, roots, at)
   if (facts !== undefined) checkFor(verified, facts, at)
-  const built = await signaturesIn(context, join(directory, BUNDLE_FILE))
+  const built = await inputIfThere(context, join(directory, BUNDLE_FILE))
   if (built !== undefined && !equal(built, payload)) throw new TrustError('conflict', 'hostBundleOther')
   const checks: readonly Checked[] = [
     { what: `signed by ${verified.holders.length} of ${holders.length} holders, ${roots.threshold} needed`, problem: undefined },
@@ -162,12 +162,13 @@ async function hostFacts(
   context: Context,
   { host, owner, epoch = 0, installed }: VerifyValues,
   roots: RootHolders,
+  at: Date,
 ): Promise<HostFacts | undefined> {
   if (host === undefined && owner === undefined && installed === undefined) return undefined
   if (host === undefined || owner === undefined) throw new UsageError('Say both, --host SERIAL and --owner NAME.')
   const facts = { productSerial: host, owner: { name: owner, epoch } }
   if (installed === undefined) return facts
   const octets = await readInput(context, installed)
-  const { bundle, payload } = await readBundle(octets, roots, new Date(context.world.clock.now()))
+  const { bundle, payload } = await readBundle(octets, roots, at)
   return { ...facts, installed: { version: bundle.version, digest: bundleDigest(payload) } }
 }
