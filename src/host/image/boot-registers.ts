@@ -3,7 +3,7 @@
  * can be sealed to an image when it is built.
  *
  * Register 4 holds what firmware started (the image's Authenticode hash), 7 by which keys it judged, 11 what the stub found in
- * the image. Register 0 is the firmware itself and is recorded for each; 1 depends on the machine and is left out.
+ * the image. Registers 0 and 1, the firmware itself and its settings, are not of the image and are left out.
  *
  * Source: TCG PC Client Platform Firmware Profile 1.06, 3.3.4 (PCR usage), 10.4 (EV_EFI_VARIABLE_DRIVER_CONFIG, UEFI_VARIABLE_DATA);
  * systemd, man systemd-stub, "TPM PCR Notes"; UEFI Specification 2.10, 32.4.1 (EFI_SIGNATURE_LIST).
@@ -14,7 +14,7 @@ import { createHash } from 'node:crypto'
 import { concat, equal, utf8 } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { bytesSource } from '#signing/artifact/blob.ts'
-import { checkSignatureLists, GLOBAL_VARIABLE, IMAGE_SECURITY } from '#signing/artifact/efi-variable.ts'
+import { checkSignatureLists, EFI_CERT_X509, GLOBAL_VARIABLE, IMAGE_SECURITY } from '#signing/artifact/efi-variable.ts'
 import { parsePE, sumsOf } from '#signing/artifact/pe.ts'
 import type { BlobSource } from '#signing/format.ts'
 import { authenticodePE } from '#signing/formats/authenticode-pe.ts'
@@ -38,7 +38,6 @@ export interface Register {
 const DIGEST_OCTETS = 32
 const GUID_OCTETS = 16
 const LIST_HEADER_OCTETS = GUID_OCTETS + 12
-const EFI_CERT_X509 = 'a159c0a5e494a74a87b5ab155c2bf072'
 /** EV_SEPARATOR: the boot manager begins. */
 const SEPARATOR = new Uint8Array(4)
 

@@ -63,15 +63,15 @@ export async function assembleUnifiedKernel(parts: KernelParts): Promise<Uint8Ar
   const image = await parsePE(bytesSource(stub))
   if (image.tableLength > 0)
     throw new TrustError('malformed', 'hostImagePart', { facts: { detail: 'the stub is signed already' } })
-  const { table, last } = headersOf(stub, image)
-  if (table.some(({ name }) => sections.some((section) => section.name === name)))
+  const headers = headersOf(stub, image)
+  if (headers.table.some(({ name }) => sections.some((section) => section.name === name)))
     throw new TrustError('malformed', 'hostImagePart', { facts: { detail: 'the stub has a kernel in it already' } })
-  return withSections(stub, image, { table, last, sections })
+  return withSections(stub, image, headers, sections)
 }
 
 function commandLineOf(line: string): Uint8Array {
   const octets = utf8(line)
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   if (octets.length > COMMAND_LINE_MAX_OCTETS || /[\u0000-\u001f\u007f]/.test(line))
     throw new TrustError('malformed', 'hostImagePart', {
       facts: { detail: `the command line is not one line of at most ${COMMAND_LINE_MAX_OCTETS} octets` },
@@ -116,7 +116,8 @@ function headersOf(octets: Uint8Array, { sections, sizeOfHeaders }: PEImage): He
 function withSections(
   stub: Uint8Array,
   image: PEImage,
-  { table, last, sections }: { readonly sections: readonly Section[] } & Omit<Headers, 'tableOffset'>,
+  { table, tableOffset, last }: Headers,
+  sections: readonly Section[],
 ): Uint8Array {
   const head = new Uint8Array(stub.subarray(0, last)) // without what lies behind: symbols, which nothing reads here
   const view = viewOf(head)
@@ -126,7 +127,7 @@ function withSections(
   const isPower = (value: number): boolean => value > 0 && (value & (value - 1)) === 0
   if (!isPower(fileAlignment) || !isPower(image.sectionAlignment) || last % fileAlignment !== 0)
     throw badPE('its sections are not aligned')
-  const tableEnd = headersOf(stub, image).tableOffset + (table.length + sections.length) * SECTION_OCTETS
+  const tableEnd = tableOffset + (table.length + sections.length) * SECTION_OCTETS
   if (tableEnd > image.sizeOfHeaders)
     throw new TrustError('unsupported', 'artifactUnsupported', {
       facts: { format: 'PE', detail: 'a stub without room for as many sections' },

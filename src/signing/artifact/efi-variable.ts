@@ -27,8 +27,10 @@ const LISTS_MAX = 1024
 export const GLOBAL_VARIABLE = Uint8Array.fromHex('61dfe48bca93d211aa0d00e098032b8c') // 8be4df61-93ca-11d2-aa0d-00e098032b8c
 export const IMAGE_SECURITY = Uint8Array.fromHex('cbb219d73a3d9645a3bcdad00e67656f') // d719b2cb-3d3a-4596-a3bc-dad00e67656f
 const TYPE_PKCS7 = Uint8Array.fromHex('9dd2af4adf68ee498aa9347d375665a7') // 4aafd29d-68df-49ee-8aa9-347d375665a7
-/** EFI_CERT_X509_GUID and EFI_CERT_SHA256_GUID: what nearly every list holds. */
-const USUAL_LISTS: ReadonlySet<string> = new Set(['a159c0a5e494a74a87b5ab155c2bf072', '2616c4c14c509240aca941f936934328'])
+/** EFI_CERT_X509_GUID: a list of certificates. */
+export const EFI_CERT_X509 = 'a159c0a5e494a74a87b5ab155c2bf072'
+/** These and EFI_CERT_SHA256_GUID: what nearly every list holds. */
+const USUAL_LISTS: ReadonlySet<string> = new Set([EFI_CERT_X509, '2616c4c14c509240aca941f936934328'])
 
 /** Whose keys are those of the platform, of who may change lists, of who may sign programs, and of who may not. */
 export const efiVariables = ['PK', 'KEK', 'db', 'dbx', 'dbt', 'dbr'] as const

@@ -14,7 +14,7 @@ export type KeyFile = ReadonlyMap<string, ReadonlyMap<string, string>>
 const GROUP = /^\[([^[\]]+)\]$/
 const ENTRY = /^([A-Za-z0-9_.-]+) *= *(.*)$/
 // everything below a space but the line feed: GLib does not agree with others about carriage returns
-// eslint-disable-next-line no-control-regex -- control characters are what is looked for
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const CONTROL = /[\u0000-\u0009\u000b-\u001f\u007f]/
 
 /** @param format whose file it is @throws TrustError `malformed` */

@@ -277,7 +277,7 @@ function checkNames(records: readonly DirectoryRecord[]): void {
     if (seen.has(name)) throw badZip('a name is there twice')
     seen.add(name)
     const parts = (name.endsWith('/') ? name.slice(0, -1) : name).split('/')
-    // eslint-disable-next-line no-control-regex -- that is what is looked for
+    // oxlint-disable-next-line no-control-regex -- that is what is looked for
     if (/[\u0000-\u001f\u007f\\]/.test(name) || /^[A-Za-z]:/.test(name) || parts.some((part) => ['', '.', '..'].includes(part)))
       throw badZip('a name is none for a file')
     if (name.endsWith('/') && size !== 0) throw badZip('a folder has content')
