@@ -135,12 +135,12 @@ async function* inPieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += 50) yield bytes.subarray(at, at + 50)
 }
 
-/** What is left to try where a refusal is expected. */
 /** What is read strictly and written again is the same octets. */
 function checkSame(bytes: Uint8Array, again: Uint8Array): void {
   if (!equal(bytes, again)) throw new Error('it is other octets when it is written again')
 }
 
+/** What is left to try where a refusal is expected. */
 async function orRefused(answer: Promise<unknown>): Promise<void> {
   try {
     await answer
