@@ -13,27 +13,16 @@
  * @module
  */
 import { createHash } from 'node:crypto'
-import { toMessageSignature, fromMessageSignature } from '#algorithms/ecdsa.ts'
-import { messageNames, namedSignature } from '#algorithms/message-names.ts'
+import { fromMessageSignature } from '#algorithms/ecdsa.ts'
+import { namedSignature } from '#algorithms/message-names.ts'
 import { importPublicKey, verifySignature } from '#algorithms/public-key.ts'
-import type { KeyAlgorithmId, SignatureAlgorithmId } from '#algorithms/table.ts'
-import { concat, equal } from '#base/bytes.ts'
+import { equal } from '#base/bytes.ts'
 import { TrustError } from '#base/errors.ts'
 import { type CBOR, encodeCBOR, type Label, parseCBOR } from '#cbor/cbor.ts'
-import {
-  algorithmOf,
-  COSE_SHA_256,
-  thumbprintOf,
-  chainOf,
-  checkCritical,
-  encodeCOSE,
-  encodeSigStructureHead,
-  headers,
-  makeHeaders,
-  parseCOSE,
-} from '#cbor/cose.ts'
+import { algorithmOf, chainOf, checkCritical, headers, parseCOSE, thumbprintOf } from '#cbor/cose.ts'
+import { type COSESigner, octetsToSign, signCOSE1 } from '#cbor/cose-signing.ts'
 import { arrayOf, integerOf, mapOf, octetsOf } from '#cbor/typed.ts'
-import { parseCertificate } from '#x509/certificate.ts'
+import { fingerprint, parseCertificate } from '#x509/certificate.ts'
 
 export const USAGE_TYPE = 'device-usage+cbor'
 /** All counters, and a chain of ML-DSA certificates. */
@@ -135,28 +124,14 @@ function countersIn(value: CBOR): readonly Counter[] {
 }
 
 /** Whoever signs: the operational key of the device. */
-export interface UsageSigner {
+export interface UsageSigner extends Omit<COSESigner, 'certificates'> {
   /** DER */
   readonly certificate: Uint8Array
-  readonly keyAlgorithm: KeyAlgorithmId
-  readonly signatureAlgorithm: SignatureAlgorithmId
-  sign(message: Uint8Array): Promise<Uint8Array>
 }
-
-const certificateDigest = (der: Uint8Array): Uint8Array => new Uint8Array(createHash('sha256').update(der).digest())
 
 /** @returns COSE_Sign1 */
-export async function signUsage(payload: Uint8Array, signer: UsageSigner): Promise<Uint8Array> {
-  const { keyAlgorithm, signatureAlgorithm, certificate } = signer
-  const body = makeHeaders([
-    [headers.alg, messageNames(signatureAlgorithm, keyAlgorithm).cose.usual],
-    [headers.typ, USAGE_TYPE],
-    [headers.x5t, [COSE_SHA_256, certificateDigest(certificate)]],
-    [headers.x5chain, certificate],
-  ])
-  const signature = await signer.sign(concat([encodeSigStructureHead({ body }, payload.length), payload]))
-  return encodeCOSE({ type: 'sign1', headers: body, payload, signature: toMessageSignature(signature, keyAlgorithm) })
-}
+export const signUsage = (payload: Uint8Array, { certificate, ...signer }: UsageSigner): Promise<Uint8Array> =>
+  signCOSE1({ ...signer, certificates: [certificate] }, { typ: USAGE_TYPE, payload })
 
 /**
  * Reads a record and checks that the key of the certificate in it signed it.
@@ -171,11 +146,10 @@ export async function readUsage(octets: Uint8Array): Promise<ReadUsage> {
   checkCritical(body, [headers.alg, headers.typ, headers.x5t, headers.x5chain])
   const [certificate] = chainOf(body)
   if (certificate === undefined) throw malformed('it carries no certificate')
-  if (!equal(thumbprintOf(body) ?? new Uint8Array(0), certificateDigest(certificate)))
-    throw malformed('it names another certificate')
+  if (!equal(thumbprintOf(body) ?? new Uint8Array(0), fingerprint(certificate))) throw malformed('it names another certificate')
   const key = importPublicKey(parseCertificate(certificate).subjectPublicKeyInfo)
   const algorithm = namedSignature(algorithmOf(body), key.algorithm)
-  const signed = concat([encodeSigStructureHead({ body }, payload.length), payload])
+  const signed = octetsToSign({ body, payload })
   if (!(await verifySignature({ algorithm, octets: fromMessageSignature(message.signature, key.algorithm) }, key, signed)))
     throw new TrustError('badProof', 'messageSignature')
   return { record: parseUsage(payload), certificate, payload, digest: usageDigest(payload) }
