@@ -33,12 +33,12 @@ export const STATUS_TYPE = 'license-status+cwt'
 
 /** All features with their names at their longest, and a chain of ML-DSA certificates. */
 export const LICENSE_MAX_OCTETS = 64 << 10
-const FEATURES_MAX = 64
+export const FEATURES_MAX = 64
 /** A limit of a feature is a count of something that a person has sold. */
 export const LIMIT_MAX = 1_000_000_000
 /** Of a license that is replaced so often every second for a century. */
 export const SEQUENCE_MAX = 0xffff_fffe
-const EPOCH_MAX = 1_000_000
+export const EPOCH_MAX = 1_000_000
 export const GRACE_MAX_DAYS = 366
 export const OFFLINE_MAX_DAYS = 3660
 const SECONDS_MAX = Date.UTC(9999, 11, 31) / 1000

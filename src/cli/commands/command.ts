@@ -1,6 +1,7 @@
 /** `sealworks command`: orders to devices, signed by those who give them and those who agree. @module */
 import { setTimeout as wait } from 'node:timers/promises'
 import { TrustError } from '#base/errors.ts'
+import { priorities } from '#commands/messages.ts'
 import { encodePolicy, LIFE_MAX_SECONDS, parsePolicy, type Policy } from '#commands/policy/messages.ts'
 import { signCommand, signPolicy } from '#commands/signing.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
@@ -137,7 +138,7 @@ export const commands = [
       ...keyOptions,
       argument: many('NAME=VALUE', 'what it needs; true, false and digits are taken as such, text:5 as text'),
       precondition: text('NAME', 'a check of the device that has to hold'),
-      priority: oneOf(['low', 'normal', 'high', 'urgent'], 'normal unless told'),
+      priority: oneOf(priorities, 'normal unless told'),
       life: integer('SECONDS', 1, LIFE_MAX_SECONDS, 'how long it is good for; 30, or as the policy says, unless told'),
       challenge: flag('have the device ask first, also where the policy does not'),
       wait: waiting,

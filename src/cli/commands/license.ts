@@ -1,5 +1,5 @@
 /** `sealworks license`: what of a device may be used until when, signed for that device alone. @module */
-import { GRACE_MAX_DAYS, licenseForms, OFFLINE_MAX_DAYS } from '#licenses/messages.ts'
+import { EPOCH_MAX, GRACE_MAX_DAYS, licenseForms, LIMIT_MAX, OFFLINE_MAX_DAYS, SEQUENCE_MAX } from '#licenses/messages.ts'
 import type { AnswerOf } from '#server/rest/client.ts'
 import { command, type Context, flag, integer, many, oneOf, required, some, text } from '../command.ts'
 import { clientCommand } from '../connection.ts'
@@ -13,9 +13,6 @@ type License = AnswerOf<'showLicense'>
 type Maker = AnswerOf<'setLicenseMaker'>
 type Issued = AnswerOf<'issueLicense'>
 
-const LIMIT_MAX = 1_000_000_000
-const SEQUENCE_MAX = 2 ** 32 - 2
-const EPOCH_MAX = 1_000_000
 const licenseId = required(text('LICENSE', 'its id'))
 const makerName = required(text('MAKER', 'the organization that made the devices'))
 const out = {

@@ -14,7 +14,7 @@ import {
   revokeLicense,
 } from '#licenses/licenses.ts'
 import { type LicenseMaker, listMakers, setMaker, setPool, showMaker } from '#licenses/makers.ts'
-import { GRACE_MAX_DAYS, licenseForms, LIMIT_MAX, OFFLINE_MAX_DAYS } from '#licenses/messages.ts'
+import { FEATURE_NAME, FEATURES_MAX, GRACE_MAX_DAYS, licenseForms, LIMIT_MAX, OFFLINE_MAX_DAYS } from '#licenses/messages.ts'
 import { publishStatus } from '#licenses/status.ts'
 import { WaitingShape } from './agreed.ts'
 import { approvalShape } from './approvals.ts'
@@ -27,13 +27,13 @@ import { requesterOf } from './signers.ts'
 
 const ById = Type.Object({ id: Uuid })
 const ByMaker = Type.Object({ maker: CatalogName })
-const FeatureName = Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$', description: 'what is licensed, such as drill' })
+const FeatureName = Type.String({ pattern: FEATURE_NAME.source, description: 'what is licensed, such as drill' })
 const Form = Type.Enum([...licenseForms], { description: 'COSE (CWT) for small devices, or JOSE (JWT)' })
 const FeatureShape = record({ name: FeatureName, limit: Type.Optional(Type.Integer({ minimum: 0, maximum: LIMIT_MAX })) })
 
 const terms = {
   form: Type.Optional(Form),
-  features: Type.Array(FeatureShape, { minItems: 1, maxItems: 64 }),
+  features: Type.Array(FeatureShape, { minItems: 1, maxItems: FEATURES_MAX }),
   notBefore: Type.Optional(Time),
   expiresAt: Type.Optional(Time),
   graceDays: Type.Optional(Type.Integer({ minimum: 0, maximum: GRACE_MAX_DAYS })),
