@@ -137,7 +137,7 @@ async function begin(
   const id = uuidv7(world)
   const license = licenseFor(context, device, wanted, { id, sequence: 1 })
   const now = world.clock.now()
-  await keepCounted(context, wanted.maker, () => namesIn(license), [
+  await keepCounted(context, wanted.maker, namesIn(license), [
     {
       sql: `INSERT INTO license (id, organization_id, version, maker, model, device_id, product_serial, state, sequence, least_sequence,
             device_epoch, ends_at, created_at, changed_at)
@@ -173,7 +173,7 @@ async function beginNext(
   const license = licenseFor(context, device, wanted, { id, sequence: sequence + 1 })
   const held = await placesOf(context, id)
   const more = namesIn(license).filter((name) => !held.includes(name))
-  await keepCounted(context, maker, () => more, [
+  await keepCounted(context, maker, more, [
     {
       sql: "UPDATE license SET version = version + 1, changed_at = ? WHERE id = ? AND version = ? AND state = 'issued' RETURNING id",
       parameters: [context.world.clock.now(), id, version],
@@ -198,14 +198,14 @@ async function beginNext(
 async function keepCounted(
   context: LicensesContext,
   maker: string,
-  features: () => readonly string[],
+  features: readonly string[],
   steps: readonly Step[],
 ): Promise<void> {
   for (let tries = 1; ; tries++) {
     const { pools: changes } = await makerRow(context, maker)
     const pools = await poolsOf(context.db, context.organizationId, maker)
     try {
-      return await keep(context.db, [...stepsToTake(context, maker, features(), { changes, pools }), ...steps])
+      return await keep(context.db, [...stepsToTake(context, maker, features, { changes, pools }), ...steps])
     } catch (error) {
       if (!(error instanceof TrustError) || error.reason !== 'licensePoolsChanged' || tries === TRIES_MAX) throw error
     }
