@@ -24,7 +24,7 @@ export interface Conduit {
   readonly createdAt: number
 }
 
-/** More than anybody reads; each subscription is held against all of its area. */
+/** Of one area, from it and to it. More than anybody reads; each subscription is held against all of its area. */
 const CONDUITS_MAX = 200
 const FILTER_MAX_LENGTH = 256
 const FILTER = /^(?:\+|[^+#/\p{Cc}]+)\/(?:down|evt)(?:\/(?:\+|[^+#/\p{Cc}]+))*(?:\/#)?$/u
@@ -41,12 +41,14 @@ export async function createConduit(
     await db.transaction(async (tx) => {
       const [from, to] = [await openArea(tx, fromAreaId), await openArea(tx, toAreaId)]
       if (from.ownerId !== to.ownerId) throw new TrustError('policyRefused', 'conduitOwners')
-      const [count] = await tx.query<{ number: number }>(
-        'SELECT COUNT(*) AS number FROM area_conduit WHERE from_area_id = ? OR to_area_id = ?',
-        ...[fromAreaId, fromAreaId],
-      )
-      if ((count?.number ?? 0) >= CONDUITS_MAX)
-        throw new TrustError('quotaExceeded', 'conduitsTooMany', { facts: { name: from.name, limit: CONDUITS_MAX } })
+      for (const { id, name } of [from, to]) {
+        const [count] = await tx.query<{ number: number }>(
+          'SELECT COUNT(*) AS number FROM area_conduit WHERE from_area_id = ? OR to_area_id = ?',
+          ...[id, id],
+        )
+        if ((count?.number ?? 0) >= CONDUITS_MAX)
+          throw new TrustError('quotaExceeded', 'conduitsTooMany', { facts: { name, limit: CONDUITS_MAX } })
+      }
       await tx.query(
         `INSERT INTO area_conduit (id, organization_id, version, from_area_id, to_area_id, topics, created_at)
           VALUES (?, ?, 1, ?, ?, ?, ?)`,

@@ -196,3 +196,15 @@ test('conduits join areas of one owner, and say which topics', async () => {
   await removeConduit(devices, conduit.id, person)
   await assert.rejects(removeConduit(devices, conduit.id, person), { reason: 'conduitUnknown' })
 })
+
+test('an area has no more conduits than its devices’ topics can be held against, wherever they come from', async () => {
+  await using ca = await testCA()
+  const { devices, areas } = await devicePlant(ca)
+  const [fromAreaId, toAreaId] = areas
+  for (let at = 0; at < 200; at++)
+    await createConduit(devices, { fromAreaId: toAreaId, toAreaId, topics: `A-${at}/evt/#` }, person)
+  await assert.rejects(createConduit(devices, { fromAreaId, toAreaId, topics: '+/down/heat' }, person), {
+    reason: 'conduitsTooMany',
+    facts: { name: 'press', limit: 200 },
+  })
+})
