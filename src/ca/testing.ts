@@ -75,17 +75,29 @@ export async function onDatabase(db: Database, settings: Partial<CASettings> = {
 
 export async function testCA(settings: Partial<CASettings> = {}, policy: AlgorithmPolicy = tablePolicy): Promise<TestCA> {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-ca-'))
-  const db = sqlite({ path: join(directory, 'sealworks.db') })
+  const ca = await testCAOn(sqlite({ path: join(directory, 'sealworks.db') }), settings, policy)
+  return {
+    ...ca,
+    async [Symbol.asyncDispose]() {
+      await ca[Symbol.asyncDispose]()
+      rmSync(directory, { recursive: true })
+    },
+  }
+}
+
+/** The same on a database of the caller's, which is closed with it. */
+export async function testCAOn(
+  db: Database,
+  settings: Partial<CASettings> = {},
+  policy: AlgorithmPolicy = tablePolicy,
+): Promise<TestCA> {
   const { context, advance } = await onDatabase(db, settings, policy)
   return {
     context,
     authorities: await openAuthorities(context),
     advance,
     entries: () => db.query('SELECT act, outcome, reason, actor FROM audit_entry ORDER BY id'),
-    async [Symbol.asyncDispose]() {
-      await db.close()
-      rmSync(directory, { recursive: true })
-    },
+    [Symbol.asyncDispose]: () => db.close(),
   }
 }
 

@@ -1,8 +1,7 @@
 /** Devices and the CA together: births over enrollment are recorded, and who is cut off gets no certificate. @module */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { openAuthorities } from '#ca/authorities.ts'
-import { onDatabase, person, testCA, type TestCA, testKey } from '#ca/testing.ts'
+import { person, testCA, testCAOn, type TestCA, testKey } from '#ca/testing.ts'
 import { setFlag } from '#devices/change.ts'
 import { tellDue } from '#devices/due.ts'
 import { historyOf } from '#devices/history.ts'
@@ -83,16 +82,9 @@ test('R6: from birth to a certificate of the area, and on to the next area', asy
 
 test('R6: the same on PostgreSQL', { skip: postgresMissing() }, async (t) => {
   const server = await startPostgres({ durable: false })
-  const db = postgres({ url: await server.createDatabase() })
-  t.after(async () => {
-    await db.close()
-    await server.stop()
-  })
-  const { context, advance } = await onDatabase(db)
-  await fromAreaToArea({
-    ...{ context, advance, authorities: await openAuthorities(context), entries: async () => [] },
-    [Symbol.asyncDispose]: async () => {},
-  })
+  t.after(() => server.stop())
+  await using ca = await testCAOn(postgres({ url: await server.createDatabase() }))
+  await fromAreaToArea(ca)
 })
 
 test('R33: who is suspended, quarantined, lost or a clone gets nothing, until an officer says so', async () => {

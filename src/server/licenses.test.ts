@@ -4,8 +4,7 @@ import { createHash, sign } from 'node:crypto'
 import { test } from 'node:test'
 import { importPublicKey } from '#algorithms/public-key.ts'
 import { asTrustError } from '#base/errors.ts'
-import { openAuthorities } from '#ca/authorities.ts'
-import { onDatabase, person, testCA, type TestCA, testKey } from '#ca/testing.ts'
+import { person, testCA, testCAOn, type TestCA, testKey } from '#ca/testing.ts'
 import { setFlag } from '#devices/change.ts'
 import type { OwnershipContext } from '#devices/ownership/context.ts'
 import { bindSpeaker } from '#devices/speakers.ts'
@@ -119,16 +118,9 @@ test('R13, R32: a device is licensed by its maker, and what it counts is billed 
 
 test('R13, R32: the same on PostgreSQL', { skip: postgresMissing() }, async (t) => {
   const server = await startPostgres({ durable: false })
-  const db = postgres({ url: await server.createDatabase() })
-  t.after(async () => {
-    await db.close()
-    await server.stop()
-  })
-  const { context, advance } = await onDatabase(db)
-  await licensedAndCounted({
-    ...{ context, advance, authorities: await openAuthorities(context), entries: async () => [] },
-    [Symbol.asyncDispose]: async () => {},
-  })
+  t.after(() => server.stop())
+  await using ca = await testCAOn(postgres({ url: await server.createDatabase() }))
+  await licensedAndCounted(ca)
 })
 
 test('R13: the birth key of a device that an order bore is in the log of its node', async () => {
