@@ -877,7 +877,7 @@ export const english = {
   licenseState: 'The license {license} is {state}. Nothing else is left to do with it.',
   licenseChanged: 'Somebody else changed the license {license}. Look at it and try again.',
   licenseAsked: 'The same license is being asked for. Try again.',
-  licenseDeviceCutOff: 'The device {productSerial} has ended or is cut off. Nothing is licensed to it.',
+  licenseDeviceCutOff: 'The device {productSerial} has ended or is cut off, and gets no license. Look at its history.',
   licenseDeviceUnborn: 'The birth key of {productSerial} is not known here. Record its birth first.',
   licenseNoOwner: 'Nobody owns {productSerial} yet. Issue a license that is transferable, or wait for its owner.',
 
@@ -890,7 +890,7 @@ export const english = {
     'The device begins its records anew, which nobody allowed. An officer may, after a look: "sealworks usage begin-anew".',
   usageChanged: 'Another record of the device came in between. Send this one again.',
   usageExportLong: 'There are more than {limit} lines. Ask for a shorter period, or for one owner or device.',
-  usageUnknown: 'There are no usage records of {device}. It may not have sent any.',
+  usageUnknown: 'There are no usage records of {device}. Look on the device at what it counted: "sealworks agent usage".',
   usageCounterUnit: 'The counter {counter} counts {unit}, not {other}. Keep its unit.',
   usageCountersMany: 'A device has at most {limit} counters. Use one that there is.',
   usageAmount: 'The amount is no whole number from 0 to {limit}. Count in a smaller unit.',
@@ -1133,7 +1133,8 @@ export const english = {
   commandChallengeNeeded:
     'The operation {operation} has to answer a challenge of the device at the time it is ordered. Order it in that way.',
   commandLifeTooLong: 'The command is good for {seconds} seconds, and its policy allows {limit}. Make it shorter.',
-  commandReplayed: 'The command with the counter {counter} of {issuer} was here already. It is not done again.',
+  commandReplayed:
+    'The command with the counter {counter} of {issuer} was here already and is not done again. Order it anew if it is to be.',
   commandReordered: 'The command has the counter {counter} of {issuer}, and {here} was here already. Order it again.',
   commandCounterFar:
     'The command has the counter {counter} of {issuer}, far beyond its time: no other would be obeyed after it. Order it again.',
