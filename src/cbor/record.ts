@@ -47,6 +47,9 @@ export const text = (max: number, pattern = LINE): Shape<string> => ({
   },
 })
 
+/** Of a device: PrintableString without the space, as births have it. */
+export const productSerial = text(64, /^[A-Za-z0-9'()+,./:=?-]+$/)
+
 export const integer = (min: number, max = Number.MAX_SAFE_INTEGER): Shape<number> => ({
   encode: (value) => value,
   decode(item, what) {

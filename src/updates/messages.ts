@@ -25,6 +25,7 @@ import {
   octets,
   optional,
   parseRecord,
+  productSerial,
   record,
   text,
   time,
@@ -49,8 +50,6 @@ export const REQUIRED_MAX = 32
 
 const Uuid = text(36, /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
 const Name = text(64)
-/** PrintableString without the space, as births have it. */
-const ProductSerial = text(64, /^[A-Za-z0-9'()+,./:=?-]+$/)
 /** Of a release: how many-th of its component for its model. Versions are for people; this is what is compared. */
 const Counter = integer(1)
 const Digest = octets(32)
@@ -98,7 +97,7 @@ export type ReleaseManifest = Infer<typeof ReleaseManifest>
 
 const DirectorStatement = record({
   id: field(1, Uuid),
-  device: field(2, record({ manufacturer: field(1, Name), productSerial: field(2, ProductSerial), birthKey: field(3, Digest) })),
+  device: field(2, record({ manufacturer: field(1, Name), productSerial: field(2, productSerial), birthKey: field(3, Digest) })),
   owner: field(3, record({ name: field(1, Name), epoch: field(2, integer(0)) })),
   area: optional(4, Name),
   model: field(5, Name),

@@ -22,6 +22,7 @@ import {
   octets,
   optional,
   parseRecord,
+  productSerial,
   record,
   text,
   time,
@@ -46,8 +47,6 @@ const ROOT_BLOCKS_MAX = (16 * 2 ** 30) / VERITY_BLOCK_OCTETS
 
 const Digest = octets(32)
 const Name = text(32, /^[a-z][a-z0-9-]*$/)
-/** PrintableString without the space, as births have it. */
-const ProductSerial = text(64, /^[A-Za-z0-9'()+,./:=?-]+$/)
 
 /** A file beside the bundle: its name leads nowhere else. */
 export const BundledFile = record({
@@ -126,7 +125,7 @@ const Bundle = record({
   version: field(1, integer(1)),
   owner: field(2, record({ name: field(1, text(64)), epoch: field(2, integer(0)) })),
   /** Serial numbers of the hosts that it is for. */
-  targets: field(3, list(ProductSerial, { min: 1, max: TARGETS_MAX })),
+  targets: field(3, list(productSerial, { min: 1, max: TARGETS_MAX })),
   issuedAt: field(4, time),
   expiresAt: field(5, time),
   interfaces: field(6, list(word(interfaces), { max: interfaces.length })),
