@@ -12,7 +12,7 @@ import { keep, type Step } from '#store/batch.ts'
 import { messageStatement } from '#store/outbox.ts'
 import type { DevicesContext } from './context.ts'
 import { type AssuranceLevel, type Device, type DeviceFlag, deviceFlags, objectOf, openDevice } from './device.ts'
-import { type CertificatesAfter, type DeviceAct, type DeviceState, deviceSteps } from './states.ts'
+import { type CertificatesAfter, type DeviceAct, type DeviceState, deviceSteps, statesInUse } from './states.ts'
 
 export interface Change {
   readonly act: DeviceAct
@@ -27,9 +27,6 @@ export interface Change {
   readonly facts?: Facts
 }
 
-/** Where operational certificates are used at all. */
-const IN_USE: ReadonlySet<DeviceState> = new Set<DeviceState>(['onboarding', 'active', 'area-change'])
-
 interface Next {
   readonly device: Device
   readonly certificates: CertificatesAfter
@@ -41,7 +38,7 @@ export function changed(device: Device, change: Change, now: number): Next {
   const step = deviceSteps.find((one) => one.act === act && one.from.includes(device.state))
   if (step === undefined) throw new TrustError('conflict', 'deviceState', { facts: { state: device.state, act } })
   const state = step.to === 'before' ? stateBefore(device) : step.to
-  const isHeldStill = step.certificates === 'release' && !IN_USE.has(state)
+  const isHeldStill = step.certificates === 'release' && !statesInUse.has(state)
   return {
     device: {
       ...device,

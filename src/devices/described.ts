@@ -2,7 +2,7 @@
 import { TrustError } from '#base/errors.ts'
 import type { Row } from '#store/database.ts'
 import type { DevicesContext } from './context.ts'
-import type { DeviceState } from './states.ts'
+import { type DeviceState, statesInUse } from './states.ts'
 
 export interface DescribedDevice {
   readonly id: string
@@ -35,8 +35,6 @@ interface DescribedRow extends Row {
   readonly birth_key: Uint8Array | null
 }
 
-const WORKING: ReadonlySet<DeviceState> = new Set<DeviceState>(['onboarding', 'active', 'area-change'])
-
 /** @throws TrustError `notFound` */
 export async function describeDevice(
   { db, organizationId }: Pick<DevicesContext, 'db' | 'organizationId'>,
@@ -60,6 +58,6 @@ export async function describeDevice(
     revision: row.revision ?? undefined,
     owner: row.owner ?? undefined,
     area: row.area ?? undefined,
-    isInUse: WORKING.has(row.state) && row.flags === 0,
+    isInUse: statesInUse.has(row.state) && row.flags === 0,
   }
 }

@@ -24,7 +24,7 @@ import {
 import { stepsToUseKey } from './keys.ts'
 import { openModel } from './models.ts'
 import { type Act, type Condition, decide } from './rules.ts'
-import type { DeviceState } from './states.ts'
+import { type DeviceState, statesInUse } from './states.ts'
 import { gatewayOf } from './usable.ts'
 
 /** What enrollment at an endpoint of the CA means. */
@@ -301,7 +301,7 @@ const shownOf = (row: Row): Shown | undefined =>
 const noSteps: StepsWith = () => []
 
 /** Where a device gets operational certificates. */
-const ENROLLS_IN: ReadonlySet<DeviceState> = new Set<DeviceState>(['claimed', 'onboarding', 'active', 'area-change'])
+const ENROLLS_IN: ReadonlySet<DeviceState> = new Set<DeviceState>(['claimed', ...statesInUse])
 const CUT_OFF: ReadonlySet<DeviceState> = new Set<DeviceState>(['suspended', 'quarantined', 'scrapped', 'decommissioned'])
 
 const refused = (code: 'forbidden' | 'conflict' | 'policyRefused', reason: RefusalReason, rule: Act): TrustError =>

@@ -23,7 +23,7 @@ import { currentKey, openKey } from './ownership/parties.ts'
 import { BOUND_MAX, hashOf, signStatement } from './ownership/statement.ts'
 import { decide } from './rules.ts'
 import { checkSpeaks } from './speakers.ts'
-import { terminalStates } from './states.ts'
+import { statesInUse, terminalStates } from './states.ts'
 
 /** Where a device hangs, as its owner's people noted it. */
 export interface Place {
@@ -146,7 +146,7 @@ export async function unbindDevices(
 }
 
 /** States in which a gateway is given devices: it has an owner, and is not held. */
-const BINDS_IN: ReadonlySet<Device['state']> = new Set<Device['state']>(['claimed', 'onboarding', 'active', 'area-change'])
+const BINDS_IN: ReadonlySet<Device['state']> = new Set<Device['state']>(['claimed', ...statesInUse])
 
 async function openGateway(context: OwnershipContext, id: string): Promise<Device> {
   const gateway = await openDevice(context, context.db, id)

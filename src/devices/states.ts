@@ -81,6 +81,9 @@ const LIVE = [
   'transfer-pending',
 ] as const satisfies readonly DeviceState[]
 
+/** Where operational certificates are good for something. */
+export const statesInUse: ReadonlySet<DeviceState> = new Set<DeviceState>(['onboarding', 'active', 'area-change'])
+
 /** States from which a device goes to another owner, and comes back when that comes to nothing. */
 const GIVEN_AWAY = ['claimed', 'onboarding', 'active', 'suspended'] as const satisfies readonly DeviceState[]
 

@@ -8,7 +8,7 @@
 import type { Reason } from '#base/sentences.ts'
 import type { Queries, Row } from '#store/database.ts'
 import type { CertificateRole, CertificateStanding } from './certificates.ts'
-import type { DeviceState } from './states.ts'
+import { type DeviceState, statesInUse } from './states.ts'
 
 /** What the CA knows. */
 export interface CertificateFacts {
@@ -80,7 +80,7 @@ export async function gatewayOf(db: Queries, deviceId: string, areaId?: string):
 }
 
 function refusedPair(row: GatewayRow): Reason | undefined {
-  if (row.flags > 0 || !OPERATIONAL_IN.has(row.state)) return 'gatewayNotInUse'
+  if (row.flags > 0 || !statesInUse.has(row.state)) return 'gatewayNotInUse'
   const isOfBoth = row.gateway_epoch === row.epoch_of_gateway && row.device_epoch === row.epoch && row.is_same_owner === 1
   if (!isOfBoth) return 'gatewayOtherOwner'
   return row.is_in_reach === 1 && row.area_state === 'enabled' ? undefined : 'gatewayOtherArea'
@@ -156,8 +156,6 @@ function refusedByIssuer({ status, isIssuerEnabled, notBefore, notAfter }: Certi
   return isIssuerEnabled ? undefined : 'issuerNotEnabled'
 }
 
-/** Where the operational certificates of a device are good for something. */
-const OPERATIONAL_IN: ReadonlySet<DeviceState> = new Set<DeviceState>(['onboarding', 'active', 'area-change'])
 /** Where a device may still show who it is by its birth certificate: to its next owner, and to get its next certificate. */
 const BIRTH_IN: ReadonlySet<DeviceState> = new Set<DeviceState>([
   'born',
@@ -175,7 +173,7 @@ function refusedByDevice(row: UsableRow): Reason | undefined {
   const standing = refusedStanding(row)
   if (standing !== undefined) return standing
   if (row.role === 'birth') return BIRTH_IN.has(row.state) ? undefined : 'deviceNotInUse'
-  if (!OPERATIONAL_IN.has(row.state)) return 'deviceNotInUse'
+  if (!statesInUse.has(row.state)) return 'deviceNotInUse'
   if (row.epoch !== row.device_epoch) return 'certificateOfOtherEpoch'
   const areas = [row.device_area, ...(row.state === 'area-change' && row.standing === 'issued' ? [row.next_area_id] : [])]
   return areas.includes(row.area_id) ? undefined : 'certificateOfOtherArea'
