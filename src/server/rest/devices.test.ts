@@ -6,7 +6,7 @@ import { Compile } from 'typebox/compile'
 import { testCA, type TestCA, testKey, testRequest } from '#ca/testing.ts'
 import { bindSpeaker } from '#devices/speakers.ts'
 import { tellDue } from '#devices/due.ts'
-import { certificateStates } from '../compose.ts'
+import { certificateById, certificateStates } from '../compose.ts'
 import { type DevicePlant, devicePlant } from '../device-testing.ts'
 import { certificateRoutes } from './certificates.ts'
 import { deviceCatalogRoutes } from './device-catalog.ts'
@@ -24,7 +24,7 @@ function api(ca: TestCA, { devices, rules }: DevicePlant) {
   const services = {
     ...{ context: ca.context, authorities: ca.authorities },
     devices: {
-      ...{ context: devices, enrollment: rules },
+      ...{ context: devices, enrollment: rules, facts: (id: string) => certificateById(ca, id) },
       async tellDue() {
         while ((await tellDue(devices, states)) > 0);
       },

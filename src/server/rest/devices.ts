@@ -2,8 +2,6 @@
 import { Type } from 'typebox'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import { sentence } from '#base/sentences.ts'
-import { isVouchedFor } from '#ca/authorities.ts'
-import { openCertificate } from '#ca/certificates.ts'
 import { listEndpoints } from '#ca/endpoint.ts'
 import { findArea, listAreas, openArea } from '#devices/areas.ts'
 import { changeState, setFlag } from '#devices/change.ts'
@@ -142,7 +140,7 @@ interface Names {
   readonly areas: ReadonlyMap<string, string>
 }
 
-export function deviceRoutes({ devices, authorities, context: ca }: CAServices) {
+export function deviceRoutes({ devices, context: ca }: Pick<CAServices, 'devices' | 'context'>) {
   const { context, enrollment } = devices
   const { db } = context
 
@@ -458,15 +456,8 @@ export function deviceRoutes({ devices, authorities, context: ca }: CAServices) 
       params: ById,
       response: record({ isUsable: Type.Boolean(), reason: Type.Optional(Type.String()), device: Type.Optional(Uuid) }),
       async handle(_, { params: { id } }) {
-        const { state, notBefore, notAfter, authorityId } = await openCertificate(ca, id)
-        const facts = {
-          certificateId: id,
-          status: state,
-          isIssuerEnabled: isVouchedFor(authorities, authorities.byId(authorityId), context.world.clock.now()),
-          notBefore: notBefore.getTime(),
-          notAfter: notAfter.getTime(),
-          another: devices.facts,
-        }
+        const facts = await devices.facts(id)
+        if (facts === undefined) throw new TrustError('notFound', 'certificateNotFound', { facts: { certificate: id } })
         const answer = await isUsable(db, facts, context.world.clock.now())
         return {
           isUsable: answer.isUsable,
