@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { utf8 } from '#base/bytes.ts'
+import { asTrustError } from '#base/errors.ts'
 import type { Reason } from '#base/sentences.ts'
 
 /** A device as brokers know it: who it is, and where its topics lie. */
@@ -42,6 +44,28 @@ export interface BrokerInbox {
    * @throws TrustError `unavailable` to be sent it again; anything else is told the device at `down/KIND/refused`
    */
   take(device: BrokerDevice, kind: string, octets: Uint8Array): Promise<Uint8Array | undefined>
+}
+
+/**
+ * Hands in what a device sent.
+ *
+ * @returns what it is told, and where below `down`
+ * @throws TrustError `unavailable`, `internal`: not to be acknowledged, so that it is sent again
+ */
+export async function handIn(
+  inbox: BrokerInbox,
+  device: BrokerDevice,
+  kind: string,
+  octets: Uint8Array,
+): Promise<{ readonly topic: string; readonly octets: Uint8Array } | undefined> {
+  try {
+    const answer = await inbox.take(device, kind, octets)
+    return answer && { topic: kind, octets: answer }
+  } catch (thrown) {
+    const { code, reason, message } = asTrustError(thrown)
+    if (code === 'unavailable' || code === 'internal') throw thrown
+    return { topic: `${kind}/refused`, octets: utf8(JSON.stringify({ reason, detail: message })) }
+  }
 }
 
 /** What goes to a device: `cmd` is the server's alone. */

@@ -13,7 +13,7 @@ import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
 import type { Reason } from '#base/sentences.ts'
 import type { Clock } from '#base/world.ts'
-import type { Broker, BrokerDevice, BrokerInbox, BrokerRules, Grants } from '../broker.ts'
+import { type Broker, type BrokerDevice, type BrokerInbox, type BrokerRules, type Grants, handIn } from '../broker.ts'
 import { conditionsFor, subtreeOf, TOPIC_MAX_LEVELS, TOPIC_MAX_OCTETS } from '../topics.ts'
 import { boundStore } from './bounded-store.ts'
 import { framing } from './framing.ts'
@@ -180,6 +180,7 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
     return topic.startsWith(up) ? inbox.kinds.find((kind) => topic === up + kind) : undefined
   }
 
+  /** Before it is acknowledged: what could not be taken is sent again. */
   async function takeLater(
     device: BrokerDevice,
     {
@@ -189,7 +190,9 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
     }: { readonly milliseconds: number; readonly kind: string | undefined; readonly octets: Uint8Array },
   ): Promise<void> {
     if (milliseconds > 0) await wait(milliseconds)
-    if (kind !== undefined) await handIn(device, kind, octets)
+    if (kind === undefined) return
+    const answer = await handIn(inbox, device, kind, octets)
+    if (answer !== undefined) await send(device, `down/${answer.topic}`, answer.octets)
   }
 
   /** @returns how long a message waits, so that a device sends no faster than it may */
@@ -200,18 +203,6 @@ export function builtInBroker(options: BuiltInOptions): BuiltInBroker {
     session.tokens = Math.min(refilled, limits.messagesPerSecondPerDevice) - 1
     session.countedAt = now
     return session.tokens >= 0 ? 0 : -session.tokens / perMillisecond
-  }
-
-  /** Before it is acknowledged: what could not be taken is sent again. */
-  async function handIn(device: BrokerDevice, kind: string, octets: Uint8Array): Promise<void> {
-    try {
-      const answer = await inbox.take(device, kind, octets)
-      if (answer !== undefined) await send(device, `down/${kind}`, answer)
-    } catch (thrown) {
-      const error = asTrustError(thrown)
-      if (error.code === 'unavailable' || error.code === 'internal') throw error
-      await send(device, `down/${kind}/refused`, Buffer.from(JSON.stringify({ reason: error.reason, detail: error.message })))
-    }
   }
 
   function send(device: BrokerDevice, below: string, octets: Uint8Array): Promise<void> {

@@ -12,7 +12,15 @@ import { writeDurably, syncDirectory } from '#base/durable-file.ts'
 import { dirname } from 'node:path'
 import { asTrustError, TrustError } from '#base/errors.ts'
 import type { Log } from '#base/log.ts'
-import type { Broker, BrokerDevice, BrokerInbox, BrokerRules, BrokerStatus, Reconciliation } from '../broker.ts'
+import {
+  type Broker,
+  type BrokerDevice,
+  type BrokerInbox,
+  type BrokerRules,
+  type BrokerStatus,
+  handIn,
+  type Reconciliation,
+} from '../broker.ts'
 import { parseUp, publishedByDevice, subscribedByDevice, subtreeOf, UP_OF_ALL } from '../topics.ts'
 import { type Account, type Acl, away, type Command, dynamicSecurity, RESPONSE_TOPIC, type Role } from './dynamic-security.ts'
 import { type Link, type LinkOptions, openLink } from './link.ts'
@@ -305,17 +313,8 @@ export function mosquittoBroker(options: MosquittoOptions): MosquittoBroker {
     const up = parseUp(topic)
     const device = up === undefined ? undefined : bySubtree.get(up.subtree)
     if (up === undefined || device === undefined || !inbox.kinds.includes(up.kind)) return
-    let answer: Uint8Array | undefined
-    let below = up.kind
-    try {
-      answer = await inbox.take(device, up.kind, octets)
-    } catch (thrown) {
-      const error = asTrustError(thrown)
-      if (error.code === 'unavailable' || error.code === 'internal') throw error
-      answer = Buffer.from(JSON.stringify({ reason: error.reason, detail: error.message }))
-      below = `${up.kind}/refused`
-    }
-    if (answer !== undefined) await link?.publish(`${subtreeOf(device)}/down/${below}`, answer)
+    const answer = await handIn(inbox, device, up.kind, octets)
+    if (answer !== undefined) await link?.publish(`${subtreeOf(device)}/down/${answer.topic}`, answer.octets)
   }
 
   async function attempt<T>(work: () => Promise<T>): Promise<T> {
