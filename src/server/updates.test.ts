@@ -1,21 +1,31 @@
 /** Releases over REST, and what the server tells the rooms of updates about devices: true, and as the schemas promise. @module */
 import assert from 'node:assert/strict'
+import { generateKeyPairSync } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TSchema } from 'typebox'
 import { Compile } from 'typebox/compile'
+import { encodePEM } from '#asn1/pem.ts'
+import { listAuditEntries } from '#audit/log.ts'
 import { utf8 } from '#base/bytes.ts'
 import { asTrustError } from '#base/errors.ts'
 import { systemWorld } from '#base/world.ts'
 import { testCA, testKey } from '#ca/testing.ts'
+import { decryptEnvelope } from '#cms/decrypt.ts'
+import { parseEnvelope } from '#cms/enveloped-data.ts'
+import { openerKey } from '#cms/key-objects.ts'
 import { describeDevice } from '#devices/described.ts'
 import { keep } from '#store/batch.ts'
 import { migrate } from '#store/migrate.ts'
 import { sqlite } from '#store/sqlite/index.ts'
 import { listInstalled } from '#updates/installed.ts'
 import { engineer, once, openTestUpdates, testDevice, updateTestMigrations } from '#updates/testing.ts'
+import { fingerprint } from '#x509/certificate.ts'
+import { extensionWith } from '#x509/extensions/extension.ts'
+import { keyUsage } from '#x509/extensions/key-usage.ts'
+import { makeCertificate, makeKey } from '#x509/testing.ts'
 import { devicePlant } from './device-testing.ts'
 import { releaseRoutes } from './rest/releases.ts'
 import { octetsOfAnswer, type Route } from './rest/route.ts'
@@ -23,7 +33,7 @@ import { campaignReleases, softwareReports } from './updates.ts'
 
 type Fields = Record<string, unknown>
 
-test('R11, R12: a release over REST: files, two people, publication, what a device is told, and withdrawal', async () => {
+test('R11, R12: a release over REST: files, an envelope, two people, publication, what a device is told, and withdrawal', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'sealworks-releases-'))
   const db = sqlite({ path: join(directory, 'releases.db') })
   try {
@@ -59,6 +69,20 @@ test('R11, R12: a release over REST: files, two people, publication, what a devi
     const bill = utf8(JSON.stringify({ spdxVersion: 'SPDX-2.3', packages: [] }))
     const { sbom } = await call('attachReleaseSBOM', { params }, bill)
     assert.deepEqual((await call('fetchReleaseFile', { params: { id, digest: sbom } }))['octets'], Buffer.from(bill))
+    const { certificate, privateKey } = await reader()
+    const [{ digest } = { digest: '' }] = (await call('showRelease', { params }))['artifacts'] as { digest: string }[]
+    const pem = utf8(encodePEM('CERTIFICATE', certificate))
+    const { octets } = (await call('sealReleaseFile', { params: { id, digest } }, pem)) as { octets: Buffer }
+    const opener = { type: 'privateKey', certificate, key: openerKey(privateKey) } as const
+    const { content } = await decryptEnvelope(parseEnvelope(new Uint8Array(octets)), opener, world.random)
+    assert.deepEqual([content, octets.includes(image)], [image, false])
+    const filter = { act: 'release.seal' }
+    const { entries } = await listAuditEntries(db, { organizationId: 'default', limit: 9, filter })
+    assert.deepEqual(
+      entries.map(({ facts }) => facts),
+      [{ digest, recipients: fingerprint(certificate).toHex() }],
+    )
+    await assert.rejects(call('sealReleaseFile', { params: { id, digest: sbom } }, pem), { reason: 'releaseFileUnknown' })
     await assert.rejects(call('fetchReleaseFile', { params: { id, digest: 'a'.repeat(64) } }), { reason: 'releaseFileUnknown' })
     await assert.rejects(call('fetchReleaseManifest', { params }), { reason: 'releaseState' })
     assert.equal((await call('approveRelease', { params }))['state'], 'waiting')
@@ -94,6 +118,14 @@ test('R11, R12: a release over REST: files, two people, publication, what a devi
     rmSync(directory, { recursive: true })
   }
 })
+
+/** A certificate of a key that is for nothing else than to agree on keys. */
+async function reader() {
+  const { privateKey, publicKey } = generateKeyPairSync('x25519')
+  const subjectPublicKeyInfo = new Uint8Array(publicKey.export({ type: 'spki', format: 'der' }))
+  const extensions = [extensionWith(keyUsage, ['keyAgreement'])]
+  return { privateKey, certificate: await makeCertificate(makeKey(), { subjectPublicKeyInfo, extensions }) }
+}
 
 test('R12: a device is described as its records have it, and its report is what it runs', async () => {
   await using ca = await testCA()

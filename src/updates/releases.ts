@@ -19,8 +19,10 @@ import { keep, type Step, take } from '#store/batch.ts'
 import type { Queries, Row, Transaction } from '#store/database.ts'
 import { isDuplicate } from '#store/duplicate.ts'
 import { messageStatement } from '#store/outbox.ts'
+import { fingerprint } from '#x509/certificate.ts'
 import { checkSigned, isBeside, verifySigned } from './artifacts.ts'
 import type { KnownModel, UpdatesContext } from './context.ts'
+import { type Recipients, seal, type Sealed } from './encryption/sealed.ts'
 import {
   type Artifact,
   ARTIFACTS_MAX,
@@ -378,6 +380,26 @@ export async function withdrawRelease(context: UpdatesContext, id: string, reaso
   ])
   return openRelease(context, id)
 }
+
+/** An artifact in an envelope for these certificates; for whom is in the audit log. @throws TrustError `notFound`; as `seal` */
+export async function sealArtifact(
+  context: UpdatesContext,
+  id: string,
+  { digest, recipients }: { readonly digest: string; readonly recipients: Recipients },
+  actor: string,
+): Promise<Sealed> {
+  const { db, audit, files, world } = context
+  const { artifacts } = await openRelease(context, id)
+  if (artifacts.every((one) => one.digest !== digest)) throw noSuchFile(id, digest)
+  const octets = await files.withFile(digest, async ({ size }) => size)
+  const sealed = await seal({ octets, read: () => files.read(digest, 0, octets) }, recipients, world.random)
+  const facts = { digest, recipients: recipients.map((one) => fingerprint(one).toHex()).join(' ') }
+  await keep(db, [audit.statement({ actor, act: 'release.seal', object: objectOf(id), outcome: 'done', facts })])
+  return sealed
+}
+
+export const noSuchFile = (release: string, digest: string): TrustError =>
+  new TrustError('notFound', 'releaseFileUnknown', { facts: { release, digest } })
 
 const messageOf = ({ organizationId }: UpdatesContext, { id, component }: Release, state: ReleaseState) => ({
   topic: `release.${state}`,

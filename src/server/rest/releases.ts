@@ -2,8 +2,6 @@
 import { Type } from 'typebox'
 import type { Access } from '#access/access.ts'
 import { TrustError } from '#base/errors.ts'
-import { keep } from '#store/batch.ts'
-import { fingerprint } from '#x509/certificate.ts'
 import { type DirectorStatement, MODELS_MAX, REQUIRED_MAX, REVISIONS_MAX } from '#updates/messages.ts'
 import { installedSources, listInstalled } from '#updates/installed.ts'
 import {
@@ -13,14 +11,16 @@ import {
   createRelease,
   listReleases,
   type NewRelease,
+  noSuchFile,
   openRelease,
   type Outcome,
   publishRelease,
   type Release,
   releaseStates,
+  sealArtifact,
   withdrawRelease,
 } from '#updates/releases.ts'
-import { recipientsIn, seal } from '#updates/encryption/sealed.ts'
+import { recipientsIn } from '#updates/encryption/sealed.ts'
 import { SBOM_MAX_OCTETS } from '#updates/sbom.ts'
 import { listStatements } from '#updates/statements.ts'
 import type { Updates } from '#updates/updates.ts'
@@ -131,9 +131,6 @@ function shapeOf(release: Release) {
     ...(publishedAt !== undefined && { publishedAt: timeOf(publishedAt) }),
   }
 }
-
-const noSuchFile = (release: string, digest: string): TrustError =>
-  new TrustError('notFound', 'releaseFileUnknown', { facts: { release, digest } })
 
 async function* one(octets: Uint8Array): AsyncGenerator<Uint8Array> {
   yield octets
@@ -282,16 +279,9 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       givesOctets: 'CMS AuthEnvelopedData with AES-256-GCM',
       answer: (call, { params: { id, digest } }) =>
         refusable(call, id, 'seal', async () => {
-          const { artifacts } = await openRelease(context, id)
-          if (artifacts.every((one) => one.digest !== digest)) throw noSuchFile(id, digest)
           const pieces = await Array.fromAsync(uploaded(call).read(RECIPIENTS_MAX_OCTETS))
           const recipients = recipientsIn(Buffer.concat(pieces).toString('latin1'))
-          const octets = await context.files.withFile(digest, async ({ size }) => size)
-          const sealed = await seal({ octets, read: () => updates.read(digest, 0, octets) }, recipients, context.world.random)
-          const facts = { digest, recipients: recipients.map((one) => fingerprint(one).toHex()).join(' ') }
-          const entry = { actor: call.actor, act: 'release.seal', object: `release:${id}`, outcome: 'done', facts } as const
-          await keep(context.db, [context.audit.statement(entry)])
-          return octetAnswer(sealed)
+          return octetAnswer(await sealArtifact(context, id, { digest, recipients }, call.actor))
         }),
     }),
     octetRoute({

@@ -21,8 +21,11 @@ export interface Sealed {
   read(): AsyncIterable<Uint8Array>
 }
 
+/** Certificates: any of them opens it. */
+export type Recipients = readonly [Uint8Array, ...Uint8Array[]]
+
 /** @param text PEM: any of them may open it @throws TrustError `malformed`, `tooLarge` */
-export function recipientsIn(text: string): readonly [Uint8Array, ...Uint8Array[]] {
+export function recipientsIn(text: string): Recipients {
   const [first, ...others] = parsePEM(text).flatMap(({ label, der }) => (label === 'CERTIFICATE' ? [der] : []))
   if (first === undefined) throw new TrustError('malformed', 'sealNobody')
   if (others.length >= RECIPIENTS_MAX) throw new TrustError('tooLarge', 'sealRecipients', { facts: { limit: RECIPIENTS_MAX } })
@@ -30,11 +33,7 @@ export function recipientsIn(text: string): readonly [Uint8Array, ...Uint8Array[
 }
 
 /** Can be read once. @throws TrustError `policyRefused` for a certificate that is for signatures only; `unsupported` */
-export async function seal(
-  content: Sealed,
-  [first, ...others]: readonly [Uint8Array, ...Uint8Array[]],
-  random: Random,
-): Promise<Sealed> {
+export async function seal(content: Sealed, [first, ...others]: Recipients, random: Random): Promise<Sealed> {
   const recipient = (certificate: Uint8Array) => ({ type: 'certificate', certificate }) as const
   const pieces = streamAuthEnvelopedData(
     {
