@@ -28,7 +28,7 @@ import { WaitingShape } from './agreed.ts'
 import { approvalShape } from './approvals.ts'
 import { CatalogName } from './device-catalog.ts'
 import { recordingRefusals } from './refusals.ts'
-import { type Call, octetAnswer, octetRoute, page, PAGE_DEFAULT, pageOf, pageQuery, record, route } from './route.ts'
+import { type Call, octetAnswer, octetRoute, page, PAGE_DEFAULT, pageOf, pageQuery, record, route, wholeAnswer } from './route.ts'
 import { Empty, Time, Uuid } from './shapes.ts'
 import { FormatName, requesterOf, SignerName } from './signers.ts'
 
@@ -130,10 +130,6 @@ function shapeOf(release: Release) {
     createdAt: timeOf(createdAt),
     ...(publishedAt !== undefined && { publishedAt: timeOf(publishedAt) }),
   }
-}
-
-async function* one(octets: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield octets
 }
 
 export interface ReleaseServices {
@@ -295,7 +291,7 @@ export function releaseRoutes({ updates, access }: ReleaseServices) {
       async answer(_, { params: { id } }) {
         const { message, state } = await openRelease(context, id)
         if (message === undefined) throw new TrustError('conflict', 'releaseState', { facts: { state } })
-        return octetAnswer({ octets: message.length, read: () => one(message) })
+        return wholeAnswer(message)
       },
     }),
     route({

@@ -48,6 +48,15 @@ export const octetAnswer = (stream: ReplyStream, headers: OctetAnswer['headers']
   headers,
 })
 
+/** Of octets that are at hand. */
+export const wholeAnswer = (octets: Uint8Array): OctetAnswer =>
+  octetAnswer({
+    octets: octets.length,
+    async *read() {
+      yield octets
+    },
+  })
+
 /** @returns undefined for an answer that is JSON */
 export const octetsOfAnswer = (answer: unknown): ReplyStream | undefined =>
   typeof answer === 'object' && answer !== null && OCTETS in answer ? (answer as OctetAnswer)[OCTETS] : undefined

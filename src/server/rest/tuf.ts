@@ -19,7 +19,7 @@ import type { Updates } from '#updates/updates.ts'
 import { WaitingShape } from './agreed.ts'
 import { approvalShape } from './approvals.ts'
 import { recordingRefusals } from './refusals.ts'
-import { type Call, octetAnswer, octetRoute, record, route } from './route.ts'
+import { type Call, octetRoute, record, route, wholeAnswer } from './route.ts'
 import { Empty, Time } from './shapes.ts'
 import { requesterOf, SignerName } from './signers.ts'
 
@@ -146,7 +146,7 @@ export function tufRoutes({ updates: { context }, access }: { readonly updates: 
       async answer(_, { params: { file } }) {
         const octets = await readMetadata(context, file)
         if (octets === undefined) throw new TrustError('notFound', 'tufFileUnknown')
-        return octetAnswer({ octets: octets.length, read: () => one(octets) })
+        return wholeAnswer(octets)
       },
     }),
   ]
@@ -159,7 +159,3 @@ const roleShape = ({ roles, newest }: TUFRepository, role: TUFRole) => ({
   threshold: roles[role].threshold,
   keys: roles[role].keys.map(({ signer, keyid }) => ({ signer, keyid })),
 })
-
-async function* one(octets: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield octets
-}
