@@ -54,7 +54,7 @@ export async function checkUpdate(device: Device, { statement, manifest }: Signe
 }
 
 /** @throws TrustError `notFound` where the trust list names nobody; `policyRefused` when it has ended */
-export function anchorsFor({ directory, world }: Device, purpose: string): readonly Uint8Array[] {
+function anchorsFor({ directory, world }: Device, purpose: string): readonly Uint8Array[] {
   const anchors = trustedFor(directory, world, purpose)
   if (anchors.length > 0) return anchors
   throw new TrustError('notFound', 'agentNoTrust', { facts: { purpose } })

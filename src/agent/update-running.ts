@@ -2,10 +2,8 @@
 import type { Component } from '#devices/state/messages.ts'
 import type { Device } from './device.ts'
 import { factsOf } from './facts.ts'
-import { trustedFor } from './trust.ts'
 import { installerOf, updateSettings } from './update-settings.ts'
 import { readUpdateState } from './update-state.ts'
-import { SOFTWARE } from './verify.ts'
 
 /** Of something that is not there, or that no update of this agent brought. */
 const UNKNOWN = 'unknown'
@@ -14,8 +12,7 @@ export async function runningComponents(device: Device): Promise<readonly Compon
   const { installed } = readUpdateState(device.directory)
   const components: Component[] = []
   for (const [name, settings] of updateSettings(device)?.components ?? []) {
-    const anchors = trustedFor(device.directory, device.world, SOFTWARE)
-    const installer = await installerOf(settings, { device, facts: await factsOf(device), anchors })
+    const installer = await installerOf(settings, { device, facts: await factsOf(device) })
     const noted = installed[name]
     const digest = (await installer.measure?.()) ?? noted?.digest
     if (digest === undefined || digest === '') continue // nothing of it is here

@@ -7,6 +7,8 @@ import type { Device } from './device.ts'
 import type { Facts } from './facts.ts'
 import type { Installer } from './installers/installer.ts'
 import type { Call } from './program.ts'
+import { heldTrustList } from './trust.ts'
+import { SOFTWARE } from './verify.ts'
 
 const FILE = 'updates.json'
 const FILE_MAX_OCTETS = 256 << 10
@@ -116,14 +118,17 @@ const textsIn = (more: JSONObject, name: string): readonly string[] => {
 export interface InstallerContext {
   readonly device: Device
   readonly facts: Facts
-  /** DER: who signs software. */
-  readonly anchors: readonly Uint8Array[]
 }
 
-/** Loads what the component's way needs. @throws TrustError `malformed` */
+/**
+ * Loads what the component's way needs. The keyring is of the trust list that is held, also when its end is past: who may begin an
+ * update was asked when it was taken, and one that was taken goes on or back.
+ *
+ * @throws TrustError `malformed`
+ */
 export async function installerOf(
   { name, installer, more, timeoutSeconds }: ComponentSettings,
-  { device, facts, anchors }: InstallerContext,
+  { device, facts }: InstallerContext,
 ): Promise<Installer> {
   const { directory, world } = device
   switch (installer) {
@@ -146,6 +151,7 @@ export async function installerOf(
     }
     case 'swupdate': {
       const { swupdateInstaller } = await import('./installers/swupdate.ts')
+      const anchors = heldTrustList(directory)?.anchors[SOFTWARE] ?? []
       const pem = anchors.map((der) => encodePEM('CERTIFICATE', der)).join('')
       const held = directory.read('software-anchors.pem')
       if (held === undefined || new TextDecoder().decode(held) !== pem)

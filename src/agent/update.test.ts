@@ -110,6 +110,23 @@ test('R12: a single round has an end for each of its parts too', async (t) => {
   assert.deepEqual((await runOnce(agent, undefined, [{ name: 'slow', run }])).lines, ['not for ever'])
 })
 
+test('R12: a trust list that has ended lets nothing in, and keeps no device from saying what it runs or from going back', async (t) => {
+  let now = AT.getTime()
+  const { agent, install, update, running } = await bench(t, { reboots: true }, { ...systemWorld(), clock: { now: () => now } })
+  const atAnotherBoot = async (): Promise<unknown> => {
+    const state = readUpdateState(agent.directory)
+    agent.directory.write('update.json', JSON.stringify({ ...state, job: { ...state.job, boot: 'before' } }), 'test')
+    return continueUpdate(agent.device)
+  }
+  assert.equal(await install(await update({ counter: 1, sequence: 1 })), 'restarting')
+  now = Date.parse('2036-01-02T00:00:00Z') // the list's end is past
+  const ended = await atAnotherBoot()
+  assert.equal((ended as { readonly result?: string }).result, 'installed')
+  assert.equal((await runningComponents(agent.device))[0]?.version, '1.0')
+  assert.equal(await install(await update({ counter: 2, sequence: 2 })), 'trustListExpired')
+  assert.equal(running(), 'motor 1')
+})
+
 interface Wrong {
   readonly name: string
   readonly reason: string

@@ -16,7 +16,7 @@ import { factsOf } from './facts.ts'
 import { licensedFeatures } from './license.ts'
 import type { Installation, Installer } from './installers/installer.ts'
 import { runProgram } from './program.ts'
-import { anchorsFor, checkImage, checkUpdate, chooseArtifact, type Known, type Signed } from './update-check.ts'
+import { checkImage, checkUpdate, chooseArtifact, type Known, type Signed } from './update-check.ts'
 import { checkDigest } from './update-download.ts'
 import { type ComponentSettings, installerOf, updateSettings } from './update-settings.ts'
 import {
@@ -28,7 +28,6 @@ import {
   type UpdateState,
   writeUpdateState,
 } from './update-state.ts'
-import { SOFTWARE } from './verify.ts'
 
 /** Where an update comes from. */
 export interface UpdateSource {
@@ -187,7 +186,7 @@ function removeArtifacts({ directory }: Device): void {
 }
 
 async function openInstaller(device: Device, settings: ComponentSettings): Promise<Installer> {
-  return installerOf(settings, { device, facts: await factsOf(device), anchors: anchorsFor(device, SOFTWARE) })
+  return installerOf(settings, { device, facts: await factsOf(device) })
 }
 
 /** From a statement that was taken to an end; each step is on the disk before it is done. */
