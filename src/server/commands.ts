@@ -8,9 +8,10 @@ import type { CommandsContext } from '#commands/context.ts'
 import { RECEIPT_MAX_OCTETS } from '#commands/messages.ts'
 import type { CommandedDevice } from '#commands/policy/messages.ts'
 import type { DevicesContext } from '#devices/context.ts'
-import { findArea, openArea } from '#devices/areas.ts'
+import { findArea } from '#devices/areas.ts'
+import { describeDevice } from '#devices/described.ts'
 import { type Device, objectOf, openDevice } from '#devices/device.ts'
-import { findOrganization, openOrganization } from '#devices/organizations.ts'
+import { findOrganization } from '#devices/organizations.ts'
 import { checkRules, type Condition } from '#devices/rules.ts'
 import { type CertificateFacts, type FindFacts, isUsable, refusedByGateway } from '#devices/usable.ts'
 import type { Mailboxes } from '#protocols/device-messages/index.ts'
@@ -75,23 +76,11 @@ function certificatesIn(file: string): readonly Uint8Array[] {
 }
 
 async function commandedDevice(context: DevicesContext, id: string): Promise<CommandedDevice> {
-  const { db } = context
-  const device = await openDevice(context, db, id)
-  const [birth] = await db.query<{ key_hash: Uint8Array }>('SELECT key_hash FROM birth_record WHERE device_id = ?', id)
-  if (birth === undefined || device.areaId === undefined || device.ownerId === undefined)
-    throw new TrustError('policyRefused', 'commandDeviceState', { facts: { state: device.state } })
-  const [manufacturer, owner, area] = await Promise.all([
-    openOrganization(db, device.manufacturerId),
-    openOrganization(db, device.ownerId),
-    openArea(db, device.areaId),
-  ])
-  return {
-    birthKey: birth.key_hash,
-    name: `${manufacturer.name}/${device.productSerial}`,
-    area: `${owner.name}/${area.name}`,
-    epoch: device.epoch,
-    assurance: device.assurance,
-  }
+  const [described, { state, assurance }] = await Promise.all([describeDevice(context, id), openDevice(context, context.db, id)])
+  const { manufacturer, productSerial, owner, area, epoch, birthKey } = described
+  if (birthKey === undefined || area === undefined || owner === undefined)
+    throw new TrustError('policyRefused', 'commandDeviceState', { facts: { state } })
+  return { birthKey, name: `${manufacturer}/${productSerial}`, area: `${owner}/${area}`, epoch, assurance }
 }
 
 /** What devices fetch and send. */
