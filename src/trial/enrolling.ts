@@ -1,8 +1,9 @@
 /** EST as stations and devices of the trial speak it: connections of their own, and what they are told when refused. @module */
 import { type EstClient, estClient, EstRefusal, type Enrolled } from '#protocols/est/client.ts'
-import type { Secret } from '#base/secret.ts'
-import { server } from './chapters/server.ts'
-import { type Identity, privateKeyOf } from './device.ts'
+import { utf8 } from '#base/bytes.ts'
+import { type Secret, secret } from '#base/secret.ts'
+import { officer, server } from './chapters/server.ts'
+import { type Identity, makeKey, privateKeyOf, requestFor } from './device.ts'
 import { must, NotAsExpected, type Scene } from './story.ts'
 
 export type Proof = { readonly identity: Identity } | { readonly userName: string; readonly password: Secret } | undefined
@@ -32,6 +33,22 @@ function credentialsOf(proof: Proof) {
   if (!('identity' in proof)) return { basic: proof }
   const { certificate, key } = proof.identity
   return { certificate: { chain: [certificate], privateKey: privateKeyOf(key) } }
+}
+
+const SECRET_SECONDS = 600
+
+/** What a device is born with: its own key, certified by a secret that is good for its serial, once. */
+export async function born(scene: Pick<Scene, 'known'>, label: string, productSerial: string): Promise<Identity> {
+  const { userName, password } = await scene.known(officer).call('createEnrollmentSecret', {
+    params: { label },
+    body: { productSerial, validSeconds: SECRET_SECONDS },
+  })
+  const key = await makeKey()
+  const proof = { userName, password: secret(utf8(password)) }
+  const certificate = await connected(scene, label, proof, async (est) =>
+    issued(await est.simpleEnroll(await requestFor(key, [{ type: 'serialNumber', value: productSerial }]))),
+  )
+  return { key, certificate }
 }
 
 /** @returns DER @throws NotAsExpected when a person has to act first */

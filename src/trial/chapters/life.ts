@@ -3,10 +3,8 @@ import { sign } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodePEM } from '#asn1/pem.ts'
-import { utf8 } from '#base/bytes.ts'
-import { secret } from '#base/secret.ts'
 import { type DeviceKey, type Identity, makeKey, privateKeyOf, requestFor } from '../device.ts'
-import { connected, issued, refused } from '../enrolling.ts'
+import { born, connected, issued, refused } from '../enrolling.ts'
 import { byOpenSSL } from '../programs.ts'
 import { askStanding, checkCertificate, type KnownAuthority } from '../relying-party.ts'
 import { CommandRefusal, runCommand } from '../server-process.ts'
@@ -62,22 +60,14 @@ export const lifeChapter: Chapter = {
       async run(scene) {
         const client = scene.known(officer)
         const productSerial = `P${scene.known(line).number}-0001`
-        const { userName, password } = await client.call('createEnrollmentSecret', {
-          params: { label: endpoints.recorded },
-          body: { productSerial, validSeconds: 600 },
-        })
-        const key = await makeKey()
-        const proof = { userName, password: secret(utf8(password)) }
-        const certificate = await connected(scene, endpoints.recorded, proof, async (est) =>
-          issued(await est.simpleEnroll(await requestFor(key, [{ type: 'serialNumber', value: productSerial }]))),
-        )
+        const birth = await born(scene, endpoints.recorded, productSerial)
         const { items } = await client.call('findDevices', { query: { productSerial } })
         const { id } = present(items[0], `${productSerial} has no record`)
         for (const act of ['releaseDevice', 'shipDevice'] as const) await client.call(act, { params: { id }, body: {} })
-        scene.note(press, { id, productSerial, birth: { key, certificate } })
+        scene.note(press, { id, productSerial, birth })
         scene.note(papers, [])
-        const { birth } = await client.call('showDeviceHistory', { params: { id } })
-        return { said: `${productSerial}, AL${present(birth, 'it has no birth record').assurance}; tested and shipped` }
+        const { birth: record } = await client.call('showDeviceHistory', { params: { id } })
+        return { said: `${productSerial}, AL${present(record, 'it has no birth record').assurance}; tested and shipped` }
       },
     },
     {

@@ -2,11 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { encodePEM } from '#asn1/pem.ts'
-import { utf8 } from '#base/bytes.ts'
-import { secret } from '#base/secret.ts'
 import { TLS_ROOT_FILE } from '#server/init.ts'
-import { type Identity, makeKey, privateKeyOf, requestFor } from '../device.ts'
-import { connected, issued } from '../enrolling.ts'
+import { type Identity, makeKey, privateKeyOf } from '../device.ts'
+import { born } from '../enrolling.ts'
 import { eachOf } from '../parallel.ts'
 import { filesOf, peopleRoot } from '../people.ts'
 import { type CommandAnswer, CommandRefusal, runCommand, tryCommand } from '../server-process.ts'
@@ -274,22 +272,14 @@ interface Unborn {
 async function bear(scene: Scene, { label, model, serial: productSerial, revision }: Unborn): Promise<Machine> {
   const client = scene.known(officer)
   const { id } = await client.call('registerDevice', { body: { model, productSerial, revision } })
-  const { userName, password } = await client.call('createEnrollmentSecret', {
-    params: { label },
-    body: { productSerial, validSeconds: 600 },
-  })
-  const key = await makeKey()
-  const proof = { userName, password: secret(utf8(password)) }
-  const certificate = await connected(scene, label, proof, async (est) =>
-    issued(await est.simpleEnroll(await requestFor(key, [{ type: 'serialNumber', value: productSerial }]))),
-  )
+  const birth = await born(scene, label, productSerial)
   for (const act of ['releaseDevice', 'shipDevice'] as const) await client.call(act, { params: { id }, body: {} })
   await sell(scene, { device: id, to: 'first' })
   const home = join(scene.known(directory), productSerial)
   mkdirSync(home, { recursive: true, mode: 0o700 })
   const agent = (...words: readonly string[]): Promise<CommandAnswer> =>
     tryCommand(['agent', ...words, '--directory', join(home, 'agent')])
-  return { id, productSerial, home, birth: { key, certificate }, agent }
+  return { id, productSerial, home, birth, agent }
 }
 
 /** What the line and the owner put onto it, and its first certificate in the shop. */
